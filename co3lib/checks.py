@@ -1,0 +1,65 @@
+"""Checks of arguments, each with a one-sentence error that says what came and what was wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = False) -> torch.Tensor:
+    """``value`` as a tensor whose shape fits ``shape``.
+
+    ``shape`` lists a letter or a number per axis: a number must match exactly, the same letter twice must stand
+    for the same size. Arrays are taken too. Raises ``ValueError`` naming the argument otherwise.
+    """
+    try:
+        value = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a tensor of shape ({_spell(shape)}), got {type(value).__name__}") from error
+    sizes: dict[str, int] = {}
+    fits = value.ndim == len(shape) and all(
+        size == want if isinstance(want, int) else sizes.setdefault(want, size) == size
+        for size, want in zip(value.shape, shape, strict=False)
+    )
+    if not fits:
+        raise ValueError(f"{name} must have shape ({_spell(shape)}), got {tuple(value.shape)}")
+    if floating and not value.is_floating_point():
+        raise ValueError(f"{name} must be of a floating-point type, got {value.dtype}")
+    return value
+
+
+def masks(value, name: str, shape: Sequence[str | int] = ("K", "H", "W")) -> torch.Tensor:
+    """``value`` as a bool tensor of the given shape; numbers 0 and 1 are taken for False and True."""
+    value = tensor(value, name, shape)
+    if value.dtype != torch.bool:
+        if ((value != 0) & (value != 1)).any():
+            raise ValueError(f"{name} must be boolean, got {value.dtype} with values other than 0 and 1")
+        value = value.bool()
+    return value
+
+
+def same_length(**named: Sequence) -> None:
+    """Raise ``ValueError`` unless all the named sequences are equally long."""
+    lengths = {name: len(value) for name, value in named.items()}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"{' and '.join(lengths)} must be equally long: {said}")
+
+
+def choice(value, name: str, options: Sequence[str]) -> str:
+    """``value`` if it is one of ``options``; ``ValueError`` naming them otherwise."""
+    if value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")
+    return value
+
+
+def between(value: float, name: str, low: float, high: float) -> float:
+    """``value`` if ``low <= value <= high``; ``ValueError`` otherwise (NaN included)."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie in [{low}, {high}], got {value}")
+    return value
+
+
+def _spell(shape: Sequence[str | int]) -> str:
+    return ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")

@@ -1,0 +1,77 @@
+"""The one configuration of a run, validated: unknown names and impossible values are errors before anything starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class CoSegConfig(BaseModel):
+    """Every choice of the method. ``CoSegConfig()`` is our default, ``CoSegConfig.released()`` the authors' released
+    method on the same backbone.
+
+    Network: backbone, weights, tap, stride (``backbones.build_backbone``); size, the square the photos are resized to;
+    center, whether the category's mean feature is subtracted.
+    Training: prior ("single" photo or whole "class"); epochs, batch_size, learning_rate, optimizer ("released" or
+    "adamw"); freeze, the last stage that stays as it is (None: all are trained); head_start, whether the score starts as
+    a linear fit of the prior and not at zero; copeak_weight, affinity_weight, alpha, form of the losses.
+    Segmentation: seeds; heat_stop, the stage at which heat maps are read (None: the image); work_size, the longest side
+    at which masks are ranked; proposals, how many a photo; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    backbone: str = "efficientnet_lite0"
+    weights: str = "imagenet"
+    tap: str | None = None
+    stride: Count | None = None
+    size: Annotated[int, Field(ge=64, multiple_of=32)] = 448
+    center: bool = True
+
+    prior: Literal["single", "class"] = "single"
+    epochs: Annotated[int, Field(ge=0)] = 20
+    batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 6
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    optimizer: Literal["released", "adamw"] = "adamw"
+    freeze: str | None = "blocks.4"
+    head_start: bool = True
+    saliency_weight: Weight = 1.0
+    copeak_weight: Weight = 0.5
+    affinity_weight: Weight = 0.1
+    alpha: Weight = 4.0
+    form: Literal["released", "published"] = "released"
+
+    seeds: Literal["score", "copeak"] = "score"
+    heat_stop: str | None = "blocks.4"
+    work_size: Annotated[int, Field(ge=64)] = 448
+    proposals: Count = 1000
+    ranking_saliency: bool = True
+    beta: Weight = 0.8
+    gamma: Weight = 1e-5
+    nms_iou: Share = 0.4
+    noise_percentile: Annotated[float, Field(ge=0, le=100)] = 20.0
+
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @classmethod
+    def released(cls, **changes) -> CoSegConfig:
+        """The authors' released method to the letter, with the default backbone unless ``changes`` names another."""
+        return cls(
+            **{
+                "center": False,
+                "prior": "single",
+                "epochs": 40,
+                "learning_rate": 1e-6,
+                "optimizer": "released",
+                "freeze": None,
+                "head_start": False,
+                "seeds": "score",
+                "heat_stop": None,
+            }
+            | changes
+        )

@@ -1,0 +1,108 @@
+"""How good are the instances: AP^r (average precision at a mask IoU), its mean over classes, and CorLoc.
+
+Shape letters: H W image size, M detections, G ground-truth instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from . import checks
+from .overlap import box_iou, mask_iou
+
+THRESHOLDS = (0.25, 0.5, 0.75)
+
+
+def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
+    """Which detections of one image are right.
+
+    ious: (M, G); scores: (M,). In the order of falling score each detection takes the best ground-truth instance that
+    none before it took, if their IoU is strictly above ``iou``. Returns bool (M,), in the order given.
+    """
+    left = ious.clone()
+    right = torch.zeros(len(scores), dtype=torch.bool)
+    for k in scores.argsort(descending=True, stable=True).tolist():
+        if left.shape[1] and left[k].max() > iou:
+            right[k] = True
+            left[:, left[k].argmax()] = -1
+    return right
+
+
+def precision_recall(right: torch.Tensor, scores: torch.Tensor, instances: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Precision and recall after each detection, in the order of falling score.
+
+    right: (M,) bool; scores: (M,); ``instances``: how many there are to be found. Returns two (M,) double tensors.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    found = right[order].double().cumsum(0)
+    return found / torch.arange(1, len(order) + 1), found / max(instances, 1)
+
+
+def area_under(precision: torch.Tensor, recall: torch.Tensor) -> float:
+    """Average precision, all points: the area under the monotone envelope of precision over recall."""
+    envelope = precision.flip(0).cummax(0).values.flip(0) if len(precision) else precision
+    steps = torch.diff(recall, prepend=torch.zeros(1, dtype=recall.dtype))
+    return float((envelope * steps).sum())
+
+
+def average_precision(
+    predictions: Sequence[torch.Tensor],
+    scores: Sequence[torch.Tensor],
+    ground_truth: Sequence[torch.Tensor],
+    iou: float = 0.5,
+) -> float:
+    """AP^r of one class: its images' detections pooled and ordered by score.
+
+    predictions: a list over images of (M, H, W) bool; scores: of (M,); ground_truth: of (G, H, W) bool. A list may
+    hold images without detections or without instances. Returns a float in [0, 1]; NaN if there is no instance at all.
+    """
+    checks.same_length(predictions=predictions, scores=scores, ground_truth=ground_truth)
+    checks.between(iou, "iou", 0, 1)
+    ious = []
+    for k, (masks, values, truth) in enumerate(zip(predictions, scores, ground_truth, strict=True)):
+        masks = checks.masks(masks, f"predictions[{k}]", ("M", "H", "W"))
+        checks.tensor(values, f"scores[{k}]", (len(masks),))
+        shape = ("G", *masks.shape[1:]) if len(masks) else ("G", "H", "W")
+        truth = checks.masks(truth, f"ground_truth[{k}]", shape)
+        ious.append(mask_iou(masks, truth) if len(masks) else torch.zeros(0, len(truth)))
+    return pooled_average_precision(ious, scores, iou)
+
+
+def pooled_average_precision(
+    ious: Sequence[torch.Tensor], scores: Sequence[torch.Tensor], iou: float = 0.5
+) -> float:
+    """AP^r from overlaps already computed: lists over images of (M, G) and (M,)."""
+    instances = sum(matrix.shape[1] for matrix in ious)
+    if not instances:
+        return float("nan")
+    scores = [torch.as_tensor(value, dtype=torch.float64) for value in scores]
+    right = [match(matrix, value, iou) for matrix, value in zip(ious, scores, strict=True)]
+    return area_under(*precision_recall(torch.cat(right), torch.cat(scores), instances))
+
+
+def mean_over_classes(values: Mapping[str, float]) -> float:
+    """mAP^r or mean CorLoc: the plain mean over the classes, those without an instance (NaN) left out."""
+    known = [value for value in values.values() if value == value]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def corloc(
+    predicted_boxes: Sequence[torch.Tensor | None], ground_truth_boxes: Sequence[torch.Tensor], iou: float = 0.5
+) -> float:
+    """Share of the images whose one predicted box has IoU >= ``iou`` with a ground-truth box of the class.
+
+    predicted_boxes: a list over images of (4,) ``x0 y0 x1 y1`` or None; ground_truth_boxes: of (G, 4). No box, or
+    nothing to be found, counts as wrong. Returns a float; NaN for an empty list.
+    """
+    checks.same_length(predicted_boxes=predicted_boxes, ground_truth_boxes=ground_truth_boxes)
+    right = []
+    for k, (box, truth) in enumerate(zip(predicted_boxes, ground_truth_boxes, strict=True)):
+        truth = checks.tensor(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else ()
+        if box is None or not len(truth):
+            right.append(False)
+            continue
+        box = checks.tensor(box, f"predicted_boxes[{k}]", (4,))
+        right.append(bool(box_iou(box[None], truth).max() >= iou))
+    return sum(right) / len(right) if right else float("nan")

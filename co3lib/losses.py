@@ -1,0 +1,85 @@
+"""The three losses of co-peak search (paper, Eq. 1): ``L = ls + 0.5 lt + 0.1 la``.
+
+Each has the form of the paper (``form="published"``) and of the authors' released code (``form="released"``).
+Shape letters: B images or pairs, C channels, H W image size, ``h w`` feature grid.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import softplus
+
+from . import checks
+from .correlation import pair_up
+from .peaks import copeaks
+
+FORMS = ("released", "published")
+
+
+def saliency_weight(prior: torch.Tensor) -> torch.Tensor:
+    """The weight ``rho`` that balances salient and other pixels of each image.
+
+    prior: (B, 1, H, W). Pixels above their image's mean are positive; a positive pixel weighs the share of negative
+    ones and the other way round. Returns (B, 1, H, W).
+    """
+    prior = checks.tensor(prior, "prior", ("B", 1, "H", "W"), floating=True)
+    positive = prior > prior.mean((1, 2, 3), keepdim=True)
+    share = positive.to(prior.dtype).mean((1, 2, 3), keepdim=True)
+    return torch.where(positive, 1 - share, share)
+
+
+def saliency_loss(saliency: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    """``ls = sum_p rho(p) (S(p) - Shat(p))^2 / (H W)``, summed over the batch (paper, Eq. 6).
+
+    saliency: (B, 1, H, W), the network's co-saliency at image size; prior: (B, 1, H, W), an off-the-shelf saliency
+    map. Returns a scalar.
+    """
+    saliency = checks.tensor(saliency, "saliency", ("B", 1, "H", "W"), floating=True)
+    prior = checks.tensor(prior, "prior", tuple(saliency.shape), floating=True)
+    return (saliency_weight(prior) * (saliency - prior).square()).mean((1, 2, 3)).sum()
+
+
+def copeak_loss(correlation: torch.Tensor, form: str = "released") -> torch.Tensor:
+    """Raise the correlation at the co-peaks; ``x`` is the mean of a pair's ``Ts`` over its co-peaks.
+
+    correlation: (B, h, w, s, t), saliency-guided. Returns the mean over the pairs of ``log(1 + exp(-x))`` for
+    ``form="released"``, of ``-log(x)`` for ``form="published"`` (Eq. 3; ``x`` is held above 1e-8). The gradient flows
+    through the co-peaks' values alone.
+    """
+    checks.choice(form, "form", FORMS)
+    at = copeaks(correlation)
+    mean = torch.where(at, correlation, 0).sum((1, 2, 3, 4)) / at.sum((1, 2, 3, 4))
+    return (softplus(-mean) if form == "released" else -mean.clamp_min(1e-8).log()).mean()
+
+
+def affinity_loss(
+    features: torch.Tensor, saliency: torch.Tensor, alpha: float = 4.0, form: str = "released"
+) -> torch.Tensor:
+    """Cells alike in feature should be alike in co-saliency, and salient cells alike in feature (Eq. 4, corrected).
+
+    features: (B, C, h, w), normalised; saliency: (B, 1, h, w). With ``T(p, q)`` the features' product, the terms are
+    ``S(p) S(q) (1 - T(p, q)) + alpha (S(p) - S(q))^2 T(p, q)``. Returns a scalar: for ``form="released"`` their mean
+    over all pairs of cells of the whole batch, for ``form="published"`` their sum over the cells of (n, m), (n, n) and
+    (m, m), summed over the pairs of the batch (Eq. 5; ``pair_up`` says which).
+    """
+    checks.choice(form, "form", FORMS)
+    features = checks.tensor(features, "features", ("B", "C", "h", "w"), floating=True)
+    saliency = checks.tensor(saliency, "saliency", (features.shape[0], 1, *features.shape[2:]), floating=True)
+    cells = features.flatten(2).transpose(1, 2)
+    weights = saliency.flatten(2).transpose(1, 2)
+    if form == "released":
+        cells, weights = cells.flatten(0, 1)[None], weights.flatten(0, 1)[None]
+        return _affinity_sum((cells, weights), (cells, weights), alpha).mean() / cells.shape[1] ** 2
+    first, second = zip(pair_up(cells), pair_up(weights), strict=True)
+    pairs = ((first, second), (first, first), (second, second))
+    return sum(_affinity_sum(one, other, alpha).sum() for one, other in pairs)
+
+
+def _affinity_sum(first, second, alpha: float) -> torch.Tensor:
+    # The terms are polynomials in S and linear in T = <f_p, f_q>, so the double sum over cells falls apart into sums over
+    # the cells of each side: linear in their number, and the correlation tensor is never built.
+    (f, s), (g, r) = first, second
+    fs, gr = (s * f).sum(1), (r * g).sum(1)
+    alike = (fs * gr).sum(1)
+    squares = ((s.square() * f).sum(1) * g.sum(1)).sum(1) + (f.sum(1) * (r.square() * g).sum(1)).sum(1)
+    return s.sum((1, 2)) * r.sum((1, 2)) - alike + alpha * (squares - 2 * alike)

@@ -1,0 +1,89 @@
+"""The co-peak network: a backbone, a 1 x 1 convolution that scores each cell, and the co-saliency of that score
+(paper, Section 3.1).
+
+Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import conv_transpose2d
+
+from . import checks
+from .backbones import Backbone
+from .correlation import normalize_features, weight_by_saliency
+
+
+@dataclass(frozen=True)
+class CoPeakOutput:
+    """What the network says of a batch.
+
+    features: (B, C, h, w); score: (B, 1, h, w), before the sigmoid; saliency: (B, 1, h, w), its sigmoid.
+    """
+
+    features: torch.Tensor
+    score: torch.Tensor
+
+    @property
+    def saliency(self) -> torch.Tensor:
+        return self.score.sigmoid()
+
+    @property
+    def normalized(self) -> torch.Tensor:
+        """The features, L2-normalised per cell: (B, C, h, w)."""
+        return normalize_features(self.features)
+
+    @property
+    def guided(self) -> torch.Tensor:
+        """The normalised features, weighted by the co-saliency: (B, C, h, w)."""
+        return weight_by_saliency(self.normalized, self.saliency)
+
+
+class CoPeakNet(nn.Module):
+    """Backbone, optional centring of its features, and a 1 x 1 convolution to one score per cell.
+
+    The convolution starts at zero, as the authors' does. ``center`` (C values, zero unless set) is subtracted from the
+    features: with a backbone that ends without a ReLU, the category's mean hides what its images have in common.
+    """
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Conv2d(backbone.channels, 1, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("center", torch.zeros(1, backbone.channels, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> CoPeakOutput:
+        """images: (B, 3, H, W), RGB in [0, 1]."""
+        return self.resume(images, None)
+
+    def resume(self, activations: torch.Tensor, after: str | None) -> CoPeakOutput:
+        """Go on from the output of the backbone's stage ``after``; None: from the images."""
+        features = self.backbone.resume(activations, after) - self.center
+        return CoPeakOutput(features, self.head(features))
+
+    def saliency_at_image_size(self, score: torch.Tensor) -> torch.Tensor:
+        """The co-saliency at image size: score map (B, 1, h, w), enlarged, then the sigmoid -> (B, 1, H, W)."""
+        return upsample(score, self.backbone.stride).sigmoid()
+
+
+def bilinear_kernel(size: int) -> torch.Tensor:
+    """The fixed kernel of a bilinear transposed convolution: (size, size), the product of two triangles."""
+    factor = (size + 1) // 2
+    center = factor - 1 if size % 2 else factor - 0.5
+    triangle = 1 - (torch.arange(size, dtype=torch.float64) - center).abs() / factor
+    return triangle[:, None] * triangle[None]
+
+
+def upsample(score: torch.Tensor, factor: int) -> torch.Tensor:
+    """Enlarge a score map by ``factor`` with a fixed bilinear transposed convolution: (B, 1, h, w) ->
+    (B, 1, factor h, factor w). It fades towards the border, where the kernel hangs over the edge."""
+    score = checks.tensor(score, "score", ("B", 1, "h", "w"), floating=True)
+    if factor == 1:
+        return score
+    kernel = bilinear_kernel(2 * factor).to(score)[None, None]
+    return conv_transpose2d(score, kernel, stride=factor, padding=factor // 2)

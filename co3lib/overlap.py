@@ -1,0 +1,43 @@
+"""Overlaps of masks and boxes, and the box of a mask.
+
+Shape letters: H W image size, M and G masks or boxes. A box is ``x0 y0 x1 y1``, x1 and y1 exclusive.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from . import checks
+
+
+def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of every mask with every other: (M, H, W), (G, H, W) bool -> (M, G); 0 where both are
+    empty."""
+    first = checks.masks(first, "first", ("M", "H", "W")).flatten(1).float()
+    second = checks.masks(second, "second", ("G", "H", "W")).flatten(1).float()
+    # Counts of pixels are exact in single precision up to 2^24; the ratio, compared with thresholds, is not.
+    intersection = (first @ second.T).double()
+    union = first.sum(1)[:, None].double() + second.sum(1)[None] - intersection
+    return torch.where(union > 0, intersection / union.clamp_min(1), torch.zeros((), dtype=torch.float64))
+
+
+def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of boxes ``x0 y0 x1 y1`` (x1, y1 exclusive): (M, 4), (G, 4) -> (M, G)."""
+    first = checks.tensor(first, "first", ("M", 4)).double()
+    second = checks.tensor(second, "second", ("G", 4)).double()
+    low = torch.maximum(first[:, None, :2], second[None, :, :2])
+    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
+    intersection = (high - low).clamp_min(0).prod(-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp_min(0).prod(-1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None] - intersection
+    return torch.where(union > 0, intersection / union.clamp_min(1e-12), torch.zeros((), dtype=torch.float64))
+
+
+def tight_box(mask) -> tuple[int, int, int, int]:
+    """The tight box ``(x0, y0, x1, y1)`` (x1, y1 exclusive) of a mask (H, W); ``ValueError`` if it is empty."""
+    mask = np.asarray(mask)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        raise ValueError("mask must have at least one pixel to have a box, got an empty one")
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

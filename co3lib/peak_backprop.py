@@ -1,0 +1,161 @@
+"""Peak back-propagation: which pixels a peak of the score map comes from (Zhou et al., CVPR 2018, "PRM"; paper,
+Section 3.3).
+
+A gradient of one at the peak is sent back through the network, with another rule in place of the convolutions'
+gradient: relevance is handed to the inputs in proportion to what they contributed through positive weights. Nothing is
+lost on the way where a cell has any positive contribution, so a map's sum is its peak's relevance.
+
+Shape letters: C channels, H W image size, ``h w`` feature grid, Q peaks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import conv2d, conv_transpose2d, interpolate
+from torch.nn.modules.utils import _pair
+from torch.overrides import TorchFunctionMode
+
+from . import checks
+from .model import CoPeakNet
+
+_EPS = 1e-10
+_PEAKS_AT_ONCE = 16  # bounds the memory of one backward pass
+
+
+def peak_conv2d(input, weight, stride=1, padding=0, dilation=1, groups=1) -> torch.Tensor:  # noqa: A002
+    """A convolution without bias whose backward pass follows the rule of peak back-propagation.
+
+    input: (B, C, H, W); weight: (C', C / groups, k, l). Forward: the ordinary convolution. Backward, with
+    ``X' = X - min(X)`` over each image's whole tensor and ``W+ = relu(W)``: ``Z = conv(X', W+)``,
+    ``G = dY / (|Z| + 1e-10)``, zero where ``Z < 1e-10``; ``dX = X' * conv_transpose(G, W+)``. The weight gets no
+    gradient.
+    """
+    input = checks.tensor(input, "input", ("B", "C", "H", "W"), floating=True)
+    weight = checks.tensor(weight, "weight", ("C'", "C/groups", "k", "l"), floating=True)
+    return _PeakConv2d.apply(input, weight, _pair(stride), _pair(padding), _pair(dilation), groups)
+
+
+class _PeakConv2d(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(input, weight, stride, padding, dilation, groups):  # noqa: A002
+        return conv2d(input, weight, None, stride, padding, dilation, groups)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        input, weight, *ctx.geometry = inputs  # noqa: A001
+        ctx.save_for_backward(input, weight)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        input, weight = ctx.saved_tensors  # noqa: A001
+        stride, padding, dilation, groups = ctx.geometry
+        positive = weight.clamp_min(0)
+        shifted = input - input.amin((1, 2, 3), keepdim=True)
+        normalizer = conv2d(shifted, positive, None, stride, padding, dilation, groups)
+        share = torch.where(normalizer < _EPS, 0, 1 / (normalizer.abs() + _EPS))
+        # The rows and columns at the far edge that a stride never reaches.
+        extra = [
+            shifted.shape[2 + k]
+            - ((normalizer.shape[2 + k] - 1) * stride[k] - 2 * padding[k] + dilation[k] * (weight.shape[2 + k] - 1) + 1)
+            for k in range(2)
+        ]
+        spread = conv_transpose2d(grad_output * share, positive, None, stride, padding, extra, groups, dilation)
+        return shifted * spread, None, None, None, None, None
+
+
+class _SharedAddition(torch.autograd.Function):
+    """``a + b`` whose backward pass shares the relevance in proportion to the summands, each above its minimum."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(first, second):
+        return first + second
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        first, second = (part - part.amin((1, 2, 3), keepdim=True) for part in ctx.saved_tensors)
+        share = (first / (first + second + _EPS)).nan_to_num()
+        return grad_output * share, grad_output * (1 - share)
+
+
+class PeakRule(TorchFunctionMode):
+    """Within it every 2-D convolution and every addition of two equal-shaped 4-D tensors goes backwards by the rules of
+    this module. ReLU and pooling keep their ordinary backward pass; batch norm is folded away by ``backbones``."""
+
+    _ADDITIONS = frozenset({torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.add_, torch.Tensor.__iadd__})
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.conv2d or func is torch.nn.functional.conv2d:
+            return _rule_conv2d(*args, **kwargs)
+        if func in self._ADDITIONS and not kwargs and _two_activations(*args):
+            return _SharedAddition.apply(*args)
+        return func(*args, **kwargs)
+
+
+def _rule_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):  # noqa: A002
+    if isinstance(padding, str):
+        raise ValueError(f"peak back-propagation needs a convolution's padding in numbers, got {padding!r}")
+    output = _PeakConv2d.apply(input, weight, _pair(stride), _pair(padding), _pair(dilation), groups)
+    return output if bias is None else output + bias[:, None, None]
+
+
+def _two_activations(first, second) -> bool:
+    tensors = isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor)
+    return tensors and first.ndim == 4 and first.shape == second.shape
+
+
+def peak_response_maps(
+    model: CoPeakNet, image: torch.Tensor, peaks: torch.Tensor, stop: str | None = None
+) -> torch.Tensor:
+    """The heat map of each peak.
+
+    model: the network; image: (1, 3, H, W) RGB in [0, 1]; peaks: (Q, 2) cells ``(i, j)`` of the score map; stop: the
+    backbone's stage whose output the relevance is read at (enlarged bilinearly to the image), None: the image itself.
+    Returns (Q, H, W): the channel sum of the relevance, neither clamped nor normalised. All peaks share one forward pass
+    and one set of normalisers.
+    """
+    image = checks.tensor(image, "image", (1, 3, "H", "W"), floating=True)
+    peaks = checks.tensor(peaks, "peaks", ("Q", 2)).long()
+    size = tuple(image.shape[2:])
+    with torch.no_grad():
+        start = image if stop is None else model.backbone(image, until=stop)
+    maps = response_maps_from(model, start, stop, peaks)
+    return enlarge(maps, size)
+
+
+def enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize maps bilinearly, their sums kept but for rounding at the border: (Q, h', w') -> (Q, *size)."""
+    if tuple(maps.shape[1:]) == tuple(size) or not len(maps):
+        return maps.reshape(len(maps), *size)
+    share = maps.shape[1] * maps.shape[2] / (size[0] * size[1])
+    return interpolate(maps[:, None], size, mode="bilinear")[:, 0] * share
+
+
+def response_maps_from(
+    model: CoPeakNet, activations: torch.Tensor, stage: str | None, peaks: torch.Tensor
+) -> torch.Tensor:
+    """``peak_response_maps`` from the output of ``stage`` on, at that output's own size.
+
+    activations: (1, C, h', w'), or the image if ``stage`` is None. Returns (Q, h', w').
+    """
+    start = activations.detach().requires_grad_()
+    with torch.enable_grad(), PeakRule():
+        score = model.resume(start, stage).score
+    height, width = score.shape[2:]
+    if len(peaks) and not ((peaks >= 0) & (peaks < torch.tensor([height, width]))).all():
+        raise ValueError(f"peaks must be cells of the {height} x {width} score map, got {peaks.tolist()}")
+    maps = [activations.new_zeros(0, *activations.shape[2:])]
+    for part in peaks.split(_PEAKS_AT_ONCE):
+        seeds = torch.zeros(len(part), *score.shape, dtype=score.dtype, device=score.device)
+        seeds[torch.arange(len(part)), 0, 0, part[:, 0], part[:, 1]] = 1
+        (relevance,) = torch.autograd.grad(score, start, seeds, retain_graph=True, is_grads_batched=True)
+        maps.append(relevance[:, 0].sum(1))
+    return torch.cat(maps)

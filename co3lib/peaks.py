@@ -1,0 +1,105 @@
+"""Peaks: where an instance's evidence stands out, in one score map (2-D) or in a pair's correlation (4-D).
+
+Shape letters: B images or pairs, ``h w`` and ``s t`` feature grids, Q peaks.
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy import ndimage
+
+from . import checks
+from .correlation import correlate
+
+
+def regional_maxima(values: torch.Tensor) -> torch.Tensor:
+    """Regional maxima of every item of a batch, all neighbours (3 x ... x 3) counted, plateaus included.
+
+    values: (B, ...) with any number of axes after the first. Returns bool of the same shape. A connected plateau of
+    equal values is a maximum, as a whole, if no neighbour of any of its elements is higher.
+    """
+    lowest = torch.full_like(values, -torch.inf)
+    maxima = values == _neighbourhood_maximum(values)
+    while True:
+        # What stands beside an equal value that has a higher neighbour belongs to a plateau on a slope.
+        beside_a_slope = values == _neighbourhood_maximum(torch.where(maxima, lowest, values))
+        remaining = maxima & ~beside_a_slope
+        if torch.equal(remaining, maxima):
+            return maxima
+        maxima = remaining
+
+
+def score_peaks(score: torch.Tensor) -> torch.Tensor:
+    """Peaks of each image's score map: 8-connected regional maxima that are at least the map's median.
+
+    score: (B, 1, h, w), before the sigmoid (which saturates into plateaus). Returns bool of the same shape.
+    """
+    score = checks.tensor(score, "score", ("B", 1, "h", "w"), floating=True)
+    return _high_maxima(score[:, 0]).unsqueeze(1)
+
+
+def copeaks(correlation: torch.Tensor) -> torch.Tensor:
+    """Co-peaks of each pair: regional maxima of the 4-D correlation in a 3 x 3 x 3 x 3 neighbourhood that are at
+    least its median (paper, Section 3.2).
+
+    correlation: (B, h, w, s, t), saliency-guided. Returns bool of the same shape.
+    """
+    correlation = checks.tensor(correlation, "correlation", ("B", "h", "w", "s", "t"), floating=True)
+    return _high_maxima(correlation)
+
+
+def peak_cells(mask: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
+    """One grid cell per peak, highest first.
+
+    mask: (h, w) bool, as of one image; height: (h, w), the map that the mask's peaks are the maxima of. Returns (Q, 2)
+    cells ``(i, j)``, long. A plateau gives one cell, the one nearest to the plateau's centre.
+    """
+    mask = checks.masks(mask, "mask", ("h", "w"))
+    height = checks.tensor(height, "height", tuple(mask.shape))
+    labels, count = ndimage.label(mask.cpu().numpy(), structure=torch.ones(3, 3).numpy())
+    labels = torch.from_numpy(labels)
+    cells = []
+    for label in range(1, count + 1):
+        plateau = torch.nonzero(labels == label)
+        offset = (plateau - plateau.double().mean(0)).square().sum(1)
+        cells.append(plateau[offset.argmin()])
+    if not cells:
+        return torch.zeros(0, 2, dtype=torch.long)
+    cells = torch.stack(cells)
+    heights = height.detach().cpu()[cells[:, 0], cells[:, 1]]
+    return cells[heights.argsort(descending=True, stable=True)]
+
+
+def copeak_votes(features: torch.Tensor, partners: torch.Tensor) -> torch.Tensor:
+    """How often each cell of one image is the end of a co-peak, over the image's pairs.
+
+    features: (1, C, h, w), normalised and weighted by saliency; partners: (M, C, s, t), likewise, the other images.
+    Returns (h, w) float: the number of partners with which the cell has at least one co-peak.
+    """
+    features = checks.tensor(features, "features", (1, "C", "h", "w"), floating=True)
+    partners = checks.tensor(partners, "partners", ("M", features.shape[1], "s", "t"), floating=True)
+    votes = torch.zeros(features.shape[2:], device=features.device)
+    for partner in partners:
+        votes += copeaks(correlate(features, partner[None]))[0].flatten(2).any(2)
+    return votes
+
+
+def _high_maxima(values: torch.Tensor) -> torch.Tensor:
+    # quantile() averages the two middle values of an even number, as MATLAB's median does; torch.median takes one.
+    median = torch.stack([torch.quantile(item.detach().flatten(), 0.5) for item in values])
+    return regional_maxima(values.detach()) & (values >= median.reshape(-1, *[1] * (values.ndim - 1)))
+
+
+def _neighbourhood_maximum(values: torch.Tensor) -> torch.Tensor:
+    # The maximum over a box is separable: three values along one axis at a time.
+    for axis in range(1, values.ndim):
+        size = values.shape[axis]
+        result = values.clone()
+        if size > 1:
+            result.narrow(axis, 1, size - 1).copy_(
+                torch.maximum(values.narrow(axis, 1, size - 1), values.narrow(axis, 0, size - 1))
+            )
+            lower = result.narrow(axis, 0, size - 1)
+            torch.maximum(lower, values.narrow(axis, 1, size - 1), out=lower)
+        values = result
+    return values

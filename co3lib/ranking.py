@@ -1,0 +1,141 @@
+"""Ranking (paper, Eq. 7): which proposal fits a peak's heat map best, and which instances to keep.
+
+Shape letters: H W image size, K proposals, Q peaks, M instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import checks
+from .overlap import mask_iou
+
+SMALLEST, LARGEST = 0.00002, 0.85
+"""Share of the image that a proposal may cover."""
+
+_CHUNK = 64  # proposals turned into floats at a time; bounds the memory of a sum over a thousand masks
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One found instance, in the photo's own pixels.
+
+    mask: (H, W) bool; score: higher is surer, comparable within a category; peak: ``(y, x)`` of the seed; box: the
+    mask's tight box ``(x0, y0, x1, y1)``, x1 and y1 exclusive.
+    """
+
+    mask: np.ndarray
+    score: float
+    peak: tuple[int, int]
+    box: tuple[int, int, int, int]
+
+
+def contours(masks: torch.Tensor, width: int = 5) -> torch.Tensor:
+    """Morphological gradient of each mask: where its dilation and its erosion by a ``width`` x ``width`` square differ.
+
+    masks: (K, H, W) bool; ``width`` odd. Returns (K, H, W) bool. Outside the image counts as background when dilating
+    and as foreground when eroding, so that the image's border makes no contour.
+    """
+    masks = checks.masks(masks, "masks")
+    if width % 2 != 1 or width < 1:
+        raise ValueError(f"width must be an odd positive number, got {width}")
+    # Eight masks share a byte: each bitwise operation below works on all eight.
+    packed = np.packbits(masks.cpu().numpy(), axis=0)
+    grown, shrunk = packed, packed
+    for axis in (1, 2):
+        grown = _along(grown, axis, width // 2, np.bitwise_or)
+        shrunk = _along(shrunk, axis, width // 2, np.bitwise_and)
+    gradient = np.unpackbits(grown ^ shrunk, axis=0, count=len(masks)) if len(masks) else masks.cpu().numpy()
+    return torch.from_numpy(gradient.view(bool)).to(masks.device)
+
+
+def _along(packed: np.ndarray, axis: int, reach: int, operation) -> np.ndarray:
+    result = packed.copy()
+    size = packed.shape[axis]
+    for step in range(1, min(reach, size - 1) + 1):
+        before = (slice(None),) * axis + (slice(None, size - step),)
+        after = (slice(None),) * axis + (slice(step, None),)
+        operation(result[before], packed[after], out=result[before])
+        operation(result[after], packed[before], out=result[after])
+    return result
+
+
+def masked_sums(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Sum of each map inside each mask: (Q, H, W), (K, H, W) bool -> (Q, K)."""
+    flat = maps.flatten(1)
+    return torch.cat([flat @ part.flatten(1).to(flat.dtype).T for part in masks.split(_CHUNK)] or [flat[:, :0]], 1)
+
+
+def within_size_limits(proposals: torch.Tensor) -> torch.Tensor:
+    """Which proposals cover between 0.002 % and 85 % of the image: (K, H, W) bool -> (K,) bool."""
+    share = proposals.flatten(1).sum(1) / max(proposals[:1].numel(), 1)
+    return (share >= SMALLEST) & (share <= LARGEST)
+
+
+def rank_proposals(
+    heat_maps: torch.Tensor,
+    saliency: torch.Tensor,
+    proposals: torch.Tensor,
+    beta: float = 0.8,
+    gamma: float = 1e-5,
+    proposal_contours: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Score of every proposal for every peak (paper, Eq. 7).
+
+    With ``R = O * S``: ``score(P) = beta sum(R P) + sum(R Phat) - gamma sum((1 - S) P)``.
+
+    heat_maps ``O``: (Q, H, W); saliency ``S``: (H, W); proposals ``P``: (K, H, W) bool; ``Phat`` their contours,
+    computed here unless given (they serve every call with the same proposals). Returns (Q, K); -inf for proposals that
+    cover less than 0.002 % or more than 85 % of the image.
+    """
+    proposals = checks.masks(proposals, "proposals")
+    saliency = checks.tensor(saliency, "saliency", tuple(proposals.shape[1:]), floating=True)
+    heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *proposals.shape[1:]), floating=True)
+    if proposal_contours is None:
+        proposal_contours = contours(proposals)
+    response = heat_maps * saliency
+    background = masked_sums((1 - saliency)[None], proposals)
+    scores = beta * masked_sums(response, proposals) + masked_sums(response, proposal_contours) - gamma * background
+    return scores.masked_fill(~within_size_limits(proposals), -torch.inf)
+
+
+def mask_nms(masks: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> torch.Tensor:
+    """Greedy non-maximum suppression: in the order of falling score, keep a mask whose IoU with every kept one is
+    below ``iou``.
+
+    masks: (M, H, W) bool; scores: (M,). Returns the kept indices, best first, long.
+    """
+    masks = checks.masks(masks, "masks", ("M", "H", "W"))
+    scores = checks.tensor(scores, "scores", (len(masks),))
+    overlaps = mask_iou(masks, masks)
+    kept: list[int] = []
+    for k in scores.argsort(descending=True, stable=True).tolist():
+        if all(overlaps[k, other] < iou for other in kept):
+            kept.append(k)
+    return torch.tensor(kept, dtype=torch.long)
+
+
+def noise_filter(scores: Sequence[torch.Tensor], percentile: float = 20.0) -> list[torch.Tensor]:
+    """Which instances of a class to keep: those scoring at least the given percentile of all the class's scores; an
+    image left with nothing keeps its single best.
+
+    scores: a list over images of (M_i,). Returns a list of bool (M_i,). The percentile interpolates linearly between
+    the midpoints ``100 (k - 0.5) / n`` (MATLAB's ``prctile``).
+    """
+    checks.between(percentile, "percentile", 0, 100)
+    scores = [checks.tensor(value, f"scores[{k}]", ("M",)).double() for k, value in enumerate(scores)]
+    pooled = torch.cat(scores) if scores else torch.zeros(0)
+    if not len(pooled):
+        return [torch.zeros(0, dtype=torch.bool) for _ in scores]
+    threshold = np.percentile(pooled.cpu().numpy(), percentile, method="hazen")
+    kept = []
+    for value in scores:
+        keep = value >= threshold
+        if len(value) and not keep.any():
+            keep[value.argmax()] = True
+        kept.append(keep)
+    return kept

@@ -1,0 +1,215 @@
+"""Training of the co-peak network on the photos of one category, without labels (paper, Section 3.2; Eq. 1).
+
+Shape letters: N images, B images of a batch, C channels, H W image size, ``h w`` feature grid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.functional import interpolate
+from tqdm import tqdm
+
+from . import checks
+from .config import CoSegConfig
+from .correlation import correlate, pair_up
+from .losses import affinity_loss, copeak_loss, saliency_loss
+from .model import CoPeakNet, CoPeakOutput
+
+_WEIGHT_DECAY = 5e-4
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The three losses of a batch and their weighted sum, scalars."""
+
+    saliency: torch.Tensor
+    copeak: torch.Tensor
+    affinity: torch.Tensor
+    total: torch.Tensor
+
+
+def total_loss(
+    output: CoPeakOutput, big_saliency: torch.Tensor, priors: torch.Tensor, config: CoSegConfig
+) -> Losses:
+    """``L = ls + 0.5 lt + 0.1 la`` of a batch, with the configuration's weights and forms.
+
+    output: of B images, B even; big_saliency and priors: (B, 1, H, W). A loss of weight zero is not computed.
+    """
+    zero = output.score.new_zeros(())
+    saliency = saliency_loss(big_saliency, priors) if config.saliency_weight else zero
+    copeak = copeak_loss(correlate(*pair_up(output.guided)), config.form) if config.copeak_weight else zero
+    affinity = (
+        affinity_loss(output.normalized, output.saliency, config.alpha, config.form) if config.affinity_weight else zero
+    )
+    total = config.saliency_weight * saliency + config.copeak_weight * copeak + config.affinity_weight * affinity
+    return Losses(saliency, copeak, affinity, total)
+
+
+def batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[list[int]]:
+    """The batches of one epoch: all ``count`` images in random order, an odd last batch completed with another image."""
+    order = torch.randperm(count, generator=generator).tolist()
+    for start in range(0, count, batch_size):
+        batch = order[start : start + batch_size]
+        if len(batch) % 2:
+            others = [k for k in order if k not in batch] or batch
+            batch.append(others[int(torch.randint(len(others), (), generator=generator))])
+        yield batch
+
+
+def start_head(model: CoPeakNet, features: torch.Tensor, priors: torch.Tensor, ridge: float = 1e-2) -> None:
+    """Set the score's weights to the ridge regression of the prior's logit on the features, instead of zero.
+
+    features: (N, C, h, w), as the model gives them; priors: (N, 1, H, W) in [0, 1]. The network then starts with a
+    co-saliency that says what a linear function of the features can say of the prior.
+    """
+    small = interpolate(priors, features.shape[2:], mode="area").clamp(0.02, 0.98)
+    target = small.logit().flatten().double()
+    cells = features.movedim(1, -1).flatten(0, 2).double()
+    cell_mean, target_mean = cells.mean(0), target.mean()
+    centred = cells - cell_mean
+    gram = centred.T @ centred
+    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    weight = torch.linalg.solve(gram, centred.T @ (target - target_mean))
+    with torch.no_grad():
+        model.head.weight.copy_(weight.view_as(model.head.weight))
+        model.head.bias.fill_(float(target_mean - cell_mean @ weight))
+
+
+def train(
+    model: CoPeakNet,
+    activations: torch.Tensor,
+    priors: torch.Tensor,
+    config: CoSegConfig,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    on_epoch=None,
+) -> list[dict[str, float]]:
+    """Train ``model`` in place on one category.
+
+    activations: (N, C', h', w'), the output of the backbone's stage ``config.freeze`` (the images (N, 3, H, W) where it
+    is None); priors: (N, 1, H, W) in [0, 1]. With ``checkpoint`` the state is kept in that file after every epoch, and
+    an interrupted training goes on from it to the same result; one of other settings or images is refused.
+    ``on_epoch(epoch, model)`` is called before the first epoch (epoch 0) and after each. Returns the history: for every
+    epoch the mean losses of its batches.
+    """
+    checks.tensor(activations, "activations", ("N", "C'", "h'", "w'"), floating=True)
+    checks.tensor(priors, "priors", (len(activations), 1, "H", "W"), floating=True)
+    trained = _trained_parameters(model, config.freeze)
+    optimizer = _optimizer(trained, config)
+    fingerprint = _fingerprint(activations, priors, config)
+    history = []
+    if checkpoint is not None and Path(checkpoint).exists():
+        history = _resume(Path(checkpoint), trained, optimizer, fingerprint)
+    elif on_epoch:
+        on_epoch(0, model)
+    bar = tqdm(total=config.epochs, initial=len(history), disable=not progress, desc="training", unit="epoch")
+    with bar:
+        for epoch in range(len(history) + 1, config.epochs + 1):
+            history.append(_epoch(model, activations, priors, config, optimizer, epoch))
+            if checkpoint is not None:
+                _save(Path(checkpoint), trained, optimizer, fingerprint, history)
+            if on_epoch:
+                on_epoch(epoch, model)
+            bar.set_postfix_str(f"loss {history[-1]['total']:.4f}")
+            bar.update()
+    return history
+
+
+def _epoch(model, activations, priors, config, optimizer, epoch) -> dict[str, float]:
+    if config.optimizer == "released":
+        optimizer.state.clear()  # the authors' framework starts every epoch with a new Adam state
+    generator = torch.Generator().manual_seed(epoch + 1_000_003 * config.seed)
+    sums = dict.fromkeys(("saliency", "copeak", "affinity", "total"), 0.0)
+    count = 0
+    for batch in batches(len(activations), config.batch_size, generator):
+        output = model.resume(activations[batch], config.freeze)
+        losses = total_loss(output, model.saliency_at_image_size(output.score), priors[batch], config)
+        if not torch.isfinite(losses.total):
+            raise FloatingPointError(f"the loss became {float(losses.total)} in epoch {epoch}; try a lower learning_rate")
+        optimizer.zero_grad()
+        (losses.total / len(batch)).backward()
+        optimizer.step()
+        for key in sums:
+            sums[key] += float(getattr(losses, key).detach())
+        count += 1
+    return {key: value / count for key, value in sums.items()}
+
+
+def _trained_parameters(model: CoPeakNet, freeze: str | None) -> dict[str, nn.Parameter]:
+    after = {id(parameter) for parameter in model.backbone.parameters_after(freeze)}
+    trained = {}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("head.") or id(parameter) in after)
+        if parameter.requires_grad:
+            trained[name] = parameter
+    return trained
+
+
+def _optimizer(trained: dict[str, nn.Parameter], config: CoSegConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+    biases = [parameter for name, parameter in trained.items() if name.endswith("bias")]
+    weights = [parameter for name, parameter in trained.items() if not name.endswith("bias")]
+    groups = [{"params": weights}, {"params": biases, "lr": 2 * config.learning_rate}]
+    # Adam's weight_decay is added to the gradient, as the authors do; AdamW's is not.
+    return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+
+
+def _fingerprint(activations: torch.Tensor, priors: torch.Tensor, config: CoSegConfig) -> str:
+    sha = hashlib.sha256(config.model_dump_json(exclude={"epochs"}).encode())
+    for value in (activations, priors):
+        sha.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _save(path: Path, trained, optimizer, fingerprint: str, history) -> None:
+    tensors = {f"weight:{name}": parameter.detach() for name, parameter in trained.items()}
+    for name, parameter in trained.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}:{name}"] = torch.as_tensor(value)
+    save_tensors(tensors, path, {"fingerprint": fingerprint, "history": json.dumps(history)})
+
+
+def _resume(path: Path, trained, optimizer, fingerprint: str) -> list[dict[str, float]]:
+    tensors, metadata = load_tensors(path)
+    if metadata.get("fingerprint") != fingerprint:
+        raise ValueError(f"{path} is a checkpoint of other images or settings; remove it or name another file")
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(tensors[f"weight:{name}"])
+    for name, parameter in trained.items():
+        keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}:{name}" in tensors]
+        if keys:
+            optimizer.state[parameter] = {key: tensors[f"{key}:{name}"] for key in keys}
+    return json.loads(metadata["history"])
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file aside and put it in place at once, so that no half-written file is ever seen."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, aside, metadata)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; ``ValueError`` naming the file if it is not a whole one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
