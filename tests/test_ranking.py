@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+import torch
+from draws import examples, masks, random, uniform
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import close, load
+
+from co3lib.ranking import contours, mask_nms, noise_filter, rank_proposals
+
+
+def rectangle(height: int, width: int, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def indices(kept) -> list[int]:
+    return torch.as_tensor(kept).tolist()
+
+
+# Contours
+
+
+@examples(40)
+@given(masks(st.integers(0, 3), 7, 9), st.sampled_from([1, 3, 5, 7]))
+def test_contours_are_the_loops(drawn, width):
+    actual = contours(torch.from_numpy(drawn), width=width)
+    assert actual.dtype == torch.bool
+    np.testing.assert_array_equal(actual.numpy(), naive.contours(drawn, width))
+
+
+def test_contours_of_real_shapes_are_the_loops():
+    proposals = load()["proposals"]
+    np.testing.assert_array_equal(contours(proposals).numpy(), naive.contours(proposals.numpy()))
+
+
+def test_the_contour_is_two_pixels_wide_on_either_side():
+    inner = contours(rectangle(20, 20, 6, 14, 5, 15)[None])[0]
+    assert torch.equal(inner, rectangle(20, 20, 4, 16, 3, 17) & ~rectangle(20, 20, 8, 12, 7, 13))
+
+
+def test_the_border_of_the_image_is_no_contour():
+    assert not contours(torch.ones(1, 6, 8, dtype=torch.bool)).any()
+    assert not contours(torch.zeros(1, 6, 8, dtype=torch.bool)).any()
+    half = contours(rectangle(6, 12, 0, 6, 0, 6)[None])[0]
+    assert torch.equal(half, rectangle(6, 12, 0, 6, 4, 8))
+
+
+# Ranking
+
+
+def test_ranking_of_the_authors_code():
+    authors = load()
+    saliency, proposals = authors["rank_saliency"], authors["proposals"]
+    heat = authors["rank_response_times_saliency"] / saliency
+    scores = rank_proposals(heat, saliency, proposals)
+    assert scores.shape == (6, 30)
+    best = scores.max(dim=1)
+    close(best.values, authors["rank_best_score"])
+    assert torch.equal(proposals[best.indices], authors["rank_best_mask"])
+
+
+@examples(30)
+@given(masks(st.integers(0, 4), 6, 5), st.integers(0, 100))
+def test_ranking_is_the_loops(proposals, seed):
+    heat, saliency = random(3, 6, 5, seed=seed), uniform(6, 5, seed=seed + 1)
+    actual = rank_proposals(heat, saliency, torch.from_numpy(proposals), beta=0.3, gamma=0.05)
+    expected = naive.rank_scores((heat * saliency).numpy(), saliency.numpy(), proposals, beta=0.3, gamma=0.05)
+    assert actual.shape == expected.shape
+    close(actual, expected)
+
+
+def test_the_terms_of_equation_seven():
+    heat, saliency = uniform(1, 12, 12, seed=1), uniform(12, 12, seed=2)
+    proposal = rectangle(12, 12, 3, 9, 2, 7)
+    response, edge = heat[0] * saliency, contours(proposal[None])[0]
+    inside, along, outside = response[proposal].sum(), response[edge].sum(), (1 - saliency)[proposal].sum()
+    for beta, gamma in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.8, 1e-5)]:
+        scores = rank_proposals(heat, saliency, proposal[None], beta=beta, gamma=gamma)
+        close(scores, (beta * inside + along - gamma * outside).reshape(1, 1))
+    close(rank_proposals(heat, saliency, proposal[None]), (0.8 * inside + along - 1e-5 * outside).reshape(1, 1))
+
+
+def test_proposals_outside_the_size_limits_never_win():
+    heat, saliency = uniform(2, 10, 10, seed=3), uniform(10, 10, seed=4)
+    fits = rectangle(10, 10, 0, 10, 0, 8)
+    fits[:5, 8] = True  # 85 of 100 pixels: the limit itself is allowed
+    too_large = fits.clone()
+    too_large[5, 8] = True
+    empty = torch.zeros(10, 10, dtype=torch.bool)
+    single = rectangle(10, 10, 4, 5, 4, 5)
+    scores = rank_proposals(heat, saliency, torch.stack([fits, too_large, empty, single]))
+    assert torch.isneginf(scores).tolist() == [[False, True, True, False]] * 2
+
+
+def test_the_lower_size_limit():
+    # One pixel is less than 0.00002 of 250 x 250 = 62500 pixels, two are more.
+    heat, saliency = torch.ones(1, 250, 250), torch.ones(250, 250)
+    proposals = torch.stack([rectangle(250, 250, 9, 10, 9, 9 + pixels) for pixels in (1, 2)])
+    assert torch.isneginf(rank_proposals(heat, saliency, proposals)).tolist() == [[True, False]]
+
+
+def test_ranking_in_single_precision():
+    heat, saliency = uniform(2, 200, 220, seed=5), uniform(200, 220, seed=6)
+    proposals = torch.stack([rectangle(200, 220, 10, 150, 20, 200), rectangle(200, 220, 0, 40, 0, 220)])
+    single = rank_proposals(heat.float(), saliency.float(), proposals).double()
+    torch.testing.assert_close(single, rank_proposals(heat, saliency, proposals), rtol=1e-5, atol=0)
+
+
+def test_nothing_to_rank():
+    saliency = torch.ones(4, 5)
+    assert rank_proposals(torch.ones(0, 4, 5), saliency, torch.ones(3, 4, 5, dtype=torch.bool)).shape == (0, 3)
+    assert rank_proposals(torch.ones(2, 4, 5), saliency, torch.ones(0, 4, 5, dtype=torch.bool)).shape == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "heat, saliency, proposals, name",
+    [
+        (torch.ones(4, 5), torch.ones(4, 5), torch.ones(3, 4, 5, dtype=torch.bool), "heat_maps"),
+        (torch.ones(2, 4, 5), torch.ones(1, 4, 5), torch.ones(3, 4, 5, dtype=torch.bool), "saliency"),
+        (torch.ones(2, 4, 5), torch.ones(5, 4), torch.ones(3, 4, 5, dtype=torch.bool), "saliency"),
+        (torch.ones(2, 4, 5), torch.ones(4, 5), torch.ones(4, 5, dtype=torch.bool), "proposals"),
+        (torch.ones(2, 4, 5), torch.ones(4, 5), torch.ones(3, 8, 5, dtype=torch.bool), "proposals"),
+        (torch.ones(2, 4, 5), torch.ones(4, 5), torch.full((3, 4, 5), 0.5), "proposals"),
+    ],
+)
+def test_bad_ranking_arguments_are_named(heat, saliency, proposals, name):
+    with pytest.raises(ValueError, match=name):
+        rank_proposals(heat, saliency, proposals)
+
+
+# Suppression
+
+
+def test_suppression_of_the_authors_code():
+    authors = load()
+    kept = indices(mask_nms(authors["nms_in_mask"], authors["nms_in_score"]))
+    assert torch.equal(authors["nms_in_mask"][kept], authors["nms_out_mask"])
+    assert torch.equal(authors["nms_in_score"][kept], authors["nms_out_score"])
+
+
+@examples(80)
+@given(masks(st.integers(0, 8), 3, 4), st.data(), st.sampled_from([0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0]))
+def test_suppression_is_the_loops(drawn, data, limit):
+    scores = np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(drawn), max_size=len(drawn))), dtype=float)
+    kept = mask_nms(torch.from_numpy(drawn), torch.from_numpy(scores), iou=limit)
+    assert indices(kept) == naive.mask_nms(drawn, scores, limit)
+
+
+@pytest.mark.parametrize(
+    "limit, inner, outer", [(0.4, 2, 5), (0.3, 3, 10), (0.6, 3, 5), (0.7, 7, 10), (0.1, 1, 10), (0.9, 9, 10)]
+)
+def test_an_overlap_at_the_limit_is_too_much(limit, inner, outer):
+    small, large = rectangle(1, 10, 0, 1, 0, inner), rectangle(1, 10, 0, 1, 0, outer)
+    pair, scores = torch.stack([small, large]), torch.tensor([1.0, 2.0])
+    assert indices(mask_nms(pair, scores, iou=limit)) == [1]
+    assert indices(mask_nms(pair, scores, iou=limit + 1e-3)) == [1, 0]
+
+
+def test_a_suppressed_mask_suppresses_nothing():
+    # b overlaps a, c overlaps b but not a: c stays, since b is gone.
+    a, b, c = (rectangle(1, 20, 0, 1, left, left + 10) for left in (0, 4, 8))
+    assert indices(mask_nms(torch.stack([c, b, a]), torch.tensor([1.0, 2.0, 3.0]))) == [2, 0]
+
+
+def test_no_masks_to_suppress():
+    assert indices(mask_nms(torch.zeros(0, 4, 5, dtype=torch.bool), torch.zeros(0))) == []
+
+
+@pytest.mark.parametrize(
+    "drawn, scores, name",
+    [
+        (torch.ones(4, 5, dtype=torch.bool), torch.ones(4), "masks"),
+        (torch.full((3, 4, 5), 0.5), torch.ones(3), "masks"),
+        (torch.ones(3, 4, 5, dtype=torch.bool), torch.ones(4), "scores"),
+        (torch.ones(3, 4, 5, dtype=torch.bool), torch.ones(3, 1), "scores"),
+    ],
+)
+def test_bad_suppression_arguments_are_named(drawn, scores, name):
+    with pytest.raises(ValueError, match=name):
+        mask_nms(drawn, scores)
+
+
+# Noise filter
+
+
+def test_noise_filter_of_the_authors_code():
+    authors = load()
+    kept = noise_filter([authors[f"eval_score_{k}"] for k in range(7)])
+    assert [int(one.sum()) for one in kept] == authors["noise_filter_kept"].tolist()
+
+
+@examples(100)
+@given(
+    st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=6), st.sampled_from([0.0, 20.0, 50.0, 99.0, 100.0])
+)
+def test_noise_filter_is_the_loops(scores, percentile):
+    arrays = [np.array(one, dtype=float) / 8 for one in scores]
+    actual = noise_filter([torch.from_numpy(one) for one in arrays], percentile=percentile)
+    expected = naive.noise_filter(arrays, percentile)
+    assert all(one.dtype == torch.bool for one in actual)
+    assert [one.tolist() for one in actual] == [one.tolist() for one in expected]
+
+
+def test_the_percentile_lies_between_midpoints():
+    # Of ten scores the second is the 15th percentile and the third the 25th: the 20th is halfway, at 2.5. The
+    # other usual definition puts it at 2.8, the nearest rank at 2.
+    scores = [torch.tensor([1.0, 2.0, 2.7, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])]
+    assert noise_filter(scores)[0].tolist() == [False, False] + [True] * 8
+
+
+def test_scores_equal_to_the_percentile_are_kept():
+    kept = noise_filter([torch.tensor([0.1, 0.1]), torch.tensor([0.1, 0.7])])
+    assert [one.tolist() for one in kept] == [[True, True], [True, True]]
+
+
+def test_an_image_left_with_nothing_keeps_its_best():
+    kept = noise_filter([torch.tensor([0.01, 0.02, 0.02]), torch.arange(10.0) + 1], percentile=50)
+    assert kept[0].tolist() == [False, True, False]
+
+
+def test_images_without_instances_stay_so():
+    kept = noise_filter([torch.zeros(0), torch.tensor([1.0, 2.0])])
+    assert kept[0].tolist() == []
+    assert [one.tolist() for one in noise_filter([torch.zeros(0)])] == [[]]
+    assert noise_filter([]) == []
+
+
+@pytest.mark.parametrize("percentile", [-1.0, 101.0, float("nan")])
+def test_an_impossible_percentile_is_named(percentile):
+    with pytest.raises(ValueError, match="percentile"):
+        noise_filter([torch.tensor([1.0, 2.0])], percentile=percentile)
+
+
+def test_bad_scores_are_named():
+    with pytest.raises(ValueError, match="scores"):
+        noise_filter([torch.zeros(2, 2)])
