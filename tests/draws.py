@@ -14,7 +14,9 @@ def examples(count: int) -> settings:
     return settings(max_examples=count, derandomize=True, deadline=None, database=None)
 
 
-def whole_numbers(*sides: st.SearchStrategy[int] | int, low: int = 0, high: int = 3) -> st.SearchStrategy[np.ndarray]:
+def whole_numbers(
+    *sides: st.SearchStrategy[int] | int, low: int = 0, high: int = 3
+) -> st.SearchStrategy[np.ndarray]:
     """Arrays of whole numbers (as floats), so few of them that ties and plateaus are the rule."""
     shape = st.tuples(*[st.just(side) if isinstance(side, int) else side for side in sides])
     return hnp.arrays(np.float64, shape, elements=st.integers(low, high).map(float))
@@ -35,7 +37,7 @@ def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def shuffled(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Evenly spaced in (0, 1], in random order: no two values close enough for a tiny step to reorder them."""
+    """Evenly spaced in (0, 1], in random order: no tiny step makes two values change places."""
     count = int(np.prod(shape))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return ((order + 1).double() / count).reshape(shape)

@@ -1,6 +1,6 @@
 """The paper's equations written a second time: plain numpy, plain loops, no cleverness.
 
-Slow on purpose. The tests compare the library with these, so nothing here calls the library, and nothing is shared
+Slow on purpose. The tests compare the library with these, so nothing here calls the library or shares code
 with it. Letters: N or B images, C channels, H W image, h w (or s t) feature grid, K proposals, Q peaks.
 """
 
@@ -22,7 +22,7 @@ def normalize_features(features: np.ndarray, eps: float = 1e-2) -> np.ndarray:
 
 
 def correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(B, C, h, w), (B, C, s, t) -> (B, h, w, s, t): inner products of all cells of one with all of the other."""
+    """(B, C, h, w), (B, C, s, t) -> (B, h, w, s, t): all inner products of a cell of each."""
     images, _, h, w = first.shape
     s, t = second.shape[2:]
     out = np.zeros((images, h, w, s, t))
@@ -173,7 +173,9 @@ def peak_rule(values, weight, grad, stride=1, padding=0, dilation=1, groups=1) -
                 channel = d // (outputs // groups) * per_group + c
                 row, column = y * stride - padding + v * dilation, x * stride - padding + u * dilation
                 if 0 <= row < height and 0 <= column < width:
-                    out[n, channel, row, column] += lifted[0, channel, row, column] * positive[d, c, v, u] * share
+                    out[n, channel, row, column] += (
+                        lifted[0, channel, row, column] * positive[d, c, v, u] * share
+                    )
     return out
 
 
@@ -186,8 +188,8 @@ def bilinear_kernel(size: int) -> np.ndarray:
 def bilinear_upsample(values: np.ndarray, factor: int) -> np.ndarray:
     """(h, w) -> (h * factor, w * factor): transposed convolution with ``bilinear_kernel(2 * factor)``.
 
-    Every cell adds its kernel at ``factor`` times its place; half a factor is cropped at every side. Beyond the
-    border there is nothing, so the rim of the result fades where interpolation would repeat the border.
+    Every cell adds its kernel at ``factor`` times its place; half a factor is cropped at every side. Beyond
+    the border there is nothing, so the rim of the result fades where interpolation would repeat the border.
     """
     kernel = bilinear_kernel(2 * factor)
     h, w = values.shape
@@ -200,7 +202,7 @@ def bilinear_upsample(values: np.ndarray, factor: int) -> np.ndarray:
 
 
 def contours(masks: np.ndarray, width: int = 5) -> np.ndarray:
-    """(K, H, W) bool: pixels whose square window, cut off at the image's border, holds both kinds of pixel."""
+    """(K, H, W) bool: pixels whose window, cut off at the border, holds both kinds of pixel."""
     out = np.zeros(masks.shape, dtype=bool)
     reach = width // 2
     for k, y, x in np.ndindex(masks.shape):
@@ -238,7 +240,7 @@ def mask_nms(masks: np.ndarray, scores: np.ndarray, limit: float = 0.4) -> list[
 
 
 def percentile(values, percent: float) -> float:
-    """MATLAB's ``prctile``: the k-th of n sorted values is the 100 (k - 0.5) / n percentile, linear between."""
+    """MATLAB's ``prctile``: value k of n sorted ones is percentile 100 (k - 0.5) / n, linear between."""
     ordered = sorted(values)
     count = len(ordered)
     place = percent / 100 * count + 0.5
@@ -298,6 +300,8 @@ def box_iou(a, b) -> float:
 
 
 def corloc(predicted, truth, limit: float = 0.5) -> float:
-    hits = [box is not None and any(box_iou(box, other) >= limit for other in boxes)
-            for box, boxes in zip(predicted, truth, strict=True)]
+    hits = [
+        box is not None and any(box_iou(box, other) >= limit for other in boxes)
+        for box, boxes in zip(predicted, truth, strict=True)
+    ]
     return float(np.mean(hits))

@@ -19,5 +19,8 @@ def load() -> dict[str, torch.Tensor]:
 
 def close(actual, expected) -> None:
     """Equal up to 1e-5, absolute for numbers up to 1 and relative above."""
-    actual, expected = torch.as_tensor(actual, dtype=torch.float64), torch.as_tensor(expected, dtype=torch.float64)
+    actual, expected = (
+        torch.as_tensor(actual, dtype=torch.float64),
+        torch.as_tensor(expected, dtype=torch.float64),
+    )
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)

@@ -98,7 +98,8 @@ def test_gradients():
 
 
 @pytest.mark.parametrize(
-    "features", [torch.zeros(3, 2, 2), torch.zeros(1, 3, 2, 2, 2), torch.zeros(1, 3, 2, 2, dtype=torch.long), "text"]
+    "features",
+    [torch.zeros(3, 2, 2), torch.zeros(1, 3, 2, 2, 2), torch.zeros(1, 3, 2, 2, dtype=torch.long), "text"],
 )
 def test_bad_features_are_named(features):
     with pytest.raises(ValueError, match="features"):

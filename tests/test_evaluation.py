@@ -75,7 +75,9 @@ def test_nothing_found():
     assert average_precision([torch.zeros(0, 1, 12, dtype=torch.bool)], [torch.zeros(0)], truth) == 0.0
 
 
-@pytest.mark.parametrize("iou, inner, outer", [(0.5, 1, 2), (0.25, 1, 4), (0.75, 3, 4), (0.3, 3, 10), (0.7, 7, 10)])
+@pytest.mark.parametrize(
+    "iou, inner, outer", [(0.5, 1, 2), (0.25, 1, 4), (0.75, 3, 4), (0.3, 3, 10), (0.7, 7, 10)]
+)
 def test_the_overlap_must_exceed_the_threshold(iou, inner, outer):
     predictions, truth = [row(*range(inner))[None]], [row(*range(outer))[None]]
     assert average_precision(predictions, [torch.tensor([1.0])], truth, iou=iou) == 0.0
@@ -91,7 +93,7 @@ def test_an_instance_is_found_once():
 
 
 def test_a_detection_takes_the_next_best_instance():
-    # Both detections overlap the first instance most; the second of them still exceeds .25 with the other one.
+    # Both detections overlap the first instance; the second of them still exceeds .25 with the other one.
     truth = [torch.stack([row(0, 1, 2, 3), row(4, 5, 6)])]
     predictions = [torch.stack([row(0, 1, 2, 3), row(2, 3, 4, 5)])]
     scores = [torch.tensor([0.9, 0.8])]
@@ -117,7 +119,7 @@ def test_the_images_of_a_class_are_pooled():
 
 
 def test_the_envelope_is_monotone():
-    # right, wrong, right, right of four instances: precisions 1, 1/2, 2/3, 3/4, under the envelope 1, 3/4, 3/4.
+    # Right, wrong, right, right of four instances: precisions 1, 1/2, 2/3, 3/4; the envelope makes 2/3 a 3/4.
     truth = [torch.stack([row(0), row(1), row(2), row(3)])]
     predictions = [torch.stack([row(0), row(9), row(1), row(2)])]
     close(average_precision(predictions, [torch.tensor([4.0, 3.0, 2.0, 1.0])], truth), (1 + 0.75 + 0.75) / 4)
@@ -164,8 +166,18 @@ def boxes(*rows) -> torch.Tensor:
 
 
 def test_corloc_counts_images():
-    truth = [boxes([0, 0, 10, 10]), boxes([0, 0, 10, 10], [20, 20, 40, 30]), boxes([5, 5, 9, 9]), boxes([0, 0, 4, 4])]
-    predicted = [torch.tensor([0, 0, 10, 10]), torch.tensor([21, 20, 40, 30]), torch.tensor([20, 20, 30, 30]), None]
+    truth = [
+        boxes([0, 0, 10, 10]),
+        boxes([0, 0, 10, 10], [20, 20, 40, 30]),
+        boxes([5, 5, 9, 9]),
+        boxes([0, 0, 4, 4]),
+    ]
+    predicted = [
+        torch.tensor([0, 0, 10, 10]),
+        torch.tensor([21, 20, 40, 30]),
+        torch.tensor([20, 20, 30, 30]),
+        None,
+    ]
     close(corloc(predicted, truth), 0.5)
 
 
@@ -183,7 +195,11 @@ def test_corloc_at_other_limits(limit, inner):
 
 
 @examples(60)
-@given(st.lists(st.lists(st.lists(st.integers(0, 6), min_size=4, max_size=4), max_size=4), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.lists(st.lists(st.integers(0, 6), min_size=4, max_size=4), max_size=4), min_size=1, max_size=4
+    )
+)
 def test_corloc_is_the_loops(drawn):
     corners = [[[min(a, c), min(b, d), max(a, c) + 1, max(b, d) + 1] for a, b, c, d in one] for one in drawn]
     predicted = [torch.tensor(one[0]) if one else None for one in corners]

@@ -68,7 +68,9 @@ def test_saliency_equal_to_its_prior_costs_nothing():
 @pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
 def test_a_flat_prior_asks_for_nothing(value):
     # All pixels are of one kind, and the share of the other kind is zero.
-    assert saliency_loss(uniform(1, 1, 3, 7, seed=5), torch.full((1, 1, 3, 7), value, dtype=torch.float64)) == 0
+    assert (
+        saliency_loss(uniform(1, 1, 3, 7, seed=5), torch.full((1, 1, 3, 7), value, dtype=torch.float64)) == 0
+    )
 
 
 def test_saliency_gradient():
@@ -203,7 +205,10 @@ def test_affinity_gradient(form):
 
 
 def test_losses_reach_the_features():
-    features, saliency = random(2, 3, 3, 2, seed=23).requires_grad_(), uniform(2, 1, 3, 2, seed=24).requires_grad_()
+    features, saliency = (
+        random(2, 3, 3, 2, seed=23).requires_grad_(),
+        uniform(2, 1, 3, 2, seed=24).requires_grad_(),
+    )
     unit = normalize_features(features)
     guided = unit * saliency
     loss = copeak_loss(correlate(guided[:1], guided[1:])) + affinity_loss(unit, saliency)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import load
 
-from co3lib.peaks import copeaks, score_peaks
+from co3lib.correlation import correlate
+from co3lib.peaks import copeak_votes, copeaks, peak_cells, score_peaks
 
 
 def same(actual: torch.Tensor, expected: np.ndarray) -> None:
@@ -133,7 +134,38 @@ def test_a_bad_score_is_named(score):
         score_peaks(score)
 
 
-@pytest.mark.parametrize("correlation", [torch.zeros(1, 3, 3), torch.zeros(3, 3, 3, 3), torch.zeros(1, 1, 3, 3, 3, 3)])
-def test_a_bad_correlation_is_named(correlation):
+@pytest.mark.parametrize("shape", [(1, 3, 3), (3, 3, 3, 3), (1, 1, 3, 3, 3, 3)])
+def test_a_bad_correlation_is_named(shape):
     with pytest.raises(ValueError, match="correlation"):
-        copeaks(correlation)
+        copeaks(torch.zeros(shape))
+
+
+# Peaks as seeds
+
+
+def test_cells_of_peaks_come_highest_first():
+    score = random(1, 1, 9, 8, seed=9)
+    mask = score_peaks(score)[0, 0]
+    cells = peak_cells(mask, score[0, 0])
+    assert sorted(cells.tolist()) == mask.nonzero().tolist()
+    heights = score[0, 0][cells[:, 0], cells[:, 1]]
+    assert torch.equal(heights, heights.sort(descending=True).values)
+
+
+def test_a_plateau_is_one_peak():
+    score = grid([5, 5, 5, 0, 0, 0], [5, 5, 5, 0, 0, 4], [5, 5, 5, 0, 0, 4], [0, 0, 0, 0, 0, 4])
+    assert peak_cells(score_peaks(score)[0, 0], score[0, 0]).tolist() == [[1, 1], [2, 5]]
+
+
+def test_no_peaks_no_cells():
+    assert peak_cells(torch.zeros(3, 4, dtype=torch.bool), torch.zeros(3, 4)).shape == (0, 2)
+
+
+def test_votes_count_the_partners_a_cell_has_a_copeak_with():
+    features, partners = random(1, 3, 3, 2, seed=10).abs(), random(4, 3, 2, 3, seed=11).abs()
+    expected = np.zeros((3, 2))
+    for partner in partners:
+        mask = naive.peaks(correlate(features, partner[None]).numpy())[0]
+        expected += mask.any(axis=(2, 3))
+    np.testing.assert_array_equal(copeak_votes(features, partners).numpy(), expected)
+    assert 0 < expected.max() <= 4

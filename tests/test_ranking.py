@@ -50,6 +50,18 @@ def test_the_border_of_the_image_is_no_contour():
     assert torch.equal(half, rectangle(6, 12, 0, 6, 4, 8))
 
 
+@pytest.mark.parametrize("width", [0, 4, -3])
+def test_a_contour_width_without_a_middle_is_named(width):
+    with pytest.raises(ValueError, match="width"):
+        contours(torch.ones(1, 4, 4, dtype=torch.bool), width=width)
+
+
+@pytest.mark.parametrize("drawn", [torch.ones(4, 4, dtype=torch.bool), torch.full((1, 4, 4), 0.5)])
+def test_bad_masks_are_named(drawn):
+    with pytest.raises(ValueError, match="masks"):
+        contours(drawn)
+
+
 # Ranking
 
 
@@ -82,7 +94,9 @@ def test_the_terms_of_equation_seven():
     for beta, gamma in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.8, 1e-5)]:
         scores = rank_proposals(heat, saliency, proposal[None], beta=beta, gamma=gamma)
         close(scores, (beta * inside + along - gamma * outside).reshape(1, 1))
-    close(rank_proposals(heat, saliency, proposal[None]), (0.8 * inside + along - 1e-5 * outside).reshape(1, 1))
+    close(
+        rank_proposals(heat, saliency, proposal[None]), (0.8 * inside + along - 1e-5 * outside).reshape(1, 1)
+    )
 
 
 def test_proposals_outside_the_size_limits_never_win():
@@ -113,8 +127,14 @@ def test_ranking_in_single_precision():
 
 def test_nothing_to_rank():
     saliency = torch.ones(4, 5)
-    assert rank_proposals(torch.ones(0, 4, 5), saliency, torch.ones(3, 4, 5, dtype=torch.bool)).shape == (0, 3)
-    assert rank_proposals(torch.ones(2, 4, 5), saliency, torch.ones(0, 4, 5, dtype=torch.bool)).shape == (2, 0)
+    assert rank_proposals(torch.ones(0, 4, 5), saliency, torch.ones(3, 4, 5, dtype=torch.bool)).shape == (
+        0,
+        3,
+    )
+    assert rank_proposals(torch.ones(2, 4, 5), saliency, torch.ones(0, 4, 5, dtype=torch.bool)).shape == (
+        2,
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +166,9 @@ def test_suppression_of_the_authors_code():
 @examples(80)
 @given(masks(st.integers(0, 8), 3, 4), st.data(), st.sampled_from([0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0]))
 def test_suppression_is_the_loops(drawn, data, limit):
-    scores = np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(drawn), max_size=len(drawn))), dtype=float)
+    scores = np.array(
+        data.draw(st.lists(st.integers(0, 4), min_size=len(drawn), max_size=len(drawn))), dtype=float
+    )
     kept = mask_nms(torch.from_numpy(drawn), torch.from_numpy(scores), iou=limit)
     assert indices(kept) == naive.mask_nms(drawn, scores, limit)
 
@@ -196,7 +218,8 @@ def test_noise_filter_of_the_authors_code():
 
 @examples(100)
 @given(
-    st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=6), st.sampled_from([0.0, 20.0, 50.0, 99.0, 100.0])
+    st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=6),
+    st.sampled_from([0.0, 20.0, 50.0, 99.0, 100.0]),
 )
 def test_noise_filter_is_the_loops(scores, percentile):
     arrays = [np.array(one, dtype=float) / 8 for one in scores]

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import naive
+import pytest
+import torch
+from draws import examples, random, uniform
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import close, load
+from torch import nn
+from torch.nn import functional
+
+from co3lib.backbones import Backbone
+from co3lib.model import CoPeakNet
+from co3lib.peak_backprop import peak_conv2d, peak_response_maps
+
+# stride, padding, dilation, groups, input channels, output channels, kernel
+SETTINGS = {
+    "plain": (1, 0, 1, 1, 3, 4, (3, 3)),
+    "padded": (1, 1, 1, 1, 3, 4, (3, 3)),
+    "strided": (2, 1, 1, 1, 2, 3, (3, 3)),
+    "strided, last rows unseen": (3, 0, 1, 1, 2, 3, (2, 2)),
+    "dilated": (1, 2, 2, 1, 2, 3, (3, 3)),
+    "strided and dilated": (2, 2, 2, 1, 2, 2, (3, 3)),
+    "grouped": (1, 1, 1, 2, 4, 6, (3, 3)),
+    "depthwise": (1, 1, 1, 3, 3, 3, (3, 3)),
+    "depthwise, strided, multiplied": (2, 1, 1, 2, 2, 4, (3, 3)),
+    "one by one": (1, 0, 1, 1, 4, 3, (1, 1)),
+    "oblong": (1, 0, 1, 1, 2, 2, (1, 4)),
+}
+
+
+def backwards(values: torch.Tensor, weight: torch.Tensor, grad: torch.Tensor, **options) -> torch.Tensor:
+    values = values.detach().requires_grad_()
+    return torch.autograd.grad(peak_conv2d(values, weight, **options), values, grad)[0]
+
+
+def layer(name: str, batch: int = 1, seed: int = 0):
+    """Input (of both signs), weight, gradient at the output and the options of one of SETTINGS."""
+    stride, padding, dilation, groups, channels, outputs, kernel = SETTINGS[name]
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    values = random(batch, channels, 6, 7, seed=seed)
+    weight = random(outputs, channels // groups, *kernel, seed=seed + 1)
+    grad = random(*functional.conv2d(values, weight, **options).shape, seed=seed + 2)
+    return values, weight, grad, options
+
+
+def test_rule_of_the_authors_code():
+    authors = load()
+    actual = backwards(authors["prm_input"], authors["prm_weight"], authors["prm_grad_output"], padding=1)
+    close(actual, authors["prm_grad_input"])
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_forwards_it_is_a_convolution(name):
+    values, weight, _, options = layer(name, batch=2)
+    expected = functional.conv2d(values, weight, **options)
+    close(peak_conv2d(values, weight, **options), expected)
+    close(expected, naive.conv2d(values.numpy(), weight.numpy(), **options))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_backwards_it_is_the_loops(name, batch):
+    values, weight, grad, options = layer(name, batch=batch, seed=3)
+    actual = backwards(values, weight, grad, **options)
+    close(actual, naive.peak_rule(values.numpy(), weight.numpy(), grad.numpy(), **options))
+
+
+@pytest.mark.parametrize("name", ["padded", "strided", "dilated", "depthwise"])
+def test_pairs_as_options(name):
+    values, weight, grad, options = layer(name, seed=4)
+    pairs = {key: value if key == "groups" else (value, value) for key, value in options.items()}
+    close(peak_conv2d(values, weight, **pairs), peak_conv2d(values, weight, **options))
+    close(backwards(values, weight, grad, **pairs), backwards(values, weight, grad, **options))
+
+
+@examples(25)
+@given(st.integers(1, 3), st.integers(0, 2), st.integers(1, 2), st.integers(1, 2), st.integers(0, 10**6))
+def test_backwards_it_is_the_loops_for_any_geometry(stride, padding, dilation, groups, seed):
+    values, weight = random(1, 2, 5, 6, seed=seed), random(2, 2 // groups, 2, 3, seed=seed + 1)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    grad = random(*functional.conv2d(values, weight, **options).shape, seed=seed + 2)
+    actual = backwards(values, weight, grad, **options)
+    close(actual, naive.peak_rule(values.numpy(), weight.numpy(), grad.numpy(), **options))
+
+
+def test_the_rule_by_hand():
+    # One output sees 1 3 2 through 2 1 -5. Less the minimum 1 that is 0 2 1, the positive weights are 2 1 0,
+    # so their products are 0 2 0 and all of the gradient goes to the middle.
+    values = torch.tensor([1.0, 3.0, 2.0]).reshape(1, 1, 1, 3)
+    weight = torch.tensor([2.0, 1.0, -5.0]).reshape(1, 1, 1, 3)
+    assert peak_conv2d(values, weight).item() == -5.0
+    close(backwards(values, weight, torch.full((1, 1, 1, 1), 0.6)).ravel(), torch.tensor([0.0, 0.6, 0.0]))
+
+
+def test_two_layers_by_hand():
+    # Second layer: 4 and 2 lifted to 2 and 0 (weights 1 and 3), so the peak's 1 goes to the first unit.
+    # First layer: that unit sees 2 0 1, the minimum 0, through 1 1 2: shares 2 0 2 of 4.
+    values = torch.tensor([2.0, 0.0, 1.0]).reshape(1, 3, 1, 1).requires_grad_()
+    first = torch.tensor([[1.0, 1.0, 2.0], [1.0, 5.0, 0.0]]).reshape(2, 3, 1, 1)
+    second = torch.tensor([[1.0, 3.0]]).reshape(1, 2, 1, 1)
+    hidden = torch.relu(peak_conv2d(values, first))
+    assert hidden.ravel().tolist() == [4.0, 2.0]
+    score = peak_conv2d(hidden, second)
+    assert score.item() == 10.0
+    (heat,) = torch.autograd.grad(score, values, torch.ones_like(score))
+    close(heat.ravel(), torch.tensor([0.5, 0.0, 0.5]))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_gradient_is_conserved(name):
+    values, weight, grad, options = layer(name, seed=5)
+    lifted = functional.conv2d(values - values.min(), weight.relu(), **options)
+    passed = torch.where(lifted < 1e-10, 0, grad * lifted / (lifted.abs() + 1e-10))
+    close(backwards(values, weight, grad, **options).sum(), passed.sum())
+    # Where every output has support, all of it is passed on.
+    assert (functional.conv2d(values - values.min(), weight.abs(), **options) > 0).all()
+    close(backwards(values, weight.abs(), grad, **options).sum(), grad.sum())
+
+
+def test_outputs_without_support_pass_nothing_on():
+    values = uniform(1, 2, 4, 4, seed=6)
+    weight = torch.stack([-uniform(2, 3, 3, seed=7), uniform(2, 3, 3, seed=8)])
+    grad = torch.ones(1, 2, 2, 2, dtype=torch.float64)
+    passed = backwards(values, weight, grad)
+    assert torch.isfinite(passed).all()
+    close(passed.sum(), grad[:, 1].sum())
+    flat = backwards(torch.full((1, 2, 4, 4), 3.0, dtype=torch.float64), weight, grad)
+    assert not flat.any()
+
+
+def test_a_positive_gradient_stays_positive():
+    values, weight, grad, options = layer("padded", seed=9)
+    assert (backwards(values, weight, grad.abs(), **options) >= 0).all()
+
+
+def test_only_the_gradient_at_the_output_scales_the_result():
+    values, weight, grad, options = layer("padded", seed=10)
+    expected = backwards(values, weight, grad, **options)
+    close(backwards(values, weight, 3 * grad, **options), 3 * expected)
+    close(backwards(values + 7, weight, grad, **options), expected)
+    close(backwards(values * 5, weight * 2, grad, **options), expected)
+
+
+def test_every_image_of_a_batch_has_its_own_minimum():
+    values, weight, grad, options = layer("padded", batch=3, seed=11)
+    values = values + torch.tensor([0.0, -50.0, 20.0], dtype=torch.float64).reshape(3, 1, 1, 1)
+    together = backwards(values, weight, grad, **options)
+    for n in range(3):
+        one = slice(n, n + 1)
+        close(together[one], backwards(values[one], weight, grad[one], **options))
+
+
+def test_peaks_side_by_side_are_the_peaks_alone():
+    # The same photo once for every peak, each copy with the gradient of its own peak.
+    values, weight, _, options = layer("padded", seed=12)
+    peaks = [(0, 1, 2), (3, 5, 6), (2, 0, 0), (1, 3, 3)]
+    grads = torch.zeros(len(peaks), 4, 6, 7, dtype=torch.float64)
+    for q, place in enumerate(peaks):
+        grads[(q, *place)] = 1
+    together = backwards(values.expand(len(peaks), -1, -1, -1), weight, grads, **options)
+    for q in range(len(peaks)):
+        close(together[q : q + 1], backwards(values, weight, grads[q : q + 1], **options))
+
+
+def test_several_gradients_through_one_graph():
+    values, weight, grad, options = layer("strided", seed=13)
+    values.requires_grad_()
+    output = peak_conv2d(values, weight, **options)
+    for scale in (1.0, -2.0):
+        (passed,) = torch.autograd.grad(output, values, scale * grad, retain_graph=True)
+        close(passed, backwards(values, weight, scale * grad, **options))
+
+
+def test_the_input_is_left_alone():
+    values, weight, grad, options = layer("padded", seed=14)
+    before = values.clone(), weight.clone(), grad.clone()
+    backwards(values, weight, grad, **options)
+    for now, then in zip((values, weight, grad), before, strict=True):
+        assert torch.equal(now, then)
+
+
+def test_single_precision():
+    values, weight, grad, options = layer("padded", seed=15)
+    single = backwards(values.float(), weight.float(), grad.float(), **options)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(
+        single.double(), backwards(values, weight, grad, **options), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "values, weight, options, name",
+    [
+        (torch.zeros(3, 4, 4), torch.zeros(2, 3, 3, 3), {}, "input"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.long), torch.zeros(2, 3, 3, 3), {}, "input"),
+        (torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3), {}, "weight"),
+        (torch.zeros(1, 3, 4, 4), torch.zeros(2, 4, 3, 3), {}, "weight"),
+        (torch.zeros(1, 4, 4, 4), torch.zeros(2, 4, 3, 3), {"groups": 2}, "weight"),
+    ],
+)
+def test_bad_arguments_are_named(values, weight, options, name):
+    with pytest.raises(ValueError, match=name):
+        peak_conv2d(values, weight, **options)
+
+
+# A whole network
+
+
+def small_network(std: float = 1.0, seed: int = 0) -> CoPeakNet:
+    """Convolution, ReLU, 2 x 2 max-pool, strided convolution, score; random, in double precision."""
+    torch.manual_seed(seed)
+    stages = {
+        "first": nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        "second": nn.Conv2d(4, 5, 3, stride=2, padding=1),
+    }
+    model = CoPeakNet(Backbone("small", stages, [0.4, 0.5, 0.6], [std] * 3))
+    nn.init.normal_(model.head.weight)
+    return model.double()
+
+
+def loops(model: CoPeakNet, image: torch.Tensor, peak: tuple[int, int]) -> torch.Tensor:
+    """The heat map of one peak of ``small_network``, layer by layer."""
+    first, second, head = model.backbone.stages["first"][0], model.backbone.stages["second"], model.head
+    kernels = [layer.weight.detach().numpy() for layer in (first, second, head)]
+    x = ((image - model.backbone.mean) / model.backbone.std).numpy()
+    a = naive.conv2d(x, kernels[0], padding=1) + first.bias.detach().numpy()[:, None, None]
+    b = a.clip(min=0)
+    channels, rows, columns = b.shape[1], b.shape[2] // 2, b.shape[3] // 2
+    c = b[:, :, : 2 * rows, : 2 * columns].reshape(1, channels, rows, 2, columns, 2).max(axis=(3, 5))
+    d = naive.conv2d(c, kernels[1], stride=2, padding=1) + second.bias.detach().numpy()[:, None, None]
+    gradient = naive.conv2d(d, kernels[2]) * 0
+    gradient[0, 0, peak[0], peak[1]] = 1
+    gradient = naive.peak_rule(d, kernels[2], gradient)
+    pooled = naive.peak_rule(c, kernels[1], gradient, stride=2, padding=1)
+    gradient = b * 0
+    for k, i, j in torch.cartesian_prod(*map(torch.arange, (channels, rows, columns))).tolist():
+        block = b[0, k, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+        y, x_ = divmod(int(block.argmax()), 2)
+        gradient[0, k, 2 * i + y, 2 * j + x_] = pooled[0, k, i, j]
+    gradient[a <= 0] = 0
+    return torch.from_numpy(naive.peak_rule(x, kernels[0], gradient, padding=1)[0].sum(0))
+
+
+def test_heat_maps_of_a_small_network_are_the_loops():
+    model, image = small_network(seed=1), uniform(1, 3, 12, 10, seed=16)
+    peaks = torch.tensor([[0, 0], [2, 2], [1, 2], [1, 1]])
+    heat = peak_response_maps(model, image, peaks)
+    assert heat.shape == (4, 12, 10)
+    for one, peak in zip(heat, peaks.tolist(), strict=True):
+        assert one.sum() > 0
+        close(one, loops(model, image, peak))
+
+
+@pytest.mark.parametrize("std", [1.0, 0.25])
+def test_the_heat_is_read_at_the_network_input(std):
+    # The normalised image is what the first layer sees; its scale must not change how much heat a peak has.
+    model, image = small_network(std=std, seed=2), uniform(1, 3, 12, 12, seed=17)
+    close(peak_response_maps(model, image, torch.tensor([[1, 1]]))[0], loops(model, image, (1, 1)))
+
+
+def test_a_peaks_heat_lies_in_its_receptive_field():
+    model, image = small_network(seed=1), uniform(1, 3, 24, 24, seed=18)
+    heat = peak_response_maps(model, image, torch.tensor([[0, 0]]))[0]
+    # Cell 0 sees pooled rows up to 1, those rows up to 3 of the first layer, and those pixels up to 4.
+    assert heat[:5, :5].sum() > 0
+    assert not heat[5:].any()
+    assert not heat[:, 5:].any()
+
+
+def test_all_peaks_together_are_the_peaks_alone():
+    model, image = small_network(seed=3), uniform(1, 3, 20, 16, seed=19)
+    peaks = torch.cartesian_prod(torch.arange(5), torch.arange(4))
+    together = peak_response_maps(model, image, peaks)
+    alone = torch.cat([peak_response_maps(model, image, peak[None]) for peak in peaks])
+    close(together, alone)
+
+
+def test_no_peaks_no_heat_maps():
+    heat = peak_response_maps(small_network(), uniform(1, 3, 8, 12), torch.zeros(0, 2, dtype=torch.long))
+    assert heat.shape == (0, 8, 12)
+
+
+def test_the_model_is_as_before_afterwards():
+    model, image = small_network(seed=4), uniform(1, 3, 8, 8, seed=20)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    score = model(image).score
+    peak_response_maps(model, image, torch.tensor([[0, 1]]))
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(model(image).score, score)
+    ordinary = torch.autograd.grad(model(image).score.sum(), model.backbone.stages["second"].weight)[0]
+    assert ordinary.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "image, peaks, name",
+    [
+        (torch.zeros(3, 8, 8).double(), torch.zeros(1, 2, dtype=torch.long), "image"),
+        (torch.zeros(2, 3, 8, 8).double(), torch.zeros(1, 2, dtype=torch.long), "image"),
+        (torch.zeros(1, 3, 8, 8).double(), torch.zeros(2, dtype=torch.long), "peaks"),
+        (torch.zeros(1, 3, 8, 8).double(), torch.tensor([[0, 2]]), "peaks"),
+        (torch.zeros(1, 3, 8, 8).double(), torch.tensor([[-1, 0]]), "peaks"),
+    ],
+)
+def test_bad_images_and_peaks_are_named(image, peaks, name):
+    with pytest.raises(ValueError, match=name):
+        peak_response_maps(small_network(), image, peaks)
