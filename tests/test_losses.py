@@ -176,6 +176,12 @@ def test_published_affinity_loss_of_a_pair_is_the_loops(grid, alpha):
     close(affinity_loss(features, saliency, alpha=alpha, form="published"), expected)
 
 
+def test_published_affinity_loss_adds_up_over_the_pairs():
+    features, saliency = unit_features(4, 3, 2, 3, seed=25), uniform(4, 1, 2, 3, seed=26)
+    pairs = [affinity_loss(features[k::2], saliency[k::2], form="published") for k in range(2)]
+    close(affinity_loss(features, saliency, form="published"), sum(pairs))
+
+
 def test_affinity_loss_takes_an_odd_batch():
     features, saliency = unit_features(3, 4, 2, 2, seed=15), uniform(3, 1, 2, 2, seed=16)
     close(affinity_loss(features, saliency), naive.affinity_loss_released(features.numpy(), saliency.numpy()))

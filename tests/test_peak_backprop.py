@@ -130,6 +130,13 @@ def test_outputs_without_support_pass_nothing_on():
     assert not flat.any()
 
 
+def test_support_below_1e_10_is_none():
+    weight, grad = torch.ones(1, 1, 1, 2).double(), torch.ones(1, 1, 1, 1).double()
+    for support, passed in [(5e-11, 0.0), (2e-10, 2 / 3)]:
+        values = torch.tensor([0.0, support]).double().reshape(1, 1, 1, 2)
+        close(backwards(values, weight, grad).ravel(), torch.tensor([0.0, passed]))
+
+
 def test_a_positive_gradient_stays_positive():
     values, weight, grad, options = layer("padded", seed=9)
     assert (backwards(values, weight, grad.abs(), **options) >= 0).all()

@@ -218,7 +218,7 @@ def test_noise_filter_of_the_authors_code():
 
 @examples(100)
 @given(
-    st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=6),
+    st.lists(st.lists(st.integers(0, 6) | st.integers(0, 1000), max_size=5), max_size=6),
     st.sampled_from([0.0, 20.0, 50.0, 99.0, 100.0]),
 )
 def test_noise_filter_is_the_loops(scores, percentile):
@@ -230,10 +230,11 @@ def test_noise_filter_is_the_loops(scores, percentile):
 
 
 def test_the_percentile_lies_between_midpoints():
-    # Of ten scores the second is the 15th percentile and the third the 25th: the 20th is halfway, at 2.5. The
-    # other usual definition puts it at 2.8, the nearest rank at 2.
-    scores = [torch.tensor([1.0, 2.0, 2.7, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])]
-    assert noise_filter(scores)[0].tolist() == [False, False] + [True] * 8
+    # Of seven scores the first is percentile 7.1 and the second 21.4: percentile 20 lies between them. The other
+    # usual definition, 0 to 100 from the first to the last, puts it between the second and the third.
+    assert noise_filter([torch.arange(7.0)])[0].tolist() == [False] + [True] * 6
+    assert noise_filter([torch.arange(12.0)])[0].tolist() == [False] * 2 + [True] * 10
+    assert noise_filter([torch.arange(10.0)])[0].tolist() == [False] * 2 + [True] * 8
 
 
 def test_scores_equal_to_the_percentile_are_kept():
