@@ -230,8 +230,8 @@ def test_noise_filter_is_the_loops(scores, percentile):
 
 
 def test_the_percentile_lies_between_midpoints():
-    # Of seven scores the first is percentile 7.1 and the second 21.4: percentile 20 lies between them. The other
-    # usual definition, 0 to 100 from the first to the last, puts it between the second and the third.
+    # Of seven scores the first is percentile 7.1 and the second 21.4: percentile 20 lies between them. The
+    # other usual definition, 0 to 100 from the first to the last, puts it between the second and the third.
     assert noise_filter([torch.arange(7.0)])[0].tolist() == [False] + [True] * 6
     assert noise_filter([torch.arange(12.0)])[0].tolist() == [False] * 2 + [True] * 10
     assert noise_filter([torch.arange(10.0)])[0].tolist() == [False] * 2 + [True] * 8
