@@ -56,6 +56,8 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.weights_sha256 = digest(self)
+        # Twice as fast on a CPU, forwards and backwards, for depthwise convolutions above all.
+        self.to(memory_format=torch.channels_last)
         with torch.no_grad():
             features = self(torch.zeros(1, 3, 128, 128))
         self.channels = features.shape[1]
@@ -84,6 +86,7 @@ class Backbone(nn.Module):
             yield from module.parameters()
 
     def _run(self, x: torch.Tensor, start: int, stop: int | None) -> torch.Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
         for stage in list(self.stages.values())[start:stop]:
             x = stage(x)
         return x

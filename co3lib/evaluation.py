@@ -99,10 +99,7 @@ def corloc(
     checks.same_length(predicted_boxes=predicted_boxes, ground_truth_boxes=ground_truth_boxes)
     right = []
     for k, (box, truth) in enumerate(zip(predicted_boxes, ground_truth_boxes, strict=True)):
-        truth = checks.tensor(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else ()
-        if box is None or not len(truth):
-            right.append(False)
-            continue
-        box = checks.tensor(box, f"predicted_boxes[{k}]", (4,))
-        right.append(bool(box_iou(box[None], truth).max() >= iou))
+        truth = checks.tensor(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else torch.zeros(0, 4)
+        box = torch.zeros(0, 4) if box is None else checks.tensor(box, f"predicted_boxes[{k}]", (4,))[None]
+        right.append(bool((box_iou(box, truth) >= iou).any()))
     return sum(right) / len(right) if right else float("nan")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.functional import conv_transpose2d
+from torch.nn.functional import conv_transpose1d
 
 from . import checks
 from .backbones import Backbone
@@ -73,9 +73,7 @@ class CoPeakNet(nn.Module):
 
 def bilinear_kernel(size: int) -> torch.Tensor:
     """The fixed kernel of a bilinear transposed convolution: (size, size), the product of two triangles."""
-    factor = (size + 1) // 2
-    center = factor - 1 if size % 2 else factor - 0.5
-    triangle = 1 - (torch.arange(size, dtype=torch.float64) - center).abs() / factor
+    triangle = _triangle(size)
     return triangle[:, None] * triangle[None]
 
 
@@ -85,5 +83,19 @@ def upsample(score: torch.Tensor, factor: int) -> torch.Tensor:
     score = checks.tensor(score, "score", ("B", 1, "h", "w"), floating=True)
     if factor == 1:
         return score
-    kernel = bilinear_kernel(2 * factor).to(score)[None, None]
-    return conv_transpose2d(score, kernel, stride=factor, padding=factor // 2)
+    # The kernel is a product of two triangles, so the convolution is a matrix product along each axis: far faster.
+    rows, columns = (_interpolation(size, factor).to(score) for size in score.shape[2:])
+    return rows @ score @ columns.T
+
+
+def _triangle(size: int) -> torch.Tensor:
+    factor = (size + 1) // 2
+    center = factor - 1 if size % 2 else factor - 0.5
+    return 1 - (torch.arange(size, dtype=torch.float64) - center).abs() / factor
+
+
+def _interpolation(cells: int, factor: int) -> torch.Tensor:
+    """The transposed convolution along one axis as a matrix (factor * cells, cells)."""
+    identity = torch.eye(cells, dtype=torch.float64)[:, None]
+    triangle = _triangle(2 * factor)[None, None]
+    return conv_transpose1d(identity, triangle, stride=factor, padding=factor // 2)[:, 0].T[: factor * cells]

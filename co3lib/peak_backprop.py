@@ -31,7 +31,7 @@ def peak_conv2d(input, weight, stride=1, padding=0, dilation=1, groups=1) -> tor
     gradient.
     """
     input = checks.tensor(input, "input", ("B", "C", "H", "W"), floating=True)
-    weight = checks.tensor(weight, "weight", ("C'", "C/groups", "k", "l"), floating=True)
+    weight = checks.tensor(weight, "weight", ("C'", input.shape[1] // groups, "k", "l"), floating=True)
     return _PeakConv2d.apply(input, weight, _pair(stride), _pair(padding), _pair(dilation), groups)
 
 
@@ -153,9 +153,12 @@ def response_maps_from(
     if len(peaks) and not ((peaks >= 0) & (peaks < torch.tensor([height, width]))).all():
         raise ValueError(f"peaks must be cells of the {height} x {width} score map, got {peaks.tolist()}")
     maps = [activations.new_zeros(0, *activations.shape[2:])]
-    for part in peaks.split(_PEAKS_AT_ONCE):
+    for part in peaks.split(_PEAKS_AT_ONCE) if len(peaks) else ():
         seeds = torch.zeros(len(part), *score.shape, dtype=score.dtype, device=score.device)
         seeds[torch.arange(len(part)), 0, 0, part[:, 0], part[:, 1]] = 1
         (relevance,) = torch.autograd.grad(score, start, seeds, retain_graph=True, is_grads_batched=True)
+        if stage is None:
+            # Relevance belongs to the network's input, which is the image over its standard deviation.
+            relevance = relevance * model.backbone.std
         maps.append(relevance[:, 0].sum(1))
     return torch.cat(maps)

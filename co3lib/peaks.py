@@ -85,8 +85,10 @@ def copeak_votes(features: torch.Tensor, partners: torch.Tensor) -> torch.Tensor
 
 
 def _high_maxima(values: torch.Tensor) -> torch.Tensor:
-    # quantile() averages the two middle values of an even number, as MATLAB's median does; torch.median takes one.
-    median = torch.stack([torch.quantile(item.detach().flatten(), 0.5) for item in values])
+    # MATLAB's median averages the two middle values of an even number; torch.median takes the lower one.
+    flat = values.detach().flatten(1)
+    middle = [flat.kthvalue(k, 1).values for k in ((flat.shape[1] + 1) // 2, flat.shape[1] // 2 + 1)]
+    median = (middle[0] + middle[1]) / 2
     return regional_maxima(values.detach()) & (values >= median.reshape(-1, *[1] * (values.ndim - 1)))
 
 

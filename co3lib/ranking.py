@@ -92,9 +92,10 @@ def rank_proposals(
     computed here unless given (they serve every call with the same proposals). Returns (Q, K); -inf for proposals that
     cover less than 0.002 % or more than 85 % of the image.
     """
-    proposals = checks.masks(proposals, "proposals")
-    saliency = checks.tensor(saliency, "saliency", tuple(proposals.shape[1:]), floating=True)
-    heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *proposals.shape[1:]), floating=True)
+    heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", "H", "W"), floating=True)
+    size = tuple(heat_maps.shape[1:])
+    saliency = checks.tensor(saliency, "saliency", size, floating=True)
+    proposals = checks.masks(proposals, "proposals", ("K", *size))
     if proposal_contours is None:
         proposal_contours = contours(proposals)
     response = heat_maps * saliency

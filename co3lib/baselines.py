@@ -1,0 +1,103 @@
+"""Rivals: what a simpler method makes of the same photos.
+
+* Connected components of a saliency map: no network, no peaks, no proposals.
+* DDT (Wei et al., IJCAI 2017) and DFF (Collins et al., ECCV 2018) put another linear score in the co-peak network's
+  head, so that peaks, heat maps, proposals and ranking are the same for all. How the paper turned their heat maps into
+  instances is not stated.
+
+Shape letters: N images, C channels, H W image size, ``h w`` feature grid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from . import checks
+from .overlap import tight_box
+from .ranking import Instance
+
+_SMALLEST = 0.001
+
+
+def connected_components(saliency: torch.Tensor) -> list[Instance]:
+    """The 8-connected components of a saliency map above Otsu's threshold, best first.
+
+    saliency: (H, W) in [0, 1]. A component's score is its saliency's sum as a share of the map's pixels; those under
+    0.1 % of the map are left out. Its peak is its most salient pixel.
+    """
+    saliency = checks.tensor(saliency, "saliency", ("H", "W"), floating=True).numpy()
+    if np.ptp(saliency) == 0:
+        return []
+    labels, count = ndimage.label(saliency > threshold_otsu(saliency), structure=np.ones((3, 3)))
+    instances = []
+    for label in range(1, count + 1):
+        mask = labels == label
+        if mask.sum() >= _SMALLEST * mask.size:
+            peak = np.unravel_index(np.where(mask, saliency, -1).argmax(), mask.shape)
+            score = float(saliency[mask].sum() / mask.size)
+            instances.append(Instance(mask, score, (int(peak[0]), int(peak[1])), tight_box(mask)))
+    return sorted(instances, key=lambda instance: -instance.score)
+
+
+def ddt_head(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first principal component of the category's descriptors as a linear score.
+
+    features: (N, C, h, w). Returns weight (C,) and bias (scalar) such that ``weight . f + bias`` is the projection of
+    the centred descriptor, in units of its standard deviation; its positive side is the one that touches the photos'
+    borders less.
+    """
+    cells = _cells(features)
+    mean = cells.mean(0)
+    _, _, rows = torch.linalg.svd(cells - mean, full_matrices=False)
+    return _as_score(features, rows[0], mean)
+
+
+def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+    """Deep feature factorisation: the factor of a non-negative factorisation that touches the borders least.
+
+    features: (N, C, h, w); negative values count as zero. Returns weight (C,) and bias (scalar), as ``ddt_head``.
+    """
+    values = _cells(features).clamp_min(0)
+    generator = torch.Generator().manual_seed(0)
+    scale = values.mean().sqrt()
+    left = torch.rand(len(values), factors, generator=generator) * scale
+    right = torch.rand(factors, values.shape[1], generator=generator) * scale
+    for _ in range(iterations):
+        left *= (values @ right.T) / (left @ (right @ right.T)).clamp_min(1e-9)
+        right *= (left.T @ values) / ((left.T @ left) @ right).clamp_min(1e-9)
+    height, width = features.shape[2:]
+    maps = left.T.reshape(factors, -1, height, width)
+    inside = [_mean_inside(one) - _mean_at_border(one) for one in maps / maps.mean((1, 2, 3), keepdim=True)]
+    # A cell's share of a factor is not linear in its features; the least-squares direction that yields it is.
+    share = maps[int(torch.stack(inside).argmax())].flatten()
+    cells = _cells(features)
+    mean = cells.mean(0)
+    gram = (cells - mean).T @ (cells - mean)
+    gram += 1e-2 * gram.diagonal().mean() * torch.eye(len(gram))
+    return _as_score(features, torch.linalg.solve(gram, (cells - mean).T @ (share - share.mean())), mean)
+
+
+def _cells(features: torch.Tensor) -> torch.Tensor:
+    features = checks.tensor(features, "features", ("N", "C", "h", "w"), floating=True)
+    return features.movedim(1, -1).flatten(0, 2)
+
+
+def _as_score(features, direction, mean) -> tuple[torch.Tensor, torch.Tensor]:
+    scores = ((features.movedim(1, -1) - mean) @ direction)
+    direction = direction / scores.std().clamp_min(1e-9)
+    if _mean_at_border(scores) > _mean_inside(scores):
+        direction = -direction
+    return direction, -(mean @ direction)
+
+
+def _mean_at_border(maps: torch.Tensor) -> torch.Tensor:
+    border = torch.ones(maps.shape[1:], dtype=torch.bool)
+    border[1:-1, 1:-1] = False
+    return maps[:, border].mean()
+
+
+def _mean_inside(maps: torch.Tensor) -> torch.Tensor:
+    return maps.mean() if min(maps.shape[1:]) < 3 else maps[:, 1:-1, 1:-1].mean()

@@ -1,0 +1,287 @@
+"""The whole method as one object: photos of one category in, one mask per instance out.
+
+    CoSegmenter(config).fit(photos).predict(photos)
+
+is the paper from end to end; each stage is also a function of its own here or in the module named after it.
+
+Shape letters: N images, C channels, H W size of the work image, ``h w`` feature grid, K proposals, Q peaks, M instances.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+from tqdm import tqdm
+
+from . import checks
+from .backbones import build_backbone
+from .config import CoSegConfig
+from .images import fit_within, name_of, read_image, to_tensor
+from .model import CoPeakNet, CoPeakOutput
+from .overlap import tight_box
+from .peak_backprop import enlarge, response_maps_from
+from .peaks import copeak_votes, peak_cells, regional_maxima, score_peaks
+from .proposals import propose
+from .ranking import Instance, contours, mask_nms, noise_filter, rank_proposals
+from .saliency import class_prior, saliency_prior
+from .training import load_tensors, save_tensors, start_head, train
+
+__all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
+
+_BANK = 20  # photos of the category that are kept as partners for co-peaks
+
+
+@dataclass(frozen=True)
+class WorkImage:
+    """A photo made ready: ``size`` (height, width) of the photo itself; ``pixels`` (H, W, 3) uint8, at most
+    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input."""
+
+    name: str
+    size: tuple[int, int]
+    pixels: np.ndarray
+    tensor: torch.Tensor
+
+
+@dataclass(frozen=True)
+class RankedProposals:
+    """A photo's proposals, (K, H, W) bool, and their contours, likewise."""
+
+    masks: torch.Tensor
+    contours: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The instances of one photo before the category's noise filter, best first: masks (M, H, W) bool, scores (M,),
+    peaks (M, 2) in pixels ``(y, x)``; all at work size."""
+
+    masks: torch.Tensor
+    scores: torch.Tensor
+    peaks: torch.Tensor
+
+
+def prepare(photo, config: CoSegConfig, index: int = 0) -> WorkImage:
+    """Read a photo (path, PIL image or array) and make it ready."""
+    pixels = read_image(photo, name=name_of(photo, index))
+    small = fit_within(pixels, config.work_size)
+    return WorkImage(name_of(photo, index), pixels.shape[:2], small, to_tensor(pixels, config.size))
+
+
+def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RankedProposals:
+    """The proposals of a photo, or the ``masks`` (K, H', W') given for it, at work size, with their contours."""
+    if masks is None:
+        masks = propose(image.pixels, config.proposals)
+    else:
+        masks = _resize_masks(checks.masks(masks, f"proposals of {image.name}")[: config.proposals], image.pixels.shape[:2])
+    return RankedProposals(masks, contours(masks))
+
+
+def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) -> torch.Tensor:
+    """The cells (Q, 2) at which an image's instances are looked for, best first.
+
+    ``seeds="score"``: the peaks of the score map. ``seeds="copeak"``: the regional maxima of the votes that the cells
+    get as ends of co-peaks with the images of ``bank`` (M, C, h, w), normalised and saliency-weighted features; among
+    cells with equal votes the higher score wins.
+    """
+    score = output.score[0, 0]
+    partners = _partners(output.guided, bank) if config.seeds == "copeak" else bank[:0]
+    if not len(partners):
+        return peak_cells(score_peaks(output.score)[0, 0], score)
+    votes = copeak_votes(output.guided, partners)
+    # Votes are whole numbers and tie often; the saliency, below one, only breaks the ties.
+    height = votes + output.saliency[0, 0]
+    return peak_cells(regional_maxima(height[None])[0] & (votes > 0), height)
+
+
+def heat_maps(
+    model: CoPeakNet, activations: torch.Tensor, cells: torch.Tensor, config: CoSegConfig, size: tuple[int, int]
+) -> torch.Tensor:
+    """Heat maps of the seeds at work size: (Q, H, W); ``activations`` are the output of stage ``config.heat_stop``."""
+    return enlarge(response_maps_from(model, activations, config.heat_stop, cells), size)
+
+
+def choose_masks(
+    heat: torch.Tensor, saliency: torch.Tensor, proposals: RankedProposals, cells: torch.Tensor, grid, config: CoSegConfig
+) -> Candidates:
+    """Each peak takes its best proposal; non-maximum suppression over the peaks.
+
+    heat: (Q, H, W); saliency: (H, W); cells: (Q, 2) of a grid ``(h, w)``.
+    """
+    size = heat.shape[1:]
+    guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
+    scores = rank_proposals(heat, guide, proposals.masks, config.beta, config.gamma, proposals.contours)
+    if not scores.numel():
+        return Candidates(proposals.masks[:0], heat.new_zeros(0), torch.zeros(0, 2, dtype=torch.long))
+    best, chosen = scores.max(1)
+    usable = torch.isfinite(best)
+    masks, best, cells = proposals.masks[chosen[usable]], best[usable], cells[usable]
+    kept = mask_nms(masks, best, config.nms_iou)
+    pixels = ((cells[kept] + 0.5) * torch.tensor([size[0] / grid[0], size[1] / grid[1]])).long()
+    return Candidates(masks[kept], best[kept], pixels)
+
+
+def to_instances(candidates: Candidates, keep: torch.Tensor, size: tuple[int, int]) -> list[Instance]:
+    """The kept candidates in the photo's own pixels, best first."""
+    masks = _resize_masks(candidates.masks[keep], size).numpy()
+    scale = np.array(size) / np.array(candidates.masks.shape[1:])
+    instances = []
+    for mask, score, peak in zip(masks, candidates.scores[keep], candidates.peaks[keep], strict=True):
+        if mask.any():
+            y, x = (int(value) for value in peak.numpy() * scale)
+            instances.append(Instance(mask, float(score), (y, x), tight_box(mask)))
+    return sorted(instances, key=lambda instance: -instance.score)
+
+
+class CoSegmenter:
+    """Instance co-segmentation of the photos of one category, in the manner of scikit-learn.
+
+    Photos are paths, PIL images or (H, W, 3) uint8 arrays of any size. ``fit`` learns what they have in common;
+    ``predict`` answers for these or other photos of the category, each in its own orientation and size.
+    """
+
+    def __init__(self, config: CoSegConfig | None = None):
+        self.config = config or CoSegConfig()
+        self.model: CoPeakNet | None = None
+        self.history: list[dict[str, float]] = []
+        self.bank = torch.zeros(0)
+
+    def fit(self, images: Sequence, priors: Sequence | None = None, checkpoint=None, progress: bool = True, on_epoch=None):
+        """Train on the photos of one category; returns self.
+
+        priors: saliency maps (H, W) in [0, 1] to learn from, one a photo (None: made from the photos as
+        ``config.prior`` says). checkpoint: a file in which the training is kept, and resumed from if it is there.
+        """
+        if isinstance(images, (str, Path)) or not len(images):
+            what = "an empty list" if not isinstance(images, (str, Path)) else f"{images!r}"
+            raise ValueError(f"images must be a list of at least one photo, got {what}")
+        if priors is not None:
+            checks.same_length(images=images, priors=priors)
+        work = [
+            prepare(photo, self.config, k)
+            for k, photo in enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
+        ]
+        self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
+        return self
+
+    def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
+        """``fit`` for photos that ``prepare`` has made ready."""
+        config = self.config
+        model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
+        checks.choice(config.freeze, "freeze", [None, *model.backbone.stage_names])
+        checks.choice(config.heat_stop, "heat_stop", [None, *model.backbone.stage_names])
+        with torch.no_grad():
+            activations = torch.cat([_activations(model, image.tensor, config.freeze) for image in work])
+            features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
+            if config.center:
+                model.center.copy_(features.mean((0, 2, 3), keepdim=True))
+        targets = self._priors(work, features, priors, progress)
+        if config.head_start:
+            start_head(model, features - model.center, targets)
+        self.history = train(model, activations, targets, config, checkpoint, progress, on_epoch)
+        model.requires_grad_(False)
+        with torch.no_grad():
+            partners = activations[:_BANK]
+            self.bank = torch.cat([model.resume(one[None], config.freeze).guided for one in partners])
+        self.model = model
+
+    def _priors(self, work, features, priors, progress) -> torch.Tensor:
+        if priors is None and self.config.prior == "class":
+            priors = class_prior(features, [image.pixels for image in work])
+        elif priors is None:
+            bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
+            priors = [saliency_prior(image.pixels) for image in bar]
+        size = (self.config.size, self.config.size)
+        maps = [checks.tensor(prior, f"priors[{k}]", ("H", "W"), floating=True) for k, prior in enumerate(priors)]
+        return torch.stack([interpolate(p[None, None].float(), size, mode="bilinear")[0] for p in maps]).clamp(0, 1)
+
+    def predict(self, images: Sequence, proposals: Sequence | None = None, progress: bool = True) -> list[list[Instance]]:
+        """The instances of every photo, best first.
+
+        proposals: candidate masks (K, H, W) bool, best first, one tensor a photo (None: made from the photos). Scores
+        are comparable across the photos of a call, and the noise filter works over all of them. An empty list gives an
+        empty list.
+        """
+        if proposals is not None:
+            checks.same_length(images=images, proposals=proposals)
+        candidates, sizes = [], []
+        for k, photo in enumerate(tqdm(images, disable=not progress, desc="segmenting", unit="photo")):
+            image = prepare(photo, self.config, k)
+            ready = prepare_proposals(image, self.config, None if proposals is None else proposals[k])
+            candidates.append(self.candidates(image, ready))
+            sizes.append(image.size)
+        return finish(candidates, sizes, self.config)
+
+    def candidates(self, image: WorkImage, proposals: RankedProposals) -> Candidates:
+        """One photo's instances before the noise filter."""
+        if self.model is None:
+            raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) or load(path) first")
+        with torch.no_grad():
+            at_stop = _activations(self.model, image.tensor, self.config.heat_stop)
+            output = self.model.resume(at_stop, self.config.heat_stop)
+            size = image.pixels.shape[:2]
+            saliency = interpolate(self.model.saliency_at_image_size(output.score), size, mode="bilinear")[0, 0]
+        cells = seed_cells(output, self.config, self.bank)
+        heat = heat_maps(self.model, at_stop, cells, self.config, size)
+        return choose_masks(heat, saliency, proposals, cells, output.score.shape[2:], self.config)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted segmenter into one safetensors file."""
+        if self.model is None:
+            raise RuntimeError("this CoSegmenter has not been fitted; there is nothing to save")
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()} | {"bank": self.bank}
+        metadata = {
+            "config": self.config.model_dump_json(),
+            "history": json.dumps(self.history),
+            "backbone_sha256": self.model.backbone.weights_sha256,
+        }
+        save_tensors(tensors, path, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> CoSegmenter:
+        """A segmenter as ``save`` wrote it; ``ValueError`` naming the file if it is not one."""
+        tensors, metadata = load_tensors(path)
+        if "config" not in metadata or "bank" not in tensors:
+            raise ValueError(f"{path} is not a file written by CoSegmenter.save: it holds no configuration")
+        segmenter = cls(CoSegConfig.model_validate_json(metadata["config"]))
+        config = segmenter.config
+        # Every weight is in the file, so the network's own need not be had.
+        model = CoPeakNet(build_backbone(config.backbone, "random", config.tap, config.stride))
+        model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
+        model.backbone.weights_sha256 = metadata["backbone_sha256"]
+        segmenter.model = model.requires_grad_(False)
+        segmenter.bank = tensors["bank"]
+        segmenter.history = json.loads(metadata["history"])
+        return segmenter
+
+
+def finish(candidates: Sequence[Candidates], sizes: Sequence[tuple[int, int]], config: CoSegConfig) -> list[list[Instance]]:
+    """The noise filter over the photos of a category, then masks at the photos' own sizes."""
+    kept = noise_filter([one.scores for one in candidates], config.noise_percentile)
+    return [to_instances(one, keep, size) for one, keep, size in zip(candidates, kept, sizes, strict=True)]
+
+
+def _activations(model: CoPeakNet, images: torch.Tensor, stage: str | None) -> torch.Tensor:
+    return images if stage is None else model.backbone(images, until=stage)
+
+
+def _partners(guided: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
+    # The photo itself may be in the bank; a co-peak with itself says nothing.
+    own = [bool(torch.allclose(guided[0], partner, atol=1e-5)) for partner in bank]
+    return bank[~torch.tensor(own, dtype=torch.bool)] if len(bank) else bank
+
+
+def _resize_masks(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Nearest neighbour with half-pixel centres: (K, H, W) bool -> (K, *size) bool."""
+    if tuple(masks.shape[1:]) == tuple(size):
+        return masks
+    rows, columns = (
+        ((torch.arange(new) + 0.5) * old / new).long().clamp_max(old - 1)
+        for new, old in zip(size, masks.shape[1:], strict=True)
+    )
+    return masks[:, rows][:, :, columns]
