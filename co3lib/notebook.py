@@ -1,7 +1,7 @@
 """Running notebooks, and what every notebook starts and ends with.
 
-Inside a notebook: ``run = set_up(Parameters(...))`` validates the parameters, seeds everything and makes the output
-folder; ``write_result(run, ...)`` leaves ``metrics.json``. Outside: ``run_notebook`` runs one headless,
+Inside a notebook: ``run = set_up(Parameters(...))`` validates the parameters, seeds everything and makes the
+output folder; ``write_result(run, ...)`` leaves ``metrics.json``. Outside: ``run_notebook`` runs one headless,
 
     python -m co3lib.notebook notebooks/00_quickstart.ipynb --output results/quickstart -p profile smoke
 
@@ -24,7 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from .config import CoSegConfig
 
@@ -39,12 +47,12 @@ class NotebookError(RuntimeError):
     """A notebook did not run to its end, or left no valid result."""
 
 
-# ------------------------------------------------------------------------------------------------ in the notebook
+# ------------------------------------------------------------------------------------------- in the notebook
 
 
 class Parameters(BaseModel):
-    """The parameters that every notebook has. profile: "smoke" ends within a minute on two cores, "full" is the real
-    thing; output: the folder for the results; seed: of every random number."""
+    """The parameters that every notebook has. profile: "smoke" ends within a minute on two cores, "full" is the
+    real thing; output: the folder for the results; seed: of every random number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -54,7 +62,7 @@ class Parameters(BaseModel):
 
 
 class PhotoParameters(Parameters):
-    """Parameters of a notebook that can also be shown a folder of one's own photos; empty for the bundled ones."""
+    """Those of a notebook that can also be shown a folder of one's own photos; empty for the bundled ones."""
 
     photos: str = ""
 
@@ -62,13 +70,15 @@ class PhotoParameters(Parameters):
     @classmethod
     def _is_folder(cls, photos: str) -> str:
         if photos and not Path(photos).expanduser().is_dir():
-            raise ValueError(f"photos must be a folder with photos of one kind of thing, got {photos!r}, which is not one")
+            raise ValueError(
+                f"photos must be a folder with photos of one kind of thing, got {photos!r}, which is not one"
+            )
         return photos
 
 
 @dataclass(frozen=True)
 class Run:
-    """A notebook's run: its parameters, the folder that its results go to, and when it began (``time.perf_counter``)."""
+    """A notebook's run: its parameters, the folder for its results, when it began (``time.perf_counter``)."""
 
     parameters: Parameters
     output: Path
@@ -102,7 +112,7 @@ Precisions = dict[Literal["0.25", "0.5", "0.75"], Share | None]
 
 
 class ClassResult(BaseModel):
-    """One class: how many photos, ground-truth instances and found instances; AP^r by IoU (None without ground truth)."""
+    """One class: how many photos, ground-truth instances and found ones; AP^r by IoU, None without ground truth."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -115,8 +125,8 @@ class ClassResult(BaseModel):
 class Result(BaseModel):
     """What a notebook leaves in ``metrics.json``: enough to say what was run, on what, and what came of it.
 
-    data: the photos in words; synthetic: whether they are made up, so that the numbers say nothing of real photos;
-    files: everything else that the notebook wrote, relative to the output folder.
+    data: the photos in words; synthetic: whether they are made up, so that the numbers say nothing of real
+    photos; files: everything else that the notebook wrote, relative to the output folder.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,7 +135,7 @@ class Result(BaseModel):
     data: str
     synthetic: bool
     seed: Count
-    seconds: Annotated[float, Field(gt=0)]
+    seconds: Annotated[float, Field(ge=0)]
     config: CoSegConfig
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     versions: dict[str, str]
@@ -145,7 +155,7 @@ def write_result(
     mean_average_precision: Mapping[str, float | None],
     files: Sequence[Path],
 ) -> Result:
-    """Write a run's ``metrics.json``; profile, seed, seconds and versions are added. ``files``: paths as written."""
+    """Write ``metrics.json``; profile, seed, seconds and versions are added. files: paths as written."""
     result = Result(
         profile=run.parameters.profile,
         data=data,
@@ -165,15 +175,17 @@ def write_result(
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in VERSIONS}
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in VERSIONS
+    }
 
 
-# ------------------------------------------------------------------------------------------- around the notebook
+# --------------------------------------------------------------------------------------- around the notebook
 
 
 def check_parameters(path: Path, parameters: Mapping[str, object]) -> dict[str, object]:
-    """``parameters`` in the types that the notebook's parameters cell declares; ``ValueError`` for one that it does not
-    declare or whose value does not fit. Values may come as text, as from a command line."""
+    """``parameters`` in the types that the notebook's parameters cell declares; ``ValueError`` for one that it does
+    not declare or whose value does not fit. Values may come as text, as from a command line."""
     import papermill
 
     if not path.is_file():
@@ -188,18 +200,23 @@ def check_parameters(path: Path, parameters: Mapping[str, object]) -> dict[str, 
         try:
             checked[name] = TypeAdapter(_TYPES[kind]).validate_python(value)
         except ValidationError as error:
-            raise ValueError(f"parameter {name} of {path.name} must be of type {kind}, got {value!r}") from error
+            raise ValueError(
+                f"parameter {name} of {path.name} must be of type {kind}, got {value!r}"
+            ) from error
     return checked
 
 
 def run_notebook(
-    path: str | Path, output: str | Path, parameters: Mapping[str, object] | None = None, timeout: float | None = None
+    path: str | Path,
+    output: str | Path,
+    parameters: Mapping[str, object] | None = None,
+    timeout: float | None = None,
 ) -> Result:
     """Run a notebook headless, in a process of its own, and return its validated result.
 
-    Leaves in the folder ``output`` the executed notebook, the same as HTML, and what the notebook itself writes there;
-    what an earlier run left is removed first. ``parameters`` are for the notebook's parameters cell; ``output`` is among
-    them by itself. Raises ``ValueError`` for parameters that the notebook does not have, before anything runs, and
+    Leaves in the folder ``output`` the executed notebook, the same as HTML, and what the notebook itself writes
+    there; what an earlier run left is removed first. parameters: for the notebook's parameters cell; ``output`` is
+    added to them. Raises ``ValueError`` for parameters that the notebook does not have, before anything runs, and
     ``NotebookError`` if a cell fails, an error hides in a widget, ``metrics.json`` is missing or invalid, or
     ``timeout`` (seconds) is over.
     """
@@ -218,7 +235,7 @@ def run_notebook(
 
 
 def read_result(output: Path) -> Result:
-    """The valid ``metrics.json`` in a folder; ``NotebookError`` if there is none, or a file that it names is missing."""
+    """The ``metrics.json`` in a folder; ``NotebookError`` if it is missing or invalid, or a file it names is missing."""
     file = output / RESULT
     try:
         result = Result.model_validate_json(file.read_bytes())
@@ -235,7 +252,7 @@ def read_result(output: Path) -> Result:
 
 
 def errors(notebook: Mapping) -> Iterator[tuple[str, str]]:
-    """(where, what) of every error output of an executed notebook, those in the saved state of widgets included."""
+    """(where, what) of every error output of an executed notebook, those in widgets' saved state included."""
     for number, cell in enumerate(notebook["cells"], start=1):
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
@@ -276,8 +293,8 @@ def _execute(path: Path, executed: Path, parameters: Mapping[str, object], timeo
 
 
 def _environment() -> dict[str, str]:
-    # The kernel named python3 must be this interpreter's own: one that the user installed elsewhere under the same
-    # name would come first otherwise.
+    # The kernel named python3 must be this interpreter's own: one that the user installed elsewhere under the
+    # same name would come first otherwise.
     own = str(Path(sys.prefix) / "share" / "jupyter")
     paths = [own, *filter(None, [os.environ.get("JUPYTER_PATH")])]
     return {**os.environ, "JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -311,7 +328,12 @@ def _remove_earlier(output: Path, executed: Path) -> None:
         files = Result.model_validate_json((output / RESULT).read_bytes()).files
     except (OSError, ValidationError):
         files = []
-    for file in [*(output / name for name in files), executed, executed.with_suffix(".html"), output / RESULT]:
+    for file in [
+        *(output / name for name in files),
+        executed,
+        executed.with_suffix(".html"),
+        output / RESULT,
+    ]:
         file.unlink(missing_ok=True)
 
 
@@ -347,7 +369,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("notebook", type=Path)
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument(
-        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter"
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter",
     )
     options = parser.parse_args(arguments)
     print(f"Running {options.notebook} ...", flush=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage, sparse
 
 from . import checks
 from .overlap import mask_iou
@@ -17,6 +18,7 @@ from .overlap import mask_iou
 SMALLEST, LARGEST = 0.00002, 0.85
 """Share of the image that a proposal may cover."""
 
+_CACHED = 8  # masks worked on at a time, few enough to stay in the processor's cache
 _CHUNK = 64  # proposals turned into floats at a time; bounds the memory of a sum over a thousand masks
 
 
@@ -43,24 +45,23 @@ def contours(masks: torch.Tensor, width: int = 5) -> torch.Tensor:
     masks = checks.masks(masks, "masks")
     if width % 2 != 1 or width < 1:
         raise ValueError(f"width must be an odd positive number, got {width}")
-    # Eight masks share a byte: each bitwise operation below works on all eight.
-    packed = np.packbits(masks.cpu().numpy(), axis=0)
-    grown, shrunk = packed, packed
-    for axis in (1, 2):
-        grown = _along(grown, axis, width // 2, np.bitwise_or)
-        shrunk = _along(shrunk, axis, width // 2, np.bitwise_and)
-    gradient = np.unpackbits(grown ^ shrunk, axis=0, count=len(masks)) if len(masks) else masks.cpu().numpy()
-    return torch.from_numpy(gradient.view(bool)).to(masks.device)
+    result = torch.empty_like(masks)
+    for part, target in zip(masks.split(_CACHED), result.split(_CACHED), strict=True):
+        grown = shrunk = part
+        for axis in (1, 2):
+            grown = _along(grown, axis, width // 2, torch.logical_or)
+            shrunk = _along(shrunk, axis, width // 2, torch.logical_and)
+        torch.logical_xor(grown, shrunk, out=target)
+    return result
 
 
-def _along(packed: np.ndarray, axis: int, reach: int, operation) -> np.ndarray:
-    result = packed.copy()
-    size = packed.shape[axis]
+def _along(masks: torch.Tensor, axis: int, reach: int, operation) -> torch.Tensor:
+    result = masks.clone()
+    size = masks.shape[axis]
     for step in range(1, min(reach, size - 1) + 1):
-        before = (slice(None),) * axis + (slice(None, size - step),)
-        after = (slice(None),) * axis + (slice(step, None),)
-        operation(result[before], packed[after], out=result[before])
-        operation(result[after], packed[before], out=result[after])
+        for target, source in ((0, step), (step, 0)):
+            part = result.narrow(axis, target, size - step)
+            operation(part, masks.narrow(axis, source, size - step), out=part)
     return result
 
 
@@ -102,6 +103,65 @@ def rank_proposals(
     background = masked_sums((1 - saliency)[None], proposals)
     scores = beta * masked_sums(response, proposals) + masked_sums(response, proposal_contours) - gamma * background
     return scores.masked_fill(~within_size_limits(proposals), -torch.inf)
+
+
+class RegionRanker:
+    """``rank_proposals`` for proposals that are unions of the cells of one partition, many times faster.
+
+    All pixels of a cell are in the same proposals, so sums over proposals are sums over cells. A pixel is on a
+    proposal's contour if the 5 x 5 window round it sees cells both in and out of the proposal, so pixels whose windows
+    see the same set of cells are on the same contours. Both groupings are made once for a photo.
+
+    labels: (H, W) integers, the cell of every pixel, 0 .. S - 1; members: (K, S) bool, the cells of every proposal.
+    """
+
+    def __init__(self, labels: torch.Tensor, members: torch.Tensor, width: int = 5):
+        labels = checks.tensor(labels, "labels", ("H", "W")).numpy()
+        self.members = checks.masks(members, "members", ("K", "S")).float()
+        cells = self.members.shape[1]
+        self.size = labels.shape
+        self.labels = torch.from_numpy(labels.astype(np.int64)).flatten()
+        area = torch.bincount(self.labels, minlength=cells).float() / labels.size
+        self.share = self.members @ area
+        reach = width // 2
+        mixed = ndimage.maximum_filter(labels, width, mode="nearest") != ndimage.minimum_filter(labels, width, mode="nearest")
+        # Repeating the edge adds no cell to a window that is cut off there.
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(labels, reach, mode="edge"), (width, width))
+        seen = np.sort(windows[mixed].reshape(-1, width * width), axis=1)
+        first = np.ones(seen.shape, bool)
+        first[:, 1:] = seen[:, 1:] != seen[:, :-1]
+        code = np.random.default_rng(0).integers(1, 2**62, cells, dtype=np.int64)
+        keys = np.where(first, code[seen], 0).sum(1)  # overflow wraps round, which is as good a code
+        _, example, group = np.unique(keys, return_index=True, return_inverse=True)
+        rows, columns = np.nonzero(first[example])
+        sets = sparse.csr_array(
+            (np.ones(len(rows), np.float32), (rows, seen[example][rows, columns])), shape=(len(example), cells)
+        )
+        inside = torch.from_numpy(sets @ self.members.numpy().T)
+        number = torch.from_numpy(np.diff(sets.indptr)).float()[:, None]
+        self.on_contour = ((inside > 0) & (inside < number)).float()
+        self.contour_pixels = torch.from_numpy(np.flatnonzero(mixed))
+        self.contour_group = torch.from_numpy(group.reshape(-1))
+
+    def scores(self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5):
+        """As ``rank_proposals``: (Q, H, W), (H, W) -> (Q, K)."""
+        saliency = checks.tensor(saliency, "saliency", self.size, floating=True)
+        heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *self.size), floating=True)
+        response = (heat_maps * saliency).flatten(1)
+        inside = self._sums(response, self.labels, self.members.shape[1]) @ self.members.T
+        at_contour = response[:, self.contour_pixels]
+        contour = self._sums(at_contour, self.contour_group, len(self.on_contour)) @ self.on_contour
+        background = self._sums((1 - saliency).flatten()[None], self.labels, self.members.shape[1]) @ self.members.T
+        scores = beta * inside + contour - gamma * background
+        return scores.masked_fill((self.share < SMALLEST) | (self.share > LARGEST), -torch.inf)
+
+    def masks(self, chosen: torch.Tensor) -> torch.Tensor:
+        """The masks of some proposals: (M,) indices -> (M, H, W) bool."""
+        return self.members[chosen].bool()[:, self.labels].reshape(-1, *self.size)
+
+    @staticmethod
+    def _sums(values: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:
+        return values.new_zeros(len(values), count).index_add_(1, groups, values)
 
 
 def mask_nms(masks: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> torch.Tensor:

@@ -27,8 +27,8 @@ from .model import CoPeakNet, CoPeakOutput
 from .overlap import tight_box
 from .peak_backprop import enlarge, response_maps_from
 from .peaks import copeak_votes, peak_cells, regional_maxima, score_peaks
-from .proposals import propose
-from .ranking import Instance, contours, mask_nms, noise_filter, rank_proposals
+from .proposals import propose_regions, regions_of
+from .ranking import Instance, RegionRanker, mask_nms, noise_filter
 from .saliency import class_prior, saliency_prior
 from .training import load_tensors, save_tensors, start_head, train
 
@@ -49,14 +49,6 @@ class WorkImage:
 
 
 @dataclass(frozen=True)
-class RankedProposals:
-    """A photo's proposals, (K, H, W) bool, and their contours, likewise."""
-
-    masks: torch.Tensor
-    contours: torch.Tensor
-
-
-@dataclass(frozen=True)
 class Candidates:
     """The instances of one photo before the category's noise filter, best first: masks (M, H, W) bool, scores (M,),
     peaks (M, 2) in pixels ``(y, x)``; all at work size."""
@@ -73,13 +65,13 @@ def prepare(photo, config: CoSegConfig, index: int = 0) -> WorkImage:
     return WorkImage(name_of(photo, index), pixels.shape[:2], small, to_tensor(pixels, config.size))
 
 
-def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RankedProposals:
-    """The proposals of a photo, or the ``masks`` (K, H', W') given for it, at work size, with their contours."""
+def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RegionRanker:
+    """The proposals of a photo, or the ``masks`` (K, H', W') bool given for it, ready to be ranked at work size."""
     if masks is None:
-        masks = propose(image.pixels, config.proposals)
+        regions = propose_regions(image.pixels, config.proposals)
     else:
-        masks = _resize_masks(checks.masks(masks, f"proposals of {image.name}")[: config.proposals], image.pixels.shape[:2])
-    return RankedProposals(masks, contours(masks))
+        regions = regions_of(checks.masks(masks, f"proposals of {image.name}")[: config.proposals])
+    return RegionRanker(resize_nearest(regions.labels[None], image.pixels.shape[:2])[0], regions.members)
 
 
 def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) -> torch.Tensor:
@@ -107,7 +99,7 @@ def heat_maps(
 
 
 def choose_masks(
-    heat: torch.Tensor, saliency: torch.Tensor, proposals: RankedProposals, cells: torch.Tensor, grid, config: CoSegConfig
+    heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, cells: torch.Tensor, grid, config: CoSegConfig
 ) -> Candidates:
     """Each peak takes its best proposal; non-maximum suppression over the peaks.
 
@@ -115,12 +107,12 @@ def choose_masks(
     """
     size = heat.shape[1:]
     guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
-    scores = rank_proposals(heat, guide, proposals.masks, config.beta, config.gamma, proposals.contours)
+    scores = proposals.scores(heat, guide, config.beta, config.gamma)
     if not scores.numel():
-        return Candidates(proposals.masks[:0], heat.new_zeros(0), torch.zeros(0, 2, dtype=torch.long))
+        return Candidates(torch.zeros(0, *size, dtype=torch.bool), heat.new_zeros(0), torch.zeros(0, 2, dtype=torch.long))
     best, chosen = scores.max(1)
     usable = torch.isfinite(best)
-    masks, best, cells = proposals.masks[chosen[usable]], best[usable], cells[usable]
+    masks, best, cells = proposals.masks(chosen[usable]), best[usable], cells[usable]
     kept = mask_nms(masks, best, config.nms_iou)
     pixels = ((cells[kept] + 0.5) * torch.tensor([size[0] / grid[0], size[1] / grid[1]])).long()
     return Candidates(masks[kept], best[kept], pixels)
@@ -128,7 +120,7 @@ def choose_masks(
 
 def to_instances(candidates: Candidates, keep: torch.Tensor, size: tuple[int, int]) -> list[Instance]:
     """The kept candidates in the photo's own pixels, best first."""
-    masks = _resize_masks(candidates.masks[keep], size).numpy()
+    masks = resize_nearest(candidates.masks[keep], size).numpy()
     scale = np.array(size) / np.array(candidates.masks.shape[1:])
     instances = []
     for mask, score, peak in zip(masks, candidates.scores[keep], candidates.peaks[keep], strict=True):
@@ -217,7 +209,7 @@ class CoSegmenter:
             sizes.append(image.size)
         return finish(candidates, sizes, self.config)
 
-    def candidates(self, image: WorkImage, proposals: RankedProposals) -> Candidates:
+    def candidates(self, image: WorkImage, proposals: RegionRanker) -> Candidates:
         """One photo's instances before the noise filter."""
         if self.model is None:
             raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) or load(path) first")
@@ -276,8 +268,8 @@ def _partners(guided: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
     return bank[~torch.tensor(own, dtype=torch.bool)] if len(bank) else bank
 
 
-def _resize_masks(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Nearest neighbour with half-pixel centres: (K, H, W) bool -> (K, *size) bool."""
+def resize_nearest(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Nearest neighbour with half-pixel centres: (K, H, W) -> (K, *size), of any type."""
     if tuple(masks.shape[1:]) == tuple(size):
         return masks
     rows, columns = (
