@@ -1,7 +1,8 @@
 """Running notebooks, and what every notebook starts and ends with.
 
 Inside a notebook: ``run = set_up(Parameters(...))`` validates the parameters, seeds everything and makes the
-output folder; ``write_result(run, ...)`` leaves ``metrics.json``. Outside: ``run_notebook`` runs one headless,
+output folder; ``write_result(run, ...)`` leaves ``metrics.json``. Outside: ``run_notebook`` runs one
+headless,
 
     python -m co3lib.notebook notebooks/00_quickstart.ipynb --output results/quickstart -p profile smoke
 
@@ -51,8 +52,8 @@ class NotebookError(RuntimeError):
 
 
 class Parameters(BaseModel):
-    """The parameters that every notebook has. profile: "smoke" ends within a minute on two cores, "full" is the
-    real thing; output: the folder for the results; seed: of every random number."""
+    """The parameters that every notebook has. profile: "smoke" ends within a minute on two cores, "full" is
+    the real thing; output: the folder for the results; seed: of every random number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -112,7 +113,8 @@ Precisions = dict[Literal["0.25", "0.5", "0.75"], Share | None]
 
 
 class ClassResult(BaseModel):
-    """One class: how many photos, ground-truth instances and found ones; AP^r by IoU, None without ground truth."""
+    """One class: how many photos, ground-truth instances and found ones; AP^r by IoU, None without ground
+    truth."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -184,8 +186,8 @@ def versions() -> dict[str, str]:
 
 
 def check_parameters(path: Path, parameters: Mapping[str, object]) -> dict[str, object]:
-    """``parameters`` in the types that the notebook's parameters cell declares; ``ValueError`` for one that it does
-    not declare or whose value does not fit. Values may come as text, as from a command line."""
+    """``parameters`` in the types that the notebook's parameters cell declares; ``ValueError`` for one that
+    it does not declare or whose value does not fit. Values may come as text, as from a command line."""
     import papermill
 
     if not path.is_file():
@@ -214,11 +216,11 @@ def run_notebook(
 ) -> Result:
     """Run a notebook headless, in a process of its own, and return its validated result.
 
-    Leaves in the folder ``output`` the executed notebook, the same as HTML, and what the notebook itself writes
-    there; what an earlier run left is removed first. parameters: for the notebook's parameters cell; ``output`` is
-    added to them. Raises ``ValueError`` for parameters that the notebook does not have, before anything runs, and
-    ``NotebookError`` if a cell fails, an error hides in a widget, ``metrics.json`` is missing or invalid, or
-    ``timeout`` (seconds) is over.
+    Leaves in the folder ``output`` the executed notebook, the same as HTML, and what the notebook itself
+    writes there; what an earlier run left is removed first. parameters: for the notebook's parameters cell;
+    ``output`` is added to them. Raises ``ValueError`` for parameters that the notebook does not have, before
+    anything runs, and ``NotebookError`` if a cell fails, an error hides in a widget, ``metrics.json`` is
+    missing or invalid, or ``timeout`` (seconds) is over.
     """
     path, output = Path(path), Path(output)
     parameters = check_parameters(path, {**(parameters or {}), "output": str(output.resolve())})
@@ -235,7 +237,8 @@ def run_notebook(
 
 
 def read_result(output: Path) -> Result:
-    """The ``metrics.json`` in a folder; ``NotebookError`` if it is missing or invalid, or a file it names is missing."""
+    """The ``metrics.json`` in a folder; ``NotebookError`` if it is missing or invalid, or a file it names is
+    missing."""
     file = output / RESULT
     try:
         result = Result.model_validate_json(file.read_bytes())

@@ -1,0 +1,282 @@
+"""co3lib.notebook: what it refuses, what it believes, what it removes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from pydantic import ValidationError
+
+from co3lib import notebook
+from co3lib.config import CoSegConfig
+from co3lib.notebook import (
+    ClassResult,
+    NotebookError,
+    Parameters,
+    PhotoParameters,
+    Result,
+    check_parameters,
+    errors,
+    read_result,
+    run_notebook,
+    set_up,
+    write_result,
+)
+
+PARAMETERS = 'profile: str = "smoke"  # a comment\noutput: str = "."\nseed: int = 0\nrate: float = 0.5'
+WRITE = """
+from co3lib.notebook import *
+from co3lib.notebook import Run
+run = Run(Parameters(profile=profile, output=output, seed=seed), Path(output), time.perf_counter())
+(run.output / "made.txt").write_text(sys.executable)
+precisions = {"0.25": 1.0, "0.5": rate, "0.75": None}
+write_result(run, data="nothing", synthetic=True, config=CoSegConfig(), weights_sha256="0" * 64,
+             classes={"cat": ClassResult(photos=1, instances=2, found=3, average_precision=precisions)},
+             mean_average_precision=precisions, files=[run.output / "made.txt"])
+"""
+NOTHING = {"0.25": None, "0.5": None, "0.75": None}
+
+
+def make(path: Path, *cells: str) -> Path:
+    parameters = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    book = nbformat.v4.new_notebook(cells=[parameters, *(nbformat.v4.new_code_cell(cell) for cell in cells)])
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, path)
+    return path
+
+
+def result(**changes) -> Result:
+    one = ClassResult(photos=1, instances=1, found=1, average_precision=NOTHING)
+    values = {
+        "profile": "smoke",
+        "data": "x",
+        "synthetic": False,
+        "seed": 0,
+        "seconds": 1.0,
+        "config": CoSegConfig(),
+        "weights_sha256": "0" * 64,
+        "versions": {},
+        "classes": {"cat": one},
+        "mean_average_precision": NOTHING,
+        "files": [],
+    }
+    return Result(**(values | changes))
+
+
+# ------------------------------------------------------------------------------------------------ whole runs
+
+
+def test_run_leaves_everything_with_this_interpreter(tmp_path, monkeypatch):
+    # A kernel of the same name that the user installed must not be taken, whatever the user's settings say.
+    shadow = tmp_path / "user" / "kernels" / "python3"
+    shadow.mkdir(parents=True)
+    (shadow / "kernel.json").write_text(
+        json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"})
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "user"))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "user"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    path, output = make(tmp_path / "good.ipynb", WRITE), tmp_path / "out"
+    before = path.read_bytes()
+    found = run_notebook(path, output, {"seed": "3", "rate": "0.25"}, timeout=120)
+    assert (found.seed, found.mean_average_precision["0.5"], found.files) == (3, 0.25, ["made.txt"])
+    assert Path((output / "made.txt").read_text()).resolve() == Path(sys.executable).resolve()
+    assert Path((output / "made.txt").read_text()).parent == Path(sys.executable).parent
+    assert sorted(os.listdir(output)) == ["good.html", "good.ipynb", "made.txt", "metrics.json"]
+    assert "<html" in (output / "good.html").read_text(encoding="utf-8")
+    assert path.read_bytes() == before
+
+
+def test_a_failing_cell_is_named_and_nothing_of_an_earlier_run_stays(tmp_path, capsys):
+    path, output = make(tmp_path / "bad.ipynb", "raise KeyError('the reason')"), tmp_path / "out"
+    output.mkdir()
+    (output / "mine.txt").write_text("not ours")
+    (output / "old.txt").write_text("of an earlier run")
+    (output / "metrics.json").write_text(result(files=["old.txt"]).model_dump_json())
+    assert notebook.main([str(path), "--output", str(output)]) == 1
+    # papermill puts a note above the failed cell, so the cell is the third or the fourth
+    assert "KeyError: 'the reason'" in capsys.readouterr().err
+    assert sorted(os.listdir(output)) == ["bad.ipynb", "mine.txt"]
+
+
+# --------------------------------------------------------------- without a kernel: papermill is stood in for
+
+
+def stand_in(monkeypatch, *outcomes):
+    """Each call of papermill takes the next outcome: a function of the output notebook's path, or a
+    message."""
+    calls = []
+
+    def run(command, **_):
+        outcome = outcomes[len(calls)]
+        calls.append(command)
+        executed = Path(command[4])
+        if callable(outcome):
+            executed.write_text(nbformat.writes(nbformat.v4.new_notebook()))
+            outcome(executed)
+        return subprocess.CompletedProcess(
+            command, 0 if callable(outcome) else 1, "", "" if callable(outcome) else outcome
+        )
+
+    monkeypatch.setattr(notebook.subprocess, "run", run)
+    return calls
+
+
+def good(executed):
+    (executed.parent / "metrics.json").write_text(result().model_dump_json())
+
+
+def widget_error(executed):
+    good(executed)
+    outputs = [{"output_type": "error", "ename": "ValueError", "evalue": "hidden", "traceback": []}]
+    book = nbformat.v4.new_notebook()
+    book.metadata.widgets = {
+        "application/vnd.jupyter.widget-state+json": {"state": {"a": {"state": {"outputs": outputs}}}}
+    }
+    executed.write_text(nbformat.writes(book))
+
+
+def test_one_retry_when_the_kernel_dies_while_starting(tmp_path, monkeypatch):
+    died = "RuntimeError: Kernel died before replying to kernel_info"
+    calls = stand_in(monkeypatch, died, good)
+    run_notebook(make(tmp_path / "a.ipynb"), tmp_path / "out")
+    assert len(calls) == 2
+    calls = stand_in(monkeypatch, died, died, good)
+    with pytest.raises(NotebookError, match="Kernel died before replying"):
+        run_notebook(tmp_path / "a.ipynb", tmp_path / "out")
+    assert len(calls) == 2
+    calls = stand_in(monkeypatch, "nbclient.exceptions.DeadKernelError: Kernel died", good)
+    with pytest.raises(NotebookError, match="Kernel died"):
+        run_notebook(tmp_path / "a.ipynb", tmp_path / "out")
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "outcome, message",
+    [
+        (lambda executed: None, "ended without writing .*metrics.json"),
+        (
+            lambda executed: (executed.parent / "metrics.json").write_text('{"profile": "smo'),
+            "not a valid result",
+        ),
+        (lambda executed: (executed.parent / "metrics.json").write_text("{}"), "not a valid result: profile"),
+        (widget_error, "an error in a widget: ValueError: hidden"),
+    ],
+)
+def test_exit_code_0_is_not_enough(tmp_path, monkeypatch, outcome, message):
+    stand_in(monkeypatch, outcome)
+    with pytest.raises(NotebookError, match=message):
+        run_notebook(make(tmp_path / "a.ipynb"), tmp_path / "out")
+
+
+def test_a_result_that_names_a_missing_file_is_refused(tmp_path):
+    (tmp_path / "metrics.json").write_text(result(files=["overlays/a.png"]).model_dump_json())
+    with pytest.raises(NotebookError, match=r"names overlays/a\.png"):
+        read_result(tmp_path)
+
+
+def test_an_old_result_is_not_taken_for_a_new_one(tmp_path, monkeypatch):
+    (tmp_path / "metrics.json").write_text(result().model_dump_json())
+    stand_in(monkeypatch, lambda executed: None)
+    with pytest.raises(NotebookError, match="without writing"):
+        run_notebook(make(tmp_path / "a.ipynb"), tmp_path)
+
+
+def test_timeout(tmp_path, monkeypatch):
+    def run(command, timeout, **_):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(notebook.subprocess, "run", run)
+    with pytest.raises(NotebookError, match="did not end within 5 s"):
+        run_notebook(make(tmp_path / "a.ipynb"), tmp_path / "out", timeout=5)
+
+
+# ------------------------------------------------------------------------------------------------ parameters
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"sede": 1}, "no parameter 'sede'; it has: profile, output, seed, rate"),
+        ({"seed": "one"}, "seed of a.ipynb must be of type int, got 'one'"),
+        ({"seed": 0.5}, "must be of type int"),
+        ({"rate": "fast"}, "must be of type float"),
+        ({"profile": 3}, "must be of type str"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_runs(tmp_path, monkeypatch, parameters, message):
+    calls = stand_in(monkeypatch, good)
+    with pytest.raises(ValueError, match=message):
+        run_notebook(make(tmp_path / "a.ipynb"), tmp_path / "out", parameters)
+    assert not calls and not (tmp_path / "out").exists()
+
+
+def test_a_missing_notebook_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.ipynb is not a notebook"):
+        check_parameters(tmp_path / "none.ipynb", {})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"profile": "fast"}, {"seed": -1}, {"seed": "1"}, {"output": ""}, {"epochs": 3}]
+)
+def test_the_model_in_the_notebook_is_strict(wrong):
+    with pytest.raises(ValidationError):
+        Parameters(**({"output": "x"} | wrong))
+
+
+def test_photos_must_be_a_folder(tmp_path):
+    with pytest.raises(ValidationError, match="photos must be a folder"):
+        PhotoParameters(output="x", photos=str(tmp_path / "none"))
+    assert PhotoParameters(output="x", photos=str(tmp_path)).photos == str(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------- set-up and results
+
+
+def test_set_up_makes_runs_repeatable(tmp_path):
+    import random
+
+    import numpy as np
+    import torch
+
+    draws = []
+    for _ in range(2):
+        run = set_up(Parameters(output=str(tmp_path / "a" / "b"), seed=7))
+        draws.append((random.random(), np.random.rand(), float(torch.rand(()))))  # noqa: NPY002
+    assert draws[0] == draws[1] and run.output.is_dir()
+
+
+def test_write_result_is_read_back(tmp_path):
+    run = set_up(Parameters(output=str(tmp_path), seed=2))
+    (tmp_path / "overlays").mkdir()
+    (tmp_path / "overlays" / "a.png").write_bytes(b"")
+    written = write_result(
+        run, data="x", synthetic=True, config=CoSegConfig(size=224), weights_sha256="a" * 64,
+        classes={"cat": ClassResult(photos=1, instances=0, found=0, average_precision=NOTHING)},
+        mean_average_precision=NOTHING, files=[tmp_path / "overlays" / "a.png"],
+    )  # fmt: skip
+    read = read_result(tmp_path)
+    assert read == written
+    assert (read.seed, read.config.size, read.files) == (2, 224, ["overlays/a.png"])
+    assert {"python", "torch", "timm", "co3lib"} <= set(read.versions)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"files": ["../a"]}, {"files": ["/a"]}, {"weights_sha256": "0"}, {"classes": {}}, {"extra": 1},
+     {"mean_average_precision": {"0.3": 0.1}}, {"mean_average_precision": {"0.5": 1.1}}],
+)  # fmt: skip
+def test_results_are_validated(wrong):
+    with pytest.raises(ValidationError):
+        result(**wrong)
+
+
+def test_errors_are_found_in_cells():
+    output = nbformat.v4.new_output("error", ename="E", evalue="two\n  lines", traceback=[])
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("x"), nbformat.v4.new_code_cell(outputs=[output])]
+    )
+    assert list(errors(book)) == [("cell 2", "E: two lines")]
