@@ -1,0 +1,63 @@
+# The two commands: `make demo` shows the method at work, `make test` runs every test.
+# Both make a virtual environment of their own the first time and use it again afterwards.
+
+PYTHON ?= python3
+VENV ?= .venv
+PHOTOS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and \
+	"co3 needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d; name another one, as in: make demo PYTHON=python3.12" \
+	% sys.version_info[:2])
+
+.PHONY: help install demo test lint lab measure clean
+
+help:
+	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
+	@echo "make demo PHOTOS=PATH      the same on a folder with your own photos, into results/photos"
+	@echo "make test                  install and run all tests"
+	@echo "make lint                  check the style of the code and the notebooks"
+	@echo "make lab                   open the notebooks in JupyterLab"
+	@echo "make measure PHOTOS=PATH   measure the method on the sets in a folder"
+	@echo "make clean                 remove the environment and everything that can be made again"
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/python -m co3lib.notebook notebooks/00_quickstart.ipynb -p profile smoke \
+	$(if $(PHOTOS),--output results/photos -p photos "$(PHOTOS)",--output results/quickstart)
+
+# Tests run two at a time, so each process keeps to one thread.
+test: export OMP_NUM_THREADS = 1
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check
+
+lab: $(STAMP)
+	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
+
+measure: $(STAMP)
+	$(BIN)/python benchmarks/measure.py $(if $(PHOTOS),--root "$(PHOTOS)")
+
+clean:
+	rm -rf $(if $(wildcard $(VENV)/pyvenv.cfg),$(VENV)) results/quickstart results/photos .pytest_cache .ruff_cache .hypothesis
+	find co3lib tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
+
+# The stamp is there only while the environment is whole. Without it an environment is made from nothing, so a call
+# that was interrupted half-way is repaired by the next one; with it, a changed pyproject.toml only adds what is missing.
+$(STAMP): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "co3 needs Python 3.11 to 3.13, but there is no $(PYTHON); \
+	name another one, as in: make demo PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(SUPPORTED)'
+	@test ! -e "$(VENV)" || test -f "$(VENV)/pyvenv.cfg" || { echo "$(VENV) is in the way: it is not a virtual \
+	environment; remove it, or name another folder, as in: make demo VENV=.venv2" >&2; exit 1; }
+	@test -f "$@" || "$(PYTHON)" -m venv --clear "$(VENV)" || { \
+	echo "no ensurepip here; taking pip from $(PYTHON)" && "$(PYTHON)" -m venv --clear --without-pip "$(VENV)" && \
+	"$(PYTHON)" -m pip --python "$(BIN)/python" install --quiet pip; }
+	@rm -f "$@"
+	@echo "Installing co3 into $(VENV): about two minutes, once."
+	@"$(BIN)/python" -m pip install --disable-pip-version-check -e ".[test]"
+	@touch "$@"
