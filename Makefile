@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PHOTOS ?=
+PHOTOS =
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
