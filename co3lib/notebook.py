@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +36,11 @@ from pydantic import (
 )
 
 from .config import CoSegConfig
+
+if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook need not wait for
+    import torch
+
+    from .ranking import Instance
 
 RESULT = "metrics.json"
 VERSIONS = ("co3lib", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "higra")
@@ -146,6 +151,41 @@ class Result(BaseModel):
     files: list[Annotated[str, AfterValidator(_inside)]]
 
 
+def class_result(
+    found: Sequence[Sequence[Instance]], ground_truth: Sequence[torch.Tensor] | None = None
+) -> ClassResult:
+    """What came of one class: lists over its photos of the instances found and of the true masks, (G, H, W)
+    bool; None where nobody drew any."""
+    import numpy as np
+    import torch
+
+    from .evaluation import THRESHOLDS, average_precision
+
+    number = sum(map(len, found))
+    if ground_truth is None:
+        nothing = {f"{iou:g}": None for iou in THRESHOLDS}
+        return ClassResult(photos=len(found), instances=0, found=number, average_precision=nothing)
+    pairs = list(zip(found, ground_truth, strict=True))
+    masks = [np.stack([one.mask for one in some]) if some else truth[:0] for some, truth in pairs]
+    scores = [torch.tensor([one.score for one in some], dtype=torch.float64) for some in found]
+    return ClassResult(
+        photos=len(found),
+        instances=sum(map(len, ground_truth)),
+        found=number,
+        average_precision={
+            f"{iou:g}": average_precision(masks, scores, ground_truth, iou) for iou in THRESHOLDS
+        },
+    )
+
+
+def mean_precisions(classes: Mapping[str, ClassResult]) -> dict[str, float | None]:
+    """mAP^r by IoU over the classes that have ground truth; None if none has."""
+    ious = next(iter(classes.values())).average_precision
+    columns = {iou: [one.average_precision[iou] for one in classes.values()] for iou in ious}
+    known = {iou: [value for value in column if value is not None] for iou, column in columns.items()}
+    return {iou: sum(values) / len(values) if values else None for iou, values in known.items()}
+
+
 def write_result(
     run: Run,
     *,
@@ -154,7 +194,6 @@ def write_result(
     config: CoSegConfig,
     weights_sha256: str,
     classes: Mapping[str, ClassResult],
-    mean_average_precision: Mapping[str, float | None],
     files: Sequence[Path],
 ) -> Result:
     """Write ``metrics.json``; profile, seed, seconds and versions are added. files: paths as written."""
@@ -168,7 +207,7 @@ def write_result(
         weights_sha256=weights_sha256,
         versions=versions(),
         classes=dict(classes),
-        mean_average_precision=dict(mean_average_precision),
+        mean_average_precision=mean_precisions(classes),
         files=sorted(Path(file).relative_to(run.output).as_posix() for file in files),
     )
     _write(run.output / RESULT, result.model_dump_json(indent=2) + "\n")

@@ -2,12 +2,15 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from co3lib import notebook
@@ -19,12 +22,15 @@ from co3lib.notebook import (
     PhotoParameters,
     Result,
     check_parameters,
+    class_result,
     errors,
+    mean_precisions,
     read_result,
     run_notebook,
     set_up,
     write_result,
 )
+from co3lib.ranking import Instance
 
 PARAMETERS = 'profile: str = "smoke"  # a comment\noutput: str = "."\nseed: int = 0\nrate: float = 0.5'
 WRITE = """
@@ -35,7 +41,7 @@ run = Run(Parameters(profile=profile, output=output, seed=seed), Path(output), t
 precisions = {"0.25": 1.0, "0.5": rate, "0.75": None}
 write_result(run, data="nothing", synthetic=True, config=CoSegConfig(), weights_sha256="0" * 64,
              classes={"cat": ClassResult(photos=1, instances=2, found=3, average_precision=precisions)},
-             mean_average_precision=precisions, files=[run.output / "made.txt"])
+             files=[run.output / "made.txt"])
 """
 NOTHING = {"0.25": None, "0.5": None, "0.75": None}
 
@@ -237,11 +243,6 @@ def test_photos_must_be_a_folder(tmp_path):
 
 
 def test_set_up_makes_runs_repeatable(tmp_path):
-    import random
-
-    import numpy as np
-    import torch
-
     draws = []
     for _ in range(2):
         run = set_up(Parameters(output=str(tmp_path / "a" / "b"), seed=7))
@@ -256,12 +257,33 @@ def test_write_result_is_read_back(tmp_path):
     written = write_result(
         run, data="x", synthetic=True, config=CoSegConfig(size=224), weights_sha256="a" * 64,
         classes={"cat": ClassResult(photos=1, instances=0, found=0, average_precision=NOTHING)},
-        mean_average_precision=NOTHING, files=[tmp_path / "overlays" / "a.png"],
+        files=[tmp_path / "overlays" / "a.png"],
     )  # fmt: skip
     read = read_result(tmp_path)
     assert read == written
     assert (read.seed, read.config.size, read.files) == (2, 224, ["overlays/a.png"])
     assert {"python", "torch", "timm", "co3lib"} <= set(read.versions)
+
+
+def instance(mask, score):
+    return Instance(mask, score, (0, 0), (0, 0, 1, 1))
+
+
+def test_class_results_and_their_mean():
+    truth = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    truth[0, 0, :2], truth[1, 0, 2:] = True, True
+    right, wrong = truth[0, 0].numpy(), ~truth[0, 0].numpy()
+    half = right.copy()
+    half[:, 2:] = False  # IoU 0.5, which is not above 0.5
+    cat = class_result([[instance(wrong, 0.1), instance(right, 0.9)], []], list(truth))
+    assert cat == ClassResult(photos=2, instances=2, found=2, average_precision=dict.fromkeys(NOTHING, 0.5))
+    dog = class_result([[instance(half, 0.9)]], [truth[0]])
+    assert dog.average_precision == {"0.25": 1, "0.5": 0, "0.75": 0}
+    assert mean_precisions({"cat": cat, "dog": dog}) == {"0.25": 0.75, "0.5": 0.25, "0.75": 0.25}
+    own = class_result([[instance(half, 0.9)]])
+    assert own == ClassResult(photos=1, instances=0, found=1, average_precision=NOTHING)
+    assert mean_precisions({"own": own}) == NOTHING
+    assert mean_precisions({"cat": cat, "own": own})["0.5"] == 0.5
 
 
 @pytest.mark.parametrize(
