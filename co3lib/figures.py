@@ -1,7 +1,8 @@
 """Figures as plain functions: data in, a matplotlib ``Figure`` out; ``show`` puts one into a notebook.
 
-A figure is made without pyplot, so nothing stays open; its background is white and its text dark whatever the user's
-style. Colours are those of Okabe and Ito and matplotlib's cividis and magma, which colour-blind readers tell apart.
+A figure is made without pyplot, so nothing stays open; its background is white and its text dark whatever the
+user's style. Colours are those of Okabe and Ito and matplotlib's cividis and magma, which colour-blind
+readers tell apart.
 
 Shape letters: H W image size, ``h w`` feature grid, Q peaks.
 """
@@ -18,22 +19,26 @@ import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch.nn.functional import interpolate
 
 from . import checks
-from .ranking import Instance, rank_proposals
-from .segmentation import CoSegmenter, heat_maps, prepare, prepare_proposals, seed_cells
+from .export import overlay
+from .images import fit_within, resize_nearest
+from .overlap import tight_box
+from .ranking import Instance
+from .segmentation import CoSegmenter, heat_maps, look, prepare, prepare_proposals, seed_cells
 
 _DPI = 90
+_LONGEST = 320  # pixels of a photo in a grid: more would not be seen
 _plain = matplotlib.style.context("default")
 
 
 @dataclass(frozen=True)
 class Story:
-    """What happens to one photo, at work size (H, W).
+    """What one photo meets on its way, at work size (H, W).
 
-    pixels: (H, W, 3) uint8; saliency: (H, W) in [0, 1]; score: (h, w); cells: (Q, 2), the peaks; best: the index of
-    the peak whose proposal ranks highest; heat: (H, W), that peak's; mask: (H, W) bool, its proposal.
+    pixels: (H, W, 3) uint8; saliency: (H, W) in [0, 1]; score: (h, w); cells: (Q, 2), the peaks; best: the
+    index of the peak whose proposal ranks highest; heat: (H, W), that peak's; chosen: that proposal as an
+    instance.
     """
 
     pixels: np.ndarray
@@ -42,38 +47,44 @@ class Story:
     cells: torch.Tensor
     best: int
     heat: torch.Tensor
-    mask: torch.Tensor
+    chosen: Instance
 
 
 def tell(segmenter: CoSegmenter, photo) -> Story:
-    """Go the way of one photo through a fitted segmenter, up to the best peak's mask, and keep what is met there.
+    """Go the way of one photo through a fitted segmenter, up to its best peak's mask, and keep what is met
+    there.
 
     photo: as for ``CoSegmenter.predict``. Raises ``ValueError`` if the photo has no peak or no proposal.
     """
     config, model = segmenter.config, segmenter.model
     image = prepare(photo, config)
-    size = image.pixels.shape[:2]
-    with torch.no_grad():
-        output = model(image.tensor)
-        activations = image.tensor if config.heat_stop is None else model.backbone(image.tensor, config.heat_stop)
-        saliency = interpolate(model.saliency_at_image_size(output.score), size, mode="bilinear")[0, 0]
-    cells = seed_cells(output, config, segmenter.bank)
-    heat = heat_maps(model, activations, cells, config, size)
-    masks = prepare_proposals(image, config).masks
-    if not len(cells) or not len(masks):
-        raise ValueError(f"{image.name} has {len(cells)} peaks and {len(masks)} proposals; a story needs one of each")
-    guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
-    scores = rank_proposals(heat, guide, masks, config.beta, config.gamma)
+    view = look(model, image, config)
+    cells = seed_cells(view.output, config, segmenter.bank)
+    heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
+    proposals = prepare_proposals(image, config)
+    guide = view.saliency if config.ranking_saliency else torch.ones_like(view.saliency)
+    scores = proposals.scores(heat, guide, config.beta, config.gamma)
+    if not torch.isfinite(scores).any():
+        raise ValueError(f"{image.name} must have a peak and a usable proposal for a story, got none")
     best = int(scores.max(1).values.argmax())
-    return Story(image.pixels, saliency, output.score[0, 0], cells, best, heat[best], masks[scores[best].argmax()])
+    score, index = scores[best].max(0)
+    mask = proposals.masks(index[None])[0].numpy()
+    y, x = (
+        (cells[best] + 0.5) * torch.tensor(mask.shape) / torch.tensor(view.output.score.shape[2:])
+    ).tolist()
+    chosen = Instance(mask, float(score), (int(y), int(x)), tight_box(mask))
+    return Story(image.pixels, view.saliency, view.output.score[0, 0], cells, best, heat[best], chosen)
 
 
 @_plain
 def overlay_grid(
-    images: Sequence, instances: Sequence[Sequence[Instance]] | None = None, captions: Sequence[str] | None = None,
+    images: Sequence,
+    instances: Sequence[Sequence[Instance]] | None = None,
+    captions: Sequence[str] | None = None,
     columns: int = 5,
 ) -> Figure:
-    """Photos (H, W, 3) uint8 side by side, with the instances found in each, if given, and a caption above each."""
+    """Photos (H, W, 3) uint8 side by side, with the instances found in each, if given, and a caption above
+    each."""
     instances = [[]] * len(images) if instances is None else instances
     captions = [""] * len(images) if captions is None else captions
     checks.same_length(images=images, instances=instances, captions=captions)
@@ -82,40 +93,49 @@ def overlay_grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(2.3 * columns, 2.3 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, image, found, caption in zip(axes, images, instances, captions, strict=False):
-        axis.imshow(overlay(np.asarray(image), found))
+        small = fit_within(np.asarray(image), _LONGEST)
+        found = _at_size(found, small.shape[:2])
+        axis.imshow(overlay(small, found))
         axis.set_title(caption, fontsize=9)
-        _mark(axis, [(instance.peak[1], instance.peak[0]) for instance in found], size=14)
+        _mark(axis, [(x + 0.5, y + 0.5) for y, x in (instance.peak for instance in found)], size=16)
     return figure
 
 
 @_plain
 def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
-    """The way of one photo in six pictures; ``instances``: what ``predict`` finally made of it."""
+    """The way of one photo in six pictures; instances: what ``predict`` made of it in the end."""
     figure = Figure(figsize=(11, 7.4), layout="constrained")
-    axes = figure.subplots(2, 3).flat
+    axes = figure.subplots(2, 3).ravel()
     height, width = story.pixels.shape[:2]
-    scale = np.array([width / story.score.shape[1], height / story.score.shape[0]])
-    points = (story.cells.numpy()[:, ::-1] + 0.5) * scale
+    rows, columns = story.score.shape
+    points = (story.cells.numpy()[:, ::-1] + 0.5) * np.array([width / columns, height / rows])
     extent = (0, width, height, 0)
-    titles = ("1  the photo", "2  co-saliency: what the photos share", f"3  score map and its {len(points)} peaks",
-              "4  heat map of one peak", "5  the proposal that fits it best", f"6  all instances: {len(instances)}")  # fmt: skip
+    titles = (
+        "1  the photo",
+        "2  co-saliency: what the photos share",
+        f"3  score map and its {len(points)} peaks",
+        "4  heat map of one peak",
+        "5  the proposal that fits it best",
+        f"6  all instances: {len(instances)}",
+    )
     for axis, title in zip(axes, titles, strict=True):
         axis.set_axis_off()
         axis.set_title(title, fontsize=11, loc="left")
     axes[0].imshow(story.pixels, extent=extent)
-    _bar(figure, axes[1], axes[1].imshow(story.saliency, extent=extent, cmap="cividis", vmin=0, vmax=1))
-    _bar(figure, axes[2], axes[2].imshow(story.score, extent=extent, cmap="cividis"))
+    _with_bar(
+        figure, axes[1], axes[1].imshow(story.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1)
+    )
+    _with_bar(figure, axes[2], axes[2].imshow(story.score.numpy(), extent=extent, cmap="cividis"))
     _mark(axes[2], points)
-    _bar(figure, axes[3], axes[3].imshow(story.heat, extent=extent, cmap="magma", vmin=0))
-    _mark(axes[3], points[[story.best]])
-    axes[4].imshow(shade(story.pixels, [story.mask.numpy()]), extent=extent)
-    _mark(axes[4], points[[story.best]])
-    pixels = overlay_at(story.pixels, instances)
-    axes[5].imshow(pixels, extent=extent)
+    _with_bar(figure, axes[3], axes[3].imshow(story.heat.numpy(), extent=extent, cmap="magma", vmin=0))
+    axes[4].imshow(overlay(story.pixels, [story.chosen]), extent=extent)
+    axes[5].imshow(overlay(story.pixels, _at_size(instances, (height, width))), extent=extent)
+    for axis in (axes[3], axes[4]):
+        _mark(axis, points[[story.best]])
     return figure
 
 
@@ -146,7 +166,19 @@ def show(figure: Figure, caption: str, alt: str) -> None:
     display(HTML(figure_html(figure, caption, alt)))
 
 
-def _bar(figure: Figure, axis, mappable) -> None:
+def _at_size(instances: Sequence[Instance], size: tuple[int, int]) -> list[Instance]:
+    resized = []
+    for one in instances:
+        mask = resize_nearest(torch.from_numpy(one.mask)[None], size)[0].numpy()
+        if mask.any():
+            y, x = (
+                int(value * new / old) for value, new, old in zip(one.peak, size, one.mask.shape, strict=True)
+            )
+            resized.append(Instance(mask, one.score, (y, x), tight_box(mask)))
+    return resized
+
+
+def _with_bar(figure: Figure, axis, mappable) -> None:
     figure.colorbar(mappable, ax=axis, shrink=0.75, pad=0.02)
 
 

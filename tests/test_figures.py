@@ -1,0 +1,140 @@
+"""co3lib.figures: what the notebooks show, drawn from small inputs."""
+
+import io
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from co3lib.config import CoSegConfig
+from co3lib.figures import Story, figure_html, overlay_grid, png, show, story_figure, tell
+from co3lib.ranking import Instance
+from co3lib.segmentation import CoSegmenter
+
+
+def photo(height=40, width=60, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def instance(height=40, width=60):
+    mask = np.zeros((height, width), bool)
+    mask[10:30, 20:40] = True
+    return Instance(mask, 0.7, (20, 30), (20, 10, 40, 30))
+
+
+@pytest.fixture
+def story():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(2, 40, 60, generator=generator)
+    cells = torch.tensor([[0, 0], [3, 5], [1, 2]])
+    return Story(photo(), maps[0], torch.randn(4, 6, generator=generator), cells, 1, maps[1], instance())
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open():
+    yield
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_white_whatever_the_style(story, style):
+    figures = []
+    with plt.style.context(style):
+        figures = [overlay_grid([photo()], [[instance()]], ["one"]), story_figure(story, [instance()])]
+        drawn = [pixels(figure) for figure in figures]
+    for figure, image in zip(figures, drawn, strict=True):
+        assert (image[0] == 255).all() and (image[:, 0] == 255).all()
+        titles = [axis.get_title() or axis.get_title(loc="left") for axis in figure.axes]
+        assert any(titles) and matplotlib.rcParams["axes.titlecolor"] == "auto"
+        assert all(matplotlib.colors.to_rgb(axis.title.get_color()) == (0, 0, 0) for axis in figure.axes)
+
+
+def test_grid_has_a_place_for_every_photo_and_shows_the_masks():
+    photos = [photo(seed=k) for k in range(7)]
+    plain = overlay_grid(photos, captions=[f"photo {k}" for k in range(7)])
+    assert [axis.get_title() for axis in plain.axes][:7] == [f"photo {k}" for k in range(7)]
+    assert len(plain.axes) == 10 and [bool(axis.images) for axis in plain.axes] == [True] * 7 + [False] * 3
+    np.testing.assert_array_equal(plain.axes[3].images[0].get_array(), photos[3])
+    marked = overlay_grid(photos, [[instance()], *[[]] * 6])
+    changed = (marked.axes[0].images[0].get_array() != photos[0]).any(2)
+    assert changed[12:28, 22:38].mean() > 0.9 and not changed[:6].any()
+    np.testing.assert_array_equal(marked.axes[1].images[0].get_array(), photos[1])
+    np.testing.assert_allclose(marked.axes[0].collections[0].get_offsets(), [[30.5, 20.5]])
+
+
+def test_large_photos_are_drawn_small_with_their_masks_in_place():
+    large = np.zeros((800, 1200, 3), np.uint8)
+    mask = np.zeros((800, 1200), bool)
+    mask[400:, 600:] = True
+    figure = overlay_grid([large], [[Instance(mask, 1.0, (600, 900), (600, 400, 1200, 800))]])
+    drawn = figure.axes[0].images[0].get_array()
+    height, width = drawn.shape[:2]
+    assert max(height, width) <= 400
+    assert drawn[-height // 4, -width // 4].any() and not drawn[: height // 3].any()
+    np.testing.assert_allclose(
+        figure.axes[0].collections[0].get_offsets(), [[0.75 * width, 0.75 * height]], atol=1
+    )
+
+
+@pytest.mark.parametrize("arguments", [([],), ([photo()], [[], []]), ([photo()], [[]], ["a", "b"])])
+def test_bad_arguments_are_named(arguments):
+    with pytest.raises(ValueError, match="images"):
+        overlay_grid(*arguments)
+
+
+def test_story_shows_what_it_says(story):
+    figure = story_figure(story, [instance()])
+    axes = {axis.get_title(loc="left")[:1]: axis for axis in figure.axes if axis.get_title(loc="left")}
+    assert sorted(axes) == list("123456")
+    assert axes["2"].images[0].get_clim() == (0, 1)
+    assert sum(axis.images[0].colorbar is not None for axis in axes.values()) == 3
+    # peaks lie in the middle of their cells: 40 x 60 pixels on a grid of 4 x 6
+    offsets = [tuple(one.get_offsets()[0]) for one in axes["3"].collections]
+    assert offsets == [(5, 5), (55, 35), (25, 15)]
+    for number in "45":
+        assert [tuple(one.get_offsets()[0]) for one in axes[number].collections] == [(55, 35)]
+    for axis in axes.values():
+        assert tuple(axis.images[0].get_extent()) == (0, 60, 40, 0)
+
+
+def test_tell_agrees_with_predict():
+    config = CoSegConfig(size=128, work_size=128, epochs=0, proposals=50, noise_percentile=0)
+    photos = [photo(96, 128, seed) // 8 for seed in range(2)]
+    for image in photos:
+        image[30:60, 40:80, 0] += 200
+    segmenter = CoSegmenter(config).fit(photos, progress=False)
+    best = segmenter.predict(photos, progress=False)[0][0]
+    told = tell(segmenter, photos[0])
+    assert told.saliency.shape == told.heat.shape == (96, 128) and told.score.shape == (4, 4)
+    np.testing.assert_array_equal(told.chosen.mask, best.mask)
+    assert told.chosen.score == pytest.approx(best.score) and told.chosen.peak == best.peak
+
+
+def test_html_says_what_is_shown():
+    page = figure_html(overlay_grid([photo()]), 'a "caption" & more', "what <is> seen")
+    assert (
+        'alt="what &lt;is&gt; seen"' in page
+        and "<figcaption>a &quot;caption&quot; &amp; more</figcaption>" in page
+    )
+    assert "data:image/png;base64," in page and "background:white" in page
+
+
+@pytest.mark.parametrize("caption, alt, named", [("", "x", "caption"), ("x", " ", "alt")])
+def test_a_figure_without_words_is_refused(caption, alt, named):
+    with pytest.raises(ValueError, match=f"{named} must say something"):
+        figure_html(overlay_grid([photo()]), caption, alt)
+
+
+def test_show_displays_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    show(overlay_grid([photo()]), "caption", "alt")
+    assert "<figcaption>caption" in shown[0].data
