@@ -40,6 +40,7 @@ from .config import CoSegConfig
 if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook need not wait for
     import torch
 
+    from .datasets import Sample
     from .ranking import Instance
 
 RESULT = "metrics.json"
@@ -103,6 +104,30 @@ def set_up(parameters: Parameters) -> Run:
     output = Path(parameters.output)
     output.mkdir(parents=True, exist_ok=True)
     return Run(parameters, output, started)
+
+
+def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, list[Sample]]:
+    """The photos that the parameters ask for, class -> samples.
+
+    One's own: all photos of the folder as one class of its name, without masks. Otherwise the bundled
+    collages: ``smoke_class`` in the profile "smoke", all classes in "full". ``ValueError`` if a folder holds
+    fewer than two photos.
+    """
+    from PIL import Image
+
+    from .datasets import Sample, demo_set
+
+    if not parameters.photos:
+        classes = demo_set("collage")
+        return {smoke_class: classes[smoke_class]} if parameters.profile == "smoke" else classes
+    folder = Path(parameters.photos).expanduser().resolve()
+    endings = Image.registered_extensions()
+    paths = [
+        path for path in sorted(folder.iterdir()) if path.suffix.lower() in endings and path.name[0] != "."
+    ]
+    if len(paths) < 2:
+        raise ValueError(f"photos must be a folder with at least two photos, got {folder} with {len(paths)}")
+    return {folder.name: [Sample(path.stem, folder.name, path, mask_paths=()) for path in paths]}
 
 
 def _inside(file: str) -> str:

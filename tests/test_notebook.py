@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 
 from co3lib import notebook
@@ -24,6 +25,7 @@ from co3lib.notebook import (
     check_parameters,
     class_result,
     errors,
+    load_classes,
     mean_precisions,
     read_result,
     run_notebook,
@@ -248,6 +250,28 @@ def test_set_up_makes_runs_repeatable(tmp_path):
         run = set_up(Parameters(output=str(tmp_path / "a" / "b"), seed=7))
         draws.append((random.random(), np.random.rand(), float(torch.rand(()))))  # noqa: NPY002
     assert draws[0] == draws[1] and run.output.is_dir()
+
+
+def test_own_photos_are_one_class_without_masks(tmp_path):
+    folder = tmp_path / "my dogs"
+    folder.mkdir()
+    for name in ("b.JPG", "a.png", "._a.png", "notes.txt"):
+        Image.new("RGB", (4, 3)).save(folder / name, format="PNG")
+    classes = load_classes(PhotoParameters(output="x", photos=str(folder)), "cat")
+    assert {name: [sample.name for sample in samples] for name, samples in classes.items()} == {
+        "my dogs": ["a", "b"]
+    }
+    assert classes["my dogs"][0].image.shape == (3, 4, 3)
+    assert classes["my dogs"][0].masks.shape == (0, 3, 4)
+    (folder / "a.png").unlink()
+    with pytest.raises(ValueError, match=r"at least two photos, got .*my dogs with 1"):
+        load_classes(PhotoParameters(output="x", photos=str(folder)), "cat")
+
+
+def test_the_bundled_photos_by_profile():
+    smoke = load_classes(PhotoParameters(output="x"), "cat")
+    full = load_classes(PhotoParameters(output="x", profile="full"), "cat")
+    assert list(smoke) == ["cat"] and len(full) > 1 and full["cat"] == smoke["cat"]
 
 
 def test_write_result_is_read_back(tmp_path):
