@@ -22,7 +22,7 @@ from tqdm import tqdm
 from . import checks
 from .backbones import build_backbone
 from .config import CoSegConfig
-from .images import fit_within, name_of, read_image, to_tensor
+from .images import fit_within, name_of, read_image, resize_nearest, to_tensor
 from .model import CoPeakNet, CoPeakOutput
 from .overlap import tight_box
 from .peak_backprop import enlarge, response_maps_from
@@ -49,6 +49,16 @@ class WorkImage:
 
 
 @dataclass(frozen=True)
+class View:
+    """The network's view of one photo: at_stop (1, C', h', w'), the activations at which heat maps are read; output, its
+    features and scores; saliency (H, W), the co-saliency at work size."""
+
+    at_stop: torch.Tensor
+    output: CoPeakOutput
+    saliency: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Candidates:
     """The instances of one photo before the category's noise filter, best first: masks (M, H, W) bool, scores (M,),
     peaks (M, 2) in pixels ``(y, x)``; all at work size."""
@@ -72,6 +82,15 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
     else:
         regions = regions_of(checks.masks(masks, f"proposals of {image.name}")[: config.proposals])
     return RegionRanker(resize_nearest(regions.labels[None], image.pixels.shape[:2])[0], regions.members)
+
+
+def look(model: CoPeakNet, image: WorkImage, config: CoSegConfig) -> View:
+    """Run the network on a photo."""
+    with torch.no_grad():
+        at_stop = _activations(model, image.tensor, config.heat_stop)
+        output = model.resume(at_stop, config.heat_stop)
+        big = model.saliency_at_image_size(output.score)
+    return View(at_stop, output, interpolate(big, image.pixels.shape[:2], mode="bilinear")[0, 0])
 
 
 def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) -> torch.Tensor:
@@ -164,7 +183,7 @@ class CoSegmenter:
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
         """``fit`` for photos that ``prepare`` has made ready."""
         config = self.config
-        model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
+        model = CoPeakNet(_backbone(config))
         checks.choice(config.freeze, "freeze", [None, *model.backbone.stage_names])
         checks.choice(config.heat_stop, "heat_stop", [None, *model.backbone.stage_names])
         with torch.no_grad():
@@ -172,7 +191,7 @@ class CoSegmenter:
             features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
             if config.center:
                 model.center.copy_(features.mean((0, 2, 3), keepdim=True))
-        targets = self._priors(work, features, priors, progress)
+        targets = self.priors_of(work, features, progress) if priors is None else self._at_network_size(priors)
         if config.head_start:
             start_head(model, features - model.center, targets)
         self.history = train(model, activations, targets, config, checkpoint, progress, on_epoch)
@@ -182,12 +201,21 @@ class CoSegmenter:
             self.bank = torch.cat([model.resume(one[None], config.freeze).guided for one in partners])
         self.model = model
 
-    def _priors(self, work, features, priors, progress) -> torch.Tensor:
-        if priors is None and self.config.prior == "class":
-            priors = class_prior(features, [image.pixels for image in work])
-        elif priors is None:
+    def priors_of(self, work: Sequence[WorkImage], features: torch.Tensor | None = None, progress: bool = True):
+        """The saliency priors that ``config.prior`` asks for, at network size: (N, 1, size, size).
+
+        features: (N, C, h, w) of the photos, needed by the prior of the whole class; None: computed here.
+        """
+        if self.config.prior == "single":
             bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
-            priors = [saliency_prior(image.pixels) for image in bar]
+            return self._at_network_size([saliency_prior(image.pixels) for image in bar])
+        if features is None:
+            backbone = _backbone(self.config)
+            with torch.no_grad():
+                features = torch.cat([backbone(image.tensor) for image in work])
+        return self._at_network_size(class_prior(features, [image.pixels for image in work]))
+
+    def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)
         maps = [checks.tensor(prior, f"priors[{k}]", ("H", "W"), floating=True) for k, prior in enumerate(priors)]
         return torch.stack([interpolate(p[None, None].float(), size, mode="bilinear")[0] for p in maps]).clamp(0, 1)
@@ -213,14 +241,10 @@ class CoSegmenter:
         """One photo's instances before the noise filter."""
         if self.model is None:
             raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) or load(path) first")
-        with torch.no_grad():
-            at_stop = _activations(self.model, image.tensor, self.config.heat_stop)
-            output = self.model.resume(at_stop, self.config.heat_stop)
-            size = image.pixels.shape[:2]
-            saliency = interpolate(self.model.saliency_at_image_size(output.score), size, mode="bilinear")[0, 0]
-        cells = seed_cells(output, self.config, self.bank)
-        heat = heat_maps(self.model, at_stop, cells, self.config, size)
-        return choose_masks(heat, saliency, proposals, cells, output.score.shape[2:], self.config)
+        view = look(self.model, image, self.config)
+        cells = seed_cells(view.output, self.config, self.bank)
+        heat = heat_maps(self.model, view.at_stop, cells, self.config, image.pixels.shape[:2])
+        return choose_masks(heat, view.saliency, proposals, cells, view.output.score.shape[2:], self.config)
 
     def save(self, path: str | Path) -> None:
         """Write the fitted segmenter into one safetensors file."""
@@ -258,6 +282,10 @@ def finish(candidates: Sequence[Candidates], sizes: Sequence[tuple[int, int]], c
     return [to_instances(one, keep, size) for one, keep, size in zip(candidates, kept, sizes, strict=True)]
 
 
+def _backbone(config: CoSegConfig):
+    return build_backbone(config.backbone, config.weights, config.tap, config.stride)
+
+
 def _activations(model: CoPeakNet, images: torch.Tensor, stage: str | None) -> torch.Tensor:
     return images if stage is None else model.backbone(images, until=stage)
 
@@ -266,14 +294,3 @@ def _partners(guided: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
     # The photo itself may be in the bank; a co-peak with itself says nothing.
     own = [bool(torch.allclose(guided[0], partner, atol=1e-5)) for partner in bank]
     return bank[~torch.tensor(own, dtype=torch.bool)] if len(bank) else bank
-
-
-def resize_nearest(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Nearest neighbour with half-pixel centres: (K, H, W) -> (K, *size), of any type."""
-    if tuple(masks.shape[1:]) == tuple(size):
-        return masks
-    rows, columns = (
-        ((torch.arange(new) + 0.5) * old / new).long().clamp_max(old - 1)
-        for new, old in zip(size, masks.shape[1:], strict=True)
-    )
-    return masks[:, rows][:, :, columns]

@@ -1,0 +1,126 @@
+"""Where is quality lost, stage by stage?
+
+    python benchmarks/diagnosis.py [--root PATH] [--sets NAME ...] [--config default|released] [--prior single|class]
+
+For every class: recall of the proposals at IoU 0.5; share of the instances hit by a peak and of the peaks that are on an
+instance; then AP^r at 0.25 / 0.5 of the method, and of the method with one stage replaced by a perfect one: one peak in
+every instance; the perfect choice among the same proposals at our own peaks; the true union of instances as co-saliency.
+Masks are used here to measure, never by the method.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import pandas as pd
+import torch
+from common import every_set
+from measure import ClassRun, markdown
+from tqdm import tqdm
+
+from co3lib.config import CoSegConfig
+from co3lib.images import resize_nearest
+from co3lib.overlap import mask_iou
+from co3lib.ranking import mask_nms
+from co3lib.segmentation import (
+    Candidates,
+    CoSegmenter,
+    choose_masks,
+    finish,
+    heat_maps,
+    look,
+    seed_cells,
+)
+
+
+def cells_at(masks: torch.Tensor, cells: torch.Tensor, grid) -> torch.Tensor:
+    """Which peaks are on which instances: masks (G, H, W), cells (Q, 2) of a grid -> (G, Q) bool."""
+    rows, columns = (
+        ((cells[:, k] + 0.5) * masks.shape[1 + k] / grid[k]).long() for k in range(2)
+    )
+    return masks[:, rows, columns]
+
+
+def perfect_cells(masks: torch.Tensor, grid) -> torch.Tensor:
+    """One cell in every instance: the one that lies deepest in it, (G, 2)."""
+    share = torch.nn.functional.interpolate(masks[:, None].float(), grid, mode="area")[:, 0]
+    best = share.flatten(1).argmax(1)
+    return torch.stack([best // grid[1], best % grid[1]], 1)
+
+
+def perfect_choice(ranker, masks: torch.Tensor, at: torch.Tensor, size) -> Candidates:
+    """Every peak on an instance takes the proposal that fits the instance best; its IoU is its score."""
+    everything = ranker.masks(torch.arange(len(ranker.members)))
+    ious = mask_iou(everything, resize_nearest(masks, size))
+    chosen, scores = [], []
+    for peak in range(at.shape[1]):
+        for instance in torch.nonzero(at[:, peak]).flatten().tolist():
+            chosen.append(ious[:, instance].argmax())
+            scores.append(ious[:, instance].max())
+    if not chosen:
+        return Candidates(everything[:0], torch.zeros(0), torch.zeros(0, 2, dtype=torch.long))
+    picked, scores = everything[torch.stack(chosen)], torch.stack(scores)
+    kept = mask_nms(picked, scores)
+    return Candidates(picked[kept], scores[kept], torch.zeros(len(kept), 2, dtype=torch.long))
+
+
+def diagnose(samples, config: CoSegConfig) -> dict[str, float | str]:
+    """One row of the table."""
+    run = ClassRun(samples, config)
+    segmenter = CoSegmenter(config)
+    segmenter.fit_prepared(run.work, progress=False)
+    ways: dict[str, list[Candidates]] = {key: [] for key in ("ours", "perfect peaks", "perfect choice", "perfect co-saliency")}
+    recall, hit, on, peaks, instances = [], 0, 0, 0, 0
+    for image, ranker, masks in zip(run.work, run.rankers, run.masks, strict=True):
+        view = look(segmenter.model, image, config)
+        size, grid = image.pixels.shape[:2], tuple(view.output.score.shape[2:])
+        cells = seed_cells(view.output, config, segmenter.bank)
+        at = cells_at(masks, cells, grid)
+        hit, on = hit + int(at.any(1).sum()), on + int(at.any(0).sum())
+        peaks, instances = peaks + len(cells), instances + len(masks)
+        best = mask_iou(ranker.masks(torch.arange(len(ranker.members))), resize_nearest(masks, size)).amax(0)
+        recall.append(best > 0.5)
+        true_saliency = resize_nearest(masks.any(0)[None], size)[0].float()
+        heat = heat_maps(segmenter.model, view.at_stop, cells, config, size)
+        ours = choose_masks(heat, view.saliency, ranker, cells, grid, config)
+        deepest = perfect_cells(masks, grid)
+        heat_there = heat_maps(segmenter.model, view.at_stop, deepest, config, size)
+        ways["ours"].append(ours)
+        ways["perfect peaks"].append(choose_masks(heat_there, view.saliency, ranker, deepest, grid, config))
+        ways["perfect choice"].append(perfect_choice(ranker, masks, at, size))
+        ways["perfect co-saliency"].append(choose_masks(heat, true_saliency, ranker, cells, grid, config))
+    row: dict[str, float | str] = {
+        "photos": len(samples),
+        "proposal recall": float(torch.cat(recall).float().mean()),
+        "instances hit": hit / max(instances, 1),
+        "peaks on one": on / max(peaks, 1),
+    }
+    sizes = [image.size for image in run.work]
+    for name, candidates in ways.items():
+        # The noise filter drops the worst fifth; a perfect choice has nothing to drop.
+        settings = config if name != "perfect choice" else config.model_copy(update={"noise_percentile": 0.0})
+        measures = run.measures(finish(candidates, sizes, settings), 0.0)
+        row[name] = f"{100 * measures['AP25']:.0f} / {100 * measures['AP50']:.0f}"
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", help="folder with sets in the authors' layout; the bundled sets if not given")
+    parser.add_argument("--sets", nargs="*", help="only these sets")
+    parser.add_argument("--config", choices=["default", "released"], default="default")
+    parser.add_argument("--prior", choices=["single", "class"])
+    arguments = parser.parse_args()
+    config = CoSegConfig() if arguments.config == "default" else CoSegConfig.released()
+    if arguments.prior:
+        config = config.model_copy(update={"prior": arguments.prior})
+    rows = {}
+    for set_name, category, samples in tqdm(every_set(arguments.root), desc="classes", unit="class"):
+        if not arguments.sets or set_name in arguments.sets:
+            rows[set_name, category] = diagnose(samples, config)
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["set", "class"])
+    print(markdown(table.map(lambda value: f"{value:.2f}" if isinstance(value, float) else value)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""What each part of the method buys, on the bundled sets and on any others.
+
+    python benchmarks/measure.py [--root PATH] [--seeds 3] [--sets NAME ...] [--output results/measure]
+
+Rows: connected components of the prior (no peaks, no proposals); the untrained network (prior, peaks, ranking); each
+combination of losses; seeds from co-peaks; ranking without co-saliency; all of it with the single photo's prior and with
+the whole class's. Columns: AP^r at 0.25 and 0.5, CorLoc, seconds a photo (fit and predict), mean over classes of the
+mean over seeds, +- the standard deviation over seeds of that mean. Every class is kept in a file of its own under
+``--output`` when done, and a run that was stopped goes on with the classes that are left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import pandas as pd
+import torch
+from common import every_set
+from tqdm import tqdm
+
+from co3lib.baselines import connected_components
+from co3lib.config import CoSegConfig
+from co3lib.datasets import Sample
+from co3lib.evaluation import corloc, pooled_average_precision
+from co3lib.localization import best_box, mask_boxes
+from co3lib.overlap import mask_iou
+from co3lib.segmentation import CoSegmenter, finish, prepare, prepare_proposals
+
+LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1, 1)}
+PRIORS = ("single", "class")
+COMPONENTS, UNTRAINED, ALL = "components of the prior", "untrained", "ls + lt + la"
+READINGS = {"": {}, ", seeds from co-peaks": {"seeds": "copeak"}, ", ranked without co-saliency": {"ranking_saliency": False}}
+
+
+class ClassRun:
+    """One class: what is the same for every row is computed once."""
+
+    def __init__(self, samples: list[Sample], config: CoSegConfig):
+        self.config = config
+        self.samples = samples
+        self.masks = [sample.masks for sample in samples]
+        self.boxes = [mask_boxes(masks) for masks in self.masks]
+        started = time.perf_counter()
+        self.work = [prepare(sample.image_path, config, k) for k, sample in enumerate(samples)]
+        self.rankers = [
+            prepare_proposals(image, config, sample.proposals)
+            for image, sample in zip(self.work, samples, strict=True)
+        ]
+        self.shared_seconds = time.perf_counter() - started
+
+    def measures(self, instances, seconds: float) -> dict[str, float]:
+        ious, scores = [], []
+        for found, truth in zip(instances, self.masks, strict=True):
+            masks = torch.stack([torch.from_numpy(one.mask) for one in found]) if found else truth[:0]
+            ious.append(mask_iou(masks, truth))
+            scores.append(torch.tensor([one.score for one in found]))
+        return {
+            "AP25": pooled_average_precision(ious, scores, 0.25),
+            "AP50": pooled_average_precision(ious, scores, 0.5),
+            "AP75": pooled_average_precision(ious, scores, 0.75),
+            "CorLoc": corloc([best_box(found) for found in instances], self.boxes),
+            "s a photo": seconds / len(self.samples),
+        }
+
+    def components(self, priors: torch.Tensor, seconds: float) -> dict[str, float]:
+        started = time.perf_counter()
+        found = [
+            connected_components(
+                torch.nn.functional.interpolate(prior[None], image.size, mode="bilinear")[0, 0]
+            )
+            for prior, image in zip(priors, self.work, strict=True)
+        ]
+        return self.measures(found, seconds + time.perf_counter() - started)
+
+    def segment(self, fitted: CoSegmenter, seconds: float, **changes) -> dict[str, float]:
+        segmenter = CoSegmenter(fitted.config.model_copy(update=changes))
+        segmenter.model, segmenter.bank = fitted.model, fitted.bank
+        started = time.perf_counter()
+        candidates = [segmenter.candidates(*pair) for pair in zip(self.work, self.rankers, strict=True)]
+        instances = finish(candidates, [image.size for image in self.work], segmenter.config)
+        return self.measures(instances, seconds + time.perf_counter() - started)
+
+
+def measure_class(samples: list[Sample], seeds: int) -> list[dict]:
+    """All rows of one class: a list of records with method, prior, seed and the measures."""
+    torch.set_num_threads(1)
+    base = CoSegConfig()
+    run = ClassRun(samples, base)
+    rows = []
+
+    def note(method: str, prior: str, seed: int, measures: dict[str, float]) -> None:
+        rows.append({"method": method, "prior": prior, "seed": seed, **measures})
+
+    for prior in PRIORS:
+        started = time.perf_counter()
+        targets = CoSegmenter(base.model_copy(update={"prior": prior})).priors_of(run.work, progress=False)
+        prior_seconds = time.perf_counter() - started
+        note(COMPONENTS, prior, 0, run.components(targets, prior_seconds))
+        for seed in range(seeds):
+            for method, (copeak, affinity) in {UNTRAINED: (0, 0), **LOSSES}.items():
+                if method == UNTRAINED and seed:
+                    continue  # nothing in it is random
+                config = base.model_copy(
+                    update={
+                        "prior": prior,
+                        "seed": seed,
+                        "epochs": 0 if method == UNTRAINED else base.epochs,
+                        "copeak_weight": base.copeak_weight * copeak,
+                        "affinity_weight": base.affinity_weight * affinity,
+                    }
+                )
+                fitted = CoSegmenter(config)
+                started = time.perf_counter()
+                fitted.fit_prepared(run.work, list(targets[:, 0]), progress=False)
+                seconds = time.perf_counter() - started + run.shared_seconds + prior_seconds
+                for reading, changes in (READINGS if method in (UNTRAINED, ALL) else {"": {}}).items():
+                    note(method + reading, prior, seed, run.segment(fitted, seconds, **changes))
+    return rows
+
+
+def _job(set_name: str, category: str, samples: list[Sample], seeds: int, path: Path) -> None:
+    rows = measure_class(samples, seeds)
+    text = json.dumps({"set": set_name, "class": category, "photos": len(samples), "seeds": seeds, "rows": rows}, indent=1)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def read_rows(folder: Path) -> pd.DataFrame:
+    """All the class files of a folder as one table, a row for every method, prior, seed and class."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text())
+        head = {key: content[key] for key in ("set", "class", "photos")}
+        rows += [{**head, **row} for row in content["rows"]]
+    return pd.DataFrame(rows)
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over classes, a row for every set, method and prior: ``mean +- spread over seeds`` in percent."""
+    values = ["AP25", "AP50", "CorLoc", "s a photo"]
+    order = [[*dict.fromkeys(rows[key])] for key in ("set", "prior", "method")]
+    by_seed = rows.groupby(["set", "prior", "method", "seed"], sort=False)[values].mean()
+    grouped = by_seed.groupby(["set", "prior", "method"], sort=False)
+    mean, spread = grouped.mean(), grouped.std().fillna(0)
+    table = pd.DataFrame(index=mean.index)
+    for key in values[:3]:
+        table[key] = [f"{100 * m:.1f} +- {100 * s:.1f}" for m, s in zip(mean[key], spread[key], strict=True)]
+    table["s a photo"] = mean["s a photo"].map("{:.2f}".format)
+    return table.reindex(pd.MultiIndex.from_product(order, names=table.index.names)).dropna()
+
+
+def by_class(rows: pd.DataFrame) -> pd.DataFrame:
+    """AP25 / AP50 / CorLoc in percent, mean over seeds, of every class and method."""
+    mean = rows.groupby(["set", "class", "prior", "method"], sort=False)[["AP25", "AP50", "CorLoc"]].mean() * 100
+    joined = mean.apply(lambda row: f"{row.AP25:.0f} / {row.AP50:.0f} / {row.CorLoc:.0f}", axis=1)
+    return joined.unstack(["set", "class"])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table with its index as columns, in Markdown."""
+    flat = table.reset_index()
+    names = [" ".join(map(str, name)).strip() if isinstance(name, tuple) else str(name) for name in flat.columns]
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in flat.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", help="folder with sets in the authors' layout, measured beside the bundled ones")
+    parser.add_argument("--sets", nargs="*", help="only these sets")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--output", type=Path, default=Path("results/measure"))
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (set_name, category, samples, arguments.seeds, arguments.output / f"{set_name}-{category}.json")
+        for set_name, category, samples in every_set(arguments.root, bundled=True)
+        if not arguments.sets or set_name in arguments.sets
+    ]
+    left = [job for job in jobs if not job[-1].exists()]
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        running = [pool.submit(_job, *job) for job in left]
+        for done in tqdm(as_completed(running), total=len(running), desc="classes", unit="class"):
+            done.result()
+    rows = read_rows(arguments.output)
+    text = f"{markdown(summary(rows))}\n\nAP25 / AP50 / CorLoc by class:\n\n{markdown(by_class(rows))}\n"
+    (arguments.output / "README.md").write_text(
+        "# Measured by `make measure`\n\nPercent. The sets `collage` and `coins` are synthetic.\n\n" + text
+    )
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

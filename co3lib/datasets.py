@@ -1,0 +1,190 @@
+"""Which photos, masks, priors and proposals there are: sets in the authors' layout, and the bundled ones.
+
+A set's folder holds ``Image/<class>/<name>.jpg`` and ``Mask/<class>/<name>_InstID<k>.png``, one binary mask an instance,
+and may hold ready-made saliency priors in ``SalRes_ZhangICCV17/<class>/<name>`` (``.mat`` with ``SalMap``, ``.npz``,
+``.png``) and proposals in ``MCG_fast/<class>/<name>`` (``.mat`` or ``.npz`` with ``masks`` and ``scores``).
+
+Shape letters: H W image size, G ground-truth instances, K proposals.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+import torch
+from torch.nn.functional import interpolate
+
+from . import demo_sets
+from .images import ImageError, read_image, resize_nearest
+
+DEMO_SETS = ("coins", "collage")
+_PHOTOS = (".jpg", ".jpeg", ".png")
+_PRIORS, _PROPOSALS = "SalRes_ZhangICCV17", "MCG_fast"
+
+
+class DatasetError(ValueError):
+    """A set that cannot be read; the message names the file or folder."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo of a set. What is in files is read when asked for, not before.
+
+    name: the photo's file without ending; category: its class; image_path, mask_paths, prior_path, proposals_path: its
+    files (the last two None where the set has none).
+    """
+
+    name: str
+    category: str
+    image_path: Path
+    mask_paths: tuple[Path, ...] = field(repr=False)
+    prior_path: Path | None = None
+    proposals_path: Path | None = None
+
+    @property
+    def image(self) -> np.ndarray:
+        """The photo: (H, W, 3) uint8."""
+        return read_image(self.image_path)
+
+    @property
+    def masks(self) -> torch.Tensor:
+        """The instances' masks: (G, H, W) bool."""
+        size = self.image.shape[:2]
+        masks = np.zeros((len(self.mask_paths), *size), bool)
+        for k, path in enumerate(self.mask_paths):
+            mask = _read_gray(path)
+            if mask.shape != size:
+                raise DatasetError(f"{path} must be of its photo's size {size}, got {mask.shape}")
+            masks[k] = mask > 0
+        return torch.from_numpy(masks)
+
+    @property
+    def prior(self) -> torch.Tensor | None:
+        """The ready-made saliency prior: (H, W) in [0, 1], or None."""
+        if self.prior_path is None:
+            return None
+        path = self.prior_path
+        values = _read_gray(path) if path.suffix == ".png" else _read_arrays(path, ("SalMap",))[0]
+        if values.ndim != 2 or not values.size:
+            raise DatasetError(f"{path} must hold a map of shape (H, W), got {values.shape}")
+        values = torch.from_numpy(np.asarray(values, dtype=np.float32))
+        values = (values / 255 if values.max() > 1 else values).clamp(0, 1)
+        return interpolate(values[None, None], self.image.shape[:2], mode="bilinear")[0, 0]
+
+    @property
+    def proposals(self) -> torch.Tensor | None:
+        """The ready-made proposals, best first: (K, H, W) bool, or None."""
+        if self.proposals_path is None:
+            return None
+        masks, scores = _read_arrays(self.proposals_path, ("masks", "scores"))
+        scores = np.asarray(scores, dtype=np.float64).ravel()
+        if masks.ndim != 3 or masks.shape[2] != len(scores):
+            raise DatasetError(
+                f"{self.proposals_path} must hold masks of shape (H, W, K) and K scores, got {masks.shape} and {len(scores)}"
+            )
+        best_first = np.argsort(-scores, kind="stable")
+        masks = torch.from_numpy(np.ascontiguousarray(np.moveaxis(masks, 2, 0)[best_first] > 0))
+        return resize_nearest(masks, self.image.shape[:2])
+
+
+def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
+    """A set in the authors' layout: the samples of every class, classes and photos in the order of their names.
+
+    Raises ``DatasetError`` naming what is missing.
+    """
+    folder = Path(root) / name
+    images = folder / "Image"
+    if not images.is_dir():
+        raise DatasetError(f"{images} is not there; a set's folder must hold Image/<class>/<name>.jpg")
+    classes = {path.name: _read_class(folder, path.name) for path in sorted(images.iterdir()) if path.is_dir()}
+    if not any(classes.values()):
+        raise DatasetError(f"{images} holds no photo; Image/<class>/<name>.jpg was wanted")
+    return classes
+
+
+def demo_set(name: str = "collage") -> dict[str, list[Sample]]:
+    """A bundled set, made at first use from photos that scikit-image ships and kept in ``cache_folder()``; no network.
+
+    name: "collage" or "coins". Both are synthetic, with exact masks; ``data/README.md`` says how they are made.
+    """
+    if name not in DEMO_SETS:
+        raise ValueError(f"name must be one of {', '.join(map(repr, DEMO_SETS))}, got {name!r}")
+    root = cache_folder() / demo_sets.recipe_digest(name)[:12]
+    if not (root / name).is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
+        try:
+            demo_sets.build(name, aside / name)
+            os.rename(aside / name, root / name)
+        except OSError:
+            if not (root / name).is_dir():  # another process was quicker otherwise
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return read_set(root, name)
+
+
+def cache_folder() -> Path:
+    """Where made and downloaded data are kept: ``$CO3_DATA``, else ``data/cache`` of the checkout, else the user's
+    cache folder."""
+    if os.environ.get("CO3_DATA"):
+        return Path(os.environ["CO3_DATA"])
+    checkout = Path(__file__).resolve().parents[1] / "data"
+    return checkout / "cache" if checkout.is_dir() else Path.home() / ".cache" / "co3"
+
+
+def _read_class(folder: Path, category: str) -> list[Sample]:
+    paths = sorted(p for p in (folder / "Image" / category).iterdir() if p.suffix.lower() in _PHOTOS)
+    masks: dict[str, list[tuple[int, Path]]] = {}
+    mask_folder = folder / "Mask" / category
+    for path in mask_folder.iterdir() if mask_folder.is_dir() else ():
+        if found := re.fullmatch(r"(.+)_InstID(\d+)\.png", path.name):
+            masks.setdefault(found[1], []).append((int(found[2]), path))
+    return [
+        Sample(
+            name=path.stem,
+            category=category,
+            image_path=path,
+            mask_paths=tuple(mask for _, mask in sorted(masks.get(path.stem, []))),
+            prior_path=_first(folder / _PRIORS / category, path.stem, (".mat", ".npz", ".png")),
+            proposals_path=_first(folder / _PROPOSALS / category, path.stem, (".mat", ".npz")),
+        )
+        for path in paths
+    ]
+
+
+def _first(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
+    paths = (folder / f"{stem}{ending}" for ending in endings)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_gray(path: Path) -> np.ndarray:
+    try:
+        return read_image(path).max(2)
+    except ImageError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
+    """Named arrays of an ``.npz``, a MATLAB v5 or a MATLAB v7.3 (HDF5) file, axes in MATLAB's order."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as file:
+                return [file[name] for name in names]
+        if h5py.is_hdf5(path):
+            with h5py.File(path) as file:  # HDF5 lists MATLAB's axes the other way round
+                return [file[name][()].T for name in names]
+        content = scipy.io.loadmat(path, variable_names=names)
+        return [content[name] for name in names]
+    except KeyError as error:
+        raise DatasetError(f"{path} must hold {' and '.join(names)}; it lacks {error.args[0]}") from error
+    except Exception as error:  # each reader has its own exceptions for a damaged file
+        raise DatasetError(f"{path} cannot be read: {error}") from error

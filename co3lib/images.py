@@ -1,0 +1,111 @@
+"""Reading photos: whatever a camera, a scanner or a web page made of them, the method sees (H, W, 3) uint8 RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+class ImageError(ValueError):
+    """A photo that cannot be used; the message names it."""
+
+
+def name_of(source, index: int = 0) -> str:
+    """What a photo is called in messages and results: its file's name, or ``image 3`` for the fourth without one."""
+    if isinstance(source, Image.Image) and getattr(source, "filename", ""):
+        source = source.filename
+    return Path(source).name if isinstance(source, (str, Path)) else f"image {index}"
+
+
+def read_image(source, name: str | None = None) -> np.ndarray:
+    """A photo as (H, W, 3) uint8 RGB, the way a viewer shows it.
+
+    source: a path, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4). EXIF rotation is applied, transparency
+    laid on white, 16-bit values scaled, gray, palette and CMYK converted. Raises ``ImageError`` naming the photo
+    (``name``, by default its file's name) if it cannot be read.
+    """
+    name = name or (str(source) if isinstance(source, (str, Path)) else name_of(source))
+    if isinstance(source, (np.ndarray, torch.Tensor)):
+        return _from_array(np.asarray(source), name)
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, name)
+    if not isinstance(source, (str, Path)):
+        raise ImageError(f"{name} must be a path, a PIL image or a uint8 array, got {type(source).__name__}")
+    path = Path(source)
+    if not path.is_file():
+        raise ImageError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; a photo's file was wanted")
+    try:
+        with Image.open(path) as image:
+            return _to_rgb(image, str(path))
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not a photo in a format that can be read") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} is too large to be read safely: {error}") from error
+
+
+def fit_within(image: np.ndarray, longest: int) -> np.ndarray:
+    """Scale (H, W, 3) uint8 down, never up, until its longer side is at most ``longest`` pixels."""
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image
+    return resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W, 3) uint8 to ``size`` (height, width), bilinear and antialiased."""
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def resize_nearest(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Nearest neighbour with half-pixel centres: (K, H, W) -> (K, *size), of any type."""
+    if tuple(masks.shape[1:]) == tuple(size):
+        return masks
+    rows, columns = (
+        ((torch.arange(new) + 0.5) * old / new).long().clamp_max(old - 1)
+        for new, old in zip(size, masks.shape[1:], strict=True)
+    )
+    return masks[:, rows][:, :, columns]
+
+
+def to_tensor(image: np.ndarray, size: int) -> torch.Tensor:
+    """(H, W, 3) uint8 as the network's input (1, 3, size, size) in [0, 1], its aspect ratio not kept."""
+    resized = resize_image(image, (size, size))
+    return torch.from_numpy(resized.copy()).movedim(-1, 0)[None].float() / 255
+
+
+def _from_array(array: np.ndarray, name: str) -> np.ndarray:
+    shape_fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not shape_fits or not array.size:
+        raise ImageError(f"{name} must be a uint8 array of shape (H, W, 3), got {array.dtype} of shape {array.shape}")
+    return _to_rgb(Image.fromarray(array), name)
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I") or image.mode == "F":
+            image = _to_eight_bits(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        pixels = np.array(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise ImageError(f"{name} cannot be read as a photo, it seems to be damaged: {error}") from error
+    if not pixels.size:
+        raise ImageError(f"{name} must have at least one pixel, got a size of {image.size}")
+    return pixels
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, dtype=np.float64)
+    # Sixteen bits fill their range; wider and floating-point ones say nothing of theirs, so they are stretched.
+    if image.mode.startswith("I;16") or (image.mode == "I" and 255 < values.max(initial=0) <= 65535):
+        values = values / 257
+    elif values.size and not (values.min() >= 0 and 1 < values.max() <= 255):
+        low, high = values.min(), values.max()
+        values = (values - low) * (255 / max(high - low, 1e-12))
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
