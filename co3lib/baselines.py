@@ -76,7 +76,7 @@ def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) ->
     cells = _cells(features)
     mean = cells.mean(0)
     gram = (cells - mean).T @ (cells - mean)
-    gram += 1e-2 * gram.diagonal().mean() * torch.eye(len(gram))
+    gram += 1e-2 * gram.diagonal().mean().clamp_min(1e-9) * torch.eye(len(gram))
     return _as_score(features, torch.linalg.solve(gram, (cells - mean).T @ (share - share.mean())), mean)
 
 
@@ -86,8 +86,8 @@ def _cells(features: torch.Tensor) -> torch.Tensor:
 
 
 def _as_score(features, direction, mean) -> tuple[torch.Tensor, torch.Tensor]:
-    scores = ((features.movedim(1, -1) - mean) @ direction)
-    direction = direction / scores.std().clamp_min(1e-9)
+    scores = (features.movedim(1, -1) - mean) @ direction
+    direction = direction / scores.std(correction=0).clamp_min(1e-9)
     if _mean_at_border(scores) > _mean_inside(scores):
         direction = -direction
     return direction, -(mean @ direction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 
@@ -13,6 +14,8 @@ def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = Fal
     ``shape`` lists a letter or a number per axis: a number must match exactly, the same letter twice must stand
     for the same size. Arrays are taken too. Raises ``ValueError`` naming the argument otherwise.
     """
+    if isinstance(value, np.ndarray) and any(stride < 0 for stride in value.strides):
+        value = value.copy()  # a flipped view, which torch does not take
     try:
         value = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -24,7 +24,7 @@ class CoSegConfig(BaseModel):
     at which masks are ranked; proposals, how many a photo; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"

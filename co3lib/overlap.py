@@ -14,8 +14,9 @@ from . import checks
 def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Intersection over union of every mask with every other: (M, H, W), (G, H, W) bool -> (M, G); 0 where both are
     empty."""
-    first = checks.masks(first, "first", ("M", "H", "W")).flatten(1).float()
-    second = checks.masks(second, "second", ("G", "H", "W")).flatten(1).float()
+    first = checks.masks(first, "first", ("M", "H", "W"))
+    size, first = first.shape[1:], first.flatten(1).float()
+    second = checks.masks(second, "second", ("G", *size)).flatten(1).float()
     # Counts of pixels are exact in single precision up to 2^24; the ratio, compared with thresholds, is not.
     intersection = (first @ second.T).double()
     union = first.sum(1)[:, None].double() + second.sum(1)[None] - intersection

@@ -78,7 +78,7 @@ def start_head(model: CoPeakNet, features: torch.Tensor, priors: torch.Tensor, r
     cell_mean, target_mean = cells.mean(0), target.mean()
     centred = cells - cell_mean
     gram = centred.T @ centred
-    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    gram += ridge * gram.diagonal().mean().clamp_min(1e-9) * torch.eye(len(gram), dtype=gram.dtype)
     weight = torch.linalg.solve(gram, centred.T @ (target - target_mean))
     with torch.no_grad():
         model.head.weight.copy_(weight.view_as(model.head.weight))

@@ -7,9 +7,10 @@ import torch
 from draws import examples, masks, random, uniform
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from reference import close, load
 
-from co3lib.ranking import contours, mask_nms, noise_filter, rank_proposals
+from co3lib.ranking import RegionRanker, contours, mask_nms, noise_filter, rank_proposals
 
 
 def rectangle(height: int, width: int, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
@@ -263,3 +264,98 @@ def test_an_impossible_percentile_is_named(percentile):
 def test_bad_scores_are_named():
     with pytest.raises(ValueError, match="scores"):
         noise_filter([torch.zeros(2, 2)])
+
+
+# Proposals that are unions of cells
+
+
+def same_as_masks(labels, members, heat, saliency, tolerance=1e-4):
+    ranker = RegionRanker(labels, members)
+    masks_ = members[:, labels.flatten()].reshape(-1, *labels.shape)
+    expected = rank_proposals(heat, saliency, masks_, beta=0.3, gamma=0.05)
+    actual = ranker.scores(heat, saliency, beta=0.3, gamma=0.05)
+    assert actual.shape == (len(heat), len(members))
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=tolerance, atol=tolerance)
+    chosen = torch.arange(len(members))
+    assert torch.equal(ranker.masks(chosen.flip(0)), masks_.flip(0))
+
+
+@examples(60)
+@given(
+    hnp.arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 5)),
+    masks(st.integers(0, 5), 1, 6),
+    st.integers(0, 3),
+    st.integers(0, 100),
+)
+def test_ranking_unions_of_scattered_cells(labels, members, peaks, seed):
+    heat, saliency = random(peaks, *labels.shape, seed=seed), uniform(*labels.shape, seed=seed + 1)
+    same_as_masks(torch.from_numpy(labels), torch.from_numpy(members[:, 0]), heat.float(), saliency.float())
+
+
+@examples(20)
+@given(st.integers(0, 1000), st.integers(1, 30))
+def test_ranking_unions_of_compact_cells(seed, cells):
+    # Cells of the nearest of some random points: large ones, many of them cut off at the border.
+    points = uniform(cells, 2, seed=seed) * torch.tensor([40.0, 50.0])
+    grid = torch.stack(torch.meshgrid(torch.arange(40.0), torch.arange(50.0), indexing="ij"), -1).double()
+    labels = (grid[:, :, None] - points).square().sum(-1).argmin(-1)
+    members = uniform(9, cells, seed=seed + 1) < 0.4
+    heat, saliency = uniform(2, 40, 50, seed=seed + 2), uniform(40, 50, seed=seed + 3)
+    same_as_masks(labels, members, heat.float(), saliency.float())
+
+
+@pytest.mark.xfail(reason="RegionRanker keeps its sums in single precision", strict=True)
+def test_ranking_unions_in_double_precision():
+    labels = torch.arange(48).reshape(6, 8) // 5
+    members = uniform(7, 10, seed=1) < 0.5
+    same_as_masks(labels, members, uniform(2, 6, 8, seed=2), uniform(6, 8, seed=3), tolerance=1e-12)
+
+
+def test_ranking_one_cell_no_cell_used_and_nothing():
+    heat, saliency = uniform(2, 6, 8, seed=4).float(), uniform(6, 8, seed=5).float()
+    one = torch.zeros(6, 8, dtype=torch.long)
+    same_as_masks(one, torch.tensor([[True], [False]]), heat, saliency)
+    assert torch.isneginf(RegionRanker(one, torch.tensor([[True], [False]])).scores(heat, saliency)).all()
+    halves = (torch.arange(8) > 3).long().expand(6, 8)
+    # The third cell has no pixel.
+    same_as_masks(halves, torch.tensor([[True, False, True], [False, False, True]]), heat, saliency)
+    same_as_masks(halves, torch.zeros(0, 2, dtype=torch.bool), heat, saliency)
+    same_as_masks(halves, torch.eye(2, dtype=torch.bool), heat[:0], saliency)
+
+
+def test_choosing_no_masks_of_unions():
+    ranker = RegionRanker(torch.zeros(3, 4, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool))
+    assert ranker.masks(torch.zeros(0, dtype=torch.long)).shape == (0, 3, 4)
+
+
+_UNCHECKED = pytest.mark.xfail(reason="RegionRanker does not look at the labels' values", strict=True)
+
+
+@pytest.mark.parametrize(
+    "labels, members, name",
+    [
+        (torch.zeros(4, dtype=torch.long), torch.ones(2, 3, dtype=torch.bool), "labels"),
+        pytest.param(torch.full((4, 5), 3), torch.ones(2, 3, dtype=torch.bool), "labels", marks=_UNCHECKED),
+        pytest.param(torch.full((4, 5), -1), torch.ones(2, 3, dtype=torch.bool), "labels", marks=_UNCHECKED),
+        pytest.param(torch.full((4, 5), 0.5), torch.ones(2, 3, dtype=torch.bool), "labels", marks=_UNCHECKED),
+        (torch.zeros(4, 5, dtype=torch.long), torch.full((2, 3), 0.5), "members"),
+        (torch.zeros(4, 5, dtype=torch.long), torch.ones(3, dtype=torch.bool), "members"),
+    ],
+)
+def test_bad_unions_are_named(labels, members, name):
+    with pytest.raises(ValueError, match=name):
+        RegionRanker(labels, members)
+
+
+@pytest.mark.parametrize(
+    "heat, saliency, name",
+    [
+        (torch.ones(2, 4, 6), torch.ones(4, 5), "heat_maps"),
+        (torch.ones(4, 5), torch.ones(4, 5), "heat_maps"),
+        (torch.ones(2, 4, 5), torch.ones(5, 4), "saliency"),
+    ],
+)
+def test_bad_maps_for_unions_are_named(heat, saliency, name):
+    ranker = RegionRanker(torch.zeros(4, 5, dtype=torch.long), torch.ones(2, 1, dtype=torch.bool))
+    with pytest.raises(ValueError, match=name):
+        ranker.scores(heat, saliency)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from co3lib.config import CoSegConfig
+
+
+def test_the_released_settings_are_the_authors():
+    config = CoSegConfig.released()
+    # Network and training
+    assert (config.size, config.center, config.prior) == (448, False, "single")
+    assert (config.epochs, config.batch_size, config.learning_rate) == (40, 6, 1e-6)
+    assert (config.optimizer, config.freeze, config.head_start) == ("released", None, False)
+    # Losses
+    assert (config.saliency_weight, config.copeak_weight, config.affinity_weight, config.alpha) == (
+        1,
+        0.5,
+        0.1,
+        4,
+    )
+    assert config.form == "released"
+    # Segmentation
+    assert (config.seeds, config.heat_stop, config.ranking_saliency) == ("score", None, True)
+    assert (config.beta, config.gamma, config.nms_iou, config.noise_percentile) == (0.8, 1e-5, 0.4, 20)
+
+
+def test_released_settings_with_changes():
+    config = CoSegConfig.released(backbone="vgg16_fc6", epochs=3)
+    assert config == CoSegConfig.released().model_copy(update={"backbone": "vgg16_fc6", "epochs": 3})
+
+
+@pytest.mark.parametrize("make", [CoSegConfig, CoSegConfig.released])
+def test_unknown_names_are_refused(make):
+    with pytest.raises(ValidationError, match="learning_rat"):
+        make(learning_rat=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 450},
+        {"size": 32},
+        {"batch_size": 5},
+        {"batch_size": 0},
+        {"epochs": -1},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"optimizer": "sgd"},
+        {"form": "new"},
+        {"seeds": "saliency"},
+        {"prior": "none"},
+        {"nms_iou": 1.5},
+        {"nms_iou": float("nan")},
+        {"noise_percentile": 101.0},
+        {"noise_percentile": -1.0},
+        {"beta": -0.1},
+        {"gamma": float("nan")},
+        {"gamma": float("inf")},
+        {"alpha": float("inf")},
+        {"learning_rate": float("inf")},
+        {"proposals": 0},
+        {"stride": 0},
+        {"seed": -1},
+        {"epochs": "many"},
+    ],
+    ids=str,
+)
+def test_impossible_values_are_named(change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        CoSegConfig(**change)
+
+
+def test_a_configuration_does_not_change():
+    config = CoSegConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.epochs = 3
+    assert hash(config) == hash(CoSegConfig())
+
+
+@pytest.mark.parametrize(
+    "config", [CoSegConfig(), CoSegConfig.released(), CoSegConfig(freeze=None, stride=8)], ids=str
+)
+def test_a_configuration_survives_a_file(config):
+    assert CoSegConfig.model_validate_json(config.model_dump_json()) == config
