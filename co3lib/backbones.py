@@ -223,7 +223,10 @@ def _from_timm(name: str, weights: str | Path, stride: int | None) -> Backbone:
     if not length:
         raise ValueError(f"{name} is not a chain of stages, so its features cannot be taken stage by stage")
     kept = dict(list(zip(stages, chain, strict=True))[:length])
-    return Backbone(name, kept, network.default_cfg["mean"], network.default_cfg["std"])
+    backbone = Backbone(name, kept, network.default_cfg["mean"], network.default_cfg["std"])
+    if stride not in (None, backbone.stride):
+        raise ValueError(f"{name} cannot be built with stride {stride}: it comes out as {backbone.stride}")
+    return backbone
 
 
 def _load_in_order(network: nn.Module, name: str) -> None:

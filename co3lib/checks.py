@@ -14,8 +14,8 @@ def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = Fal
     ``shape`` lists a letter or a number per axis: a number must match exactly, the same letter twice must stand
     for the same size. Arrays are taken too. Raises ``ValueError`` naming the argument otherwise.
     """
-    if isinstance(value, np.ndarray) and any(stride < 0 for stride in value.strides):
-        value = value.copy()  # a flipped view, which torch does not take
+    if isinstance(value, np.ndarray) and (not value.flags.writeable or any(stride < 0 for stride in value.strides)):
+        value = value.copy()  # torch does not take a flipped view, and warns of a read-only array
     try:
         value = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:

