@@ -1,8 +1,9 @@
 """Which photos, masks, priors and proposals there are: sets in the authors' layout, and the bundled ones.
 
-A set's folder holds ``Image/<class>/<name>.jpg`` and ``Mask/<class>/<name>_InstID<k>.png``, one binary mask an instance,
-and may hold ready-made saliency priors in ``SalRes_ZhangICCV17/<class>/<name>`` (``.mat`` with ``SalMap``, ``.npz``,
-``.png``) and proposals in ``MCG_fast/<class>/<name>`` (``.mat`` or ``.npz`` with ``masks`` and ``scores``).
+A set's folder holds ``Image/<class>/<name>.jpg`` and ``Mask/<class>/<name>_InstID<k>.png``, one binary mask
+an instance, and may hold ready-made saliency priors in ``SalRes_ZhangICCV17/<class>/<name>`` (``.mat`` or
+``.npz`` with ``SalMap``, ``.png``) and proposals in ``MCG_fast/<class>/<name>`` (``.mat`` or ``.npz`` with
+``masks`` and ``scores``).
 
 Shape letters: H W image size, G ground-truth instances, K proposals.
 """
@@ -38,8 +39,8 @@ class DatasetError(ValueError):
 class Sample:
     """One photo of a set. What is in files is read when asked for, not before.
 
-    name: the photo's file without ending; category: its class; image_path, mask_paths, prior_path, proposals_path: its
-    files (the last two None where the set has none).
+    name: the photo's file without ending; category: its class; image_path, mask_paths, prior_path,
+    proposals_path: its files (the last two None where the set has none).
     """
 
     name: str
@@ -75,6 +76,8 @@ class Sample:
         values = _read_gray(path) if path.suffix == ".png" else _read_arrays(path, ("SalMap",))[0]
         if values.ndim != 2 or not values.size:
             raise DatasetError(f"{path} must hold a map of shape (H, W), got {values.shape}")
+        if not np.isfinite(values).all():
+            raise DatasetError(f"{path} must hold finite saliency, got NaN or infinity")
         values = torch.from_numpy(np.asarray(values, dtype=np.float32))
         values = (values / 255 if values.max() > 1 else values).clamp(0, 1)
         return interpolate(values[None, None], self.image.shape[:2], mode="bilinear")[0, 0]
@@ -86,9 +89,12 @@ class Sample:
             return None
         masks, scores = _read_arrays(self.proposals_path, ("masks", "scores"))
         scores = np.asarray(scores, dtype=np.float64).ravel()
+        if masks.ndim == 2:  # MATLAB drops the last axis of a single proposal
+            masks = masks[..., None]
         if masks.ndim != 3 or masks.shape[2] != len(scores):
             raise DatasetError(
-                f"{self.proposals_path} must hold masks of shape (H, W, K) and K scores, got {masks.shape} and {len(scores)}"
+                f"{self.proposals_path} must hold masks of shape (H, W, K) and K scores, "
+                f"got {masks.shape} and {len(scores)}"
             )
         best_first = np.argsort(-scores, kind="stable")
         masks = torch.from_numpy(np.ascontiguousarray(np.moveaxis(masks, 2, 0)[best_first] > 0))
@@ -96,7 +102,7 @@ class Sample:
 
 
 def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
-    """A set in the authors' layout: the samples of every class, classes and photos in the order of their names.
+    """A set in the authors' layout: each class's samples, classes and photos in the order of their names.
 
     Raises ``DatasetError`` naming what is missing.
     """
@@ -104,16 +110,18 @@ def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
     images = folder / "Image"
     if not images.is_dir():
         raise DatasetError(f"{images} is not there; a set's folder must hold Image/<class>/<name>.jpg")
-    classes = {path.name: _read_class(folder, path.name) for path in sorted(images.iterdir()) if path.is_dir()}
+    names = sorted(path.name for path in images.iterdir() if path.is_dir())
+    classes = {category: _read_class(folder, category) for category in names}
     if not any(classes.values()):
         raise DatasetError(f"{images} holds no photo; Image/<class>/<name>.jpg was wanted")
     return classes
 
 
 def demo_set(name: str = "collage") -> dict[str, list[Sample]]:
-    """A bundled set, made at first use from photos that scikit-image ships and kept in ``cache_folder()``; no network.
+    """A bundled set, made at first use from photos that scikit-image ships and kept in ``cache_folder()``.
 
-    name: "collage" or "coins". Both are synthetic, with exact masks; ``data/README.md`` says how they are made.
+    name: "collage" or "coins". No network is used. Both are synthetic; ``data/README.md`` tells how they are
+    made.
     """
     if name not in DEMO_SETS:
         raise ValueError(f"name must be one of {', '.join(map(repr, DEMO_SETS))}, got {name!r}")
@@ -133,8 +141,8 @@ def demo_set(name: str = "collage") -> dict[str, list[Sample]]:
 
 
 def cache_folder() -> Path:
-    """Where made and downloaded data are kept: ``$CO3_DATA``, else ``data/cache`` of the checkout, else the user's
-    cache folder."""
+    """Where made and downloaded data are kept: ``$CO3_DATA``, else ``data/cache`` of the checkout, else the
+    user's cache folder."""
     if os.environ.get("CO3_DATA"):
         return Path(os.environ["CO3_DATA"])
     checkout = Path(__file__).resolve().parents[1] / "data"

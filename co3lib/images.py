@@ -1,4 +1,4 @@
-"""Reading photos: whatever a camera, a scanner or a web page made of them, the method sees (H, W, 3) uint8 RGB."""
+"""Reading photos: whatever a camera, a scanner or a web page made, the method sees (H, W, 3) uint8 RGB."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+# What Pillow's readers raise at a damaged file, as it is opened or as its pixels are read.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError)
+
 
 class ImageError(ValueError):
     """A photo that cannot be used; the message names it."""
 
 
 def name_of(source, index: int = 0) -> str:
-    """What a photo is called in messages and results: its file's name, or ``image 3`` for the fourth without one."""
+    """What a photo is called in messages and results: its file's name, or ``image 3`` for the fourth."""
     if isinstance(source, Image.Image) and getattr(source, "filename", ""):
         source = source.filename
     return Path(source).name if isinstance(source, (str, Path)) else f"image {index}"
@@ -23,9 +26,9 @@ def name_of(source, index: int = 0) -> str:
 def read_image(source, name: str | None = None) -> np.ndarray:
     """A photo as (H, W, 3) uint8 RGB, the way a viewer shows it.
 
-    source: a path, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4). EXIF rotation is applied, transparency
-    laid on white, 16-bit values scaled, gray, palette and CMYK converted. Raises ``ImageError`` naming the photo
-    (``name``, by default its file's name) if it cannot be read.
+    source: a path, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4). EXIF rotation is applied,
+    transparency laid on white, 16-bit values scaled, gray, palette and CMYK converted. Raises ``ImageError``
+    naming the photo (``name``, by default its file's name) if it cannot be read.
     """
     name = name or (str(source) if isinstance(source, (str, Path)) else name_of(source))
     if isinstance(source, (np.ndarray, torch.Tensor)):
@@ -36,14 +39,19 @@ def read_image(source, name: str | None = None) -> np.ndarray:
         raise ImageError(f"{name} must be a path, a PIL image or a uint8 array, got {type(source).__name__}")
     path = Path(source)
     if not path.is_file():
-        raise ImageError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; a photo's file was wanted")
+        what = "a folder" if path.is_dir() else "not there"
+        raise ImageError(f"{path} is {what}; a photo's file was wanted")
     try:
         with Image.open(path) as image:
             return _to_rgb(image, str(path))
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{path} is not a photo in a format that can be read") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} is too large to be read safely: {error}") from error
+    except _DAMAGE as error:
+        raise _damaged(str(path), error) from error
 
 
 def fit_within(image: np.ndarray, longest: int) -> np.ndarray:
@@ -80,7 +88,8 @@ def to_tensor(image: np.ndarray, size: int) -> torch.Tensor:
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     shape_fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not shape_fits or not array.size:
-        raise ImageError(f"{name} must be a uint8 array of shape (H, W, 3), got {array.dtype} of shape {array.shape}")
+        came = f"{array.dtype} of shape {array.shape}"
+        raise ImageError(f"{name} must be a uint8 array of shape (H, W, 3), got {came}")
     return _to_rgb(Image.fromarray(array), name)
 
 
@@ -93,16 +102,20 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         pixels = np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ImageError(f"{name} cannot be read as a photo, it seems to be damaged: {error}") from error
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
     if not pixels.size:
         raise ImageError(f"{name} must have at least one pixel, got a size of {image.size}")
     return pixels
 
 
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name} cannot be read as a photo, it seems to be damaged: {error}")
+
+
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image, dtype=np.float64)
-    # Sixteen bits fill their range; wider and floating-point ones say nothing of theirs, so they are stretched.
+    # Sixteen bits fill their range; wider and floating-point ones say nothing of theirs: they are stretched.
     if image.mode.startswith("I;16") or (image.mode == "I" and 255 < values.max(initial=0) <= 65535):
         values = values / 257
     elif values.size and not (values.min() >= 0 and 1 < values.max() <= 255):
