@@ -107,13 +107,15 @@ def overlay_grid(
 
 @_plain
 def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
-    """The way of one photo in six pictures; instances: what ``predict`` made of it in the end."""
+    """The way of one photo in six pictures, the heat map over its maximum; instances: what ``predict`` made
+    of it."""
     figure = Figure(figsize=(11, 7.4), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     height, width = story.pixels.shape[:2]
     rows, columns = story.score.shape
     points = (story.cells.numpy()[:, ::-1] + 0.5) * np.array([width / columns, height / rows])
     extent = (0, width, height, 0)
+    heat = story.heat / story.heat.max().clamp_min(1e-30)
     titles = (
         "1  the photo",
         "2  co-saliency: what the photos share",
@@ -131,7 +133,7 @@ def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
     )
     _with_bar(figure, axes[2], axes[2].imshow(story.score.numpy(), extent=extent, cmap="cividis"))
     _mark(axes[2], points)
-    _with_bar(figure, axes[3], axes[3].imshow(story.heat.numpy(), extent=extent, cmap="magma", vmin=0))
+    _with_bar(figure, axes[3], axes[3].imshow(heat.numpy(), extent=extent, cmap="magma", vmin=0, vmax=1))
     axes[4].imshow(overlay(story.pixels, [story.chosen]), extent=extent)
     axes[5].imshow(overlay(story.pixels, _at_size(instances, (height, width))), extent=extent)
     for axis in (axes[3], axes[4]):

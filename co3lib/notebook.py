@@ -38,9 +38,10 @@ from pydantic import (
 from .config import CoSegConfig
 
 if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook need not wait for
-    import torch
+    import pandas as pd
 
     from .datasets import Sample
+    from .export import PhotoResult
     from .ranking import Instance
 
 RESULT = "metrics.json"
@@ -95,6 +96,9 @@ class Run:
 def set_up(parameters: Parameters) -> Run:
     """Seed Python's, NumPy's and torch's random numbers and make the output folder."""
     started = time.perf_counter()
+    # Read when torch is first imported: threads that wait should not keep busy a core that another program
+    # needs. On two cores shared with other programs this is several times faster, and never slower by much.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import numpy as np
     import torch
 
@@ -127,7 +131,7 @@ def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, lis
     ]
     if len(paths) < 2:
         raise ValueError(f"photos must be a folder with at least two photos, got {folder} with {len(paths)}")
-    return {folder.name: [Sample(path.stem, folder.name, path, mask_paths=()) for path in paths]}
+    return {folder.name: [Sample(path.name, folder.name, path, mask_paths=()) for path in paths]}
 
 
 def _inside(file: str) -> str:
@@ -176,31 +180,42 @@ class Result(BaseModel):
     files: list[Annotated[str, AfterValidator(_inside)]]
 
 
-def class_result(
-    found: Sequence[Sequence[Instance]], ground_truth: Sequence[torch.Tensor] | None = None
-) -> ClassResult:
-    """What came of one class: lists over its photos of the instances found and of the true masks, (G, H, W)
-    bool; None where nobody drew any."""
+def photo_results(samples: Sequence[Sample], found: Sequence[Sequence[Instance]]) -> list[PhotoResult]:
+    """Samples and the instances found in each, as ``class_result`` and ``export.write_coco`` take them. Of a
+    sample without mask files the truth is not known."""
+    from .export import PhotoResult
+
+    return [
+        PhotoResult(
+            name=sample.image_path.name,
+            category=sample.category,
+            size=sample.image.shape[:2],
+            instances=instances,
+            truth=sample.masks if sample.mask_paths else None,
+        )
+        for sample, instances in zip(samples, found, strict=True)
+    ]
+
+
+def class_result(photos: Sequence[PhotoResult]) -> ClassResult:
+    """What came of the photos of one class; without AP where the truth of any of them is not known."""
     import numpy as np
     import torch
 
     from .evaluation import THRESHOLDS, average_precision
 
-    number = sum(map(len, found))
-    if ground_truth is None:
+    numbers = {"photos": len(photos), "found": sum(len(photo.instances) for photo in photos)}
+    if any(photo.truth is None for photo in photos):
         nothing = {f"{iou:g}": None for iou in THRESHOLDS}
-        return ClassResult(photos=len(found), instances=0, found=number, average_precision=nothing)
-    pairs = list(zip(found, ground_truth, strict=True))
-    masks = [np.stack([one.mask for one in some]) if some else truth[:0] for some, truth in pairs]
-    scores = [torch.tensor([one.score for one in some], dtype=torch.float64) for some in found]
-    return ClassResult(
-        photos=len(found),
-        instances=sum(map(len, ground_truth)),
-        found=number,
-        average_precision={
-            f"{iou:g}": average_precision(masks, scores, ground_truth, iou) for iou in THRESHOLDS
-        },
-    )
+        return ClassResult(**numbers, instances=0, average_precision=nothing)
+    truth = [photo.truth for photo in photos]
+    masks = [
+        np.stack([one.mask for one in photo.instances]) if photo.instances else photo.truth[:0]
+        for photo in photos
+    ]
+    scores = [torch.tensor([one.score for one in photo.instances], dtype=torch.float64) for photo in photos]
+    precisions = {f"{iou:g}": average_precision(masks, scores, truth, iou) for iou in THRESHOLDS}
+    return ClassResult(**numbers, instances=sum(map(len, truth)), average_precision=precisions)
 
 
 def mean_precisions(classes: Mapping[str, ClassResult]) -> dict[str, float | None]:
@@ -209,6 +224,18 @@ def mean_precisions(classes: Mapping[str, ClassResult]) -> dict[str, float | Non
     columns = {iou: [one.average_precision[iou] for one in classes.values()] for iou in ious}
     known = {iou: [value for value in column if value is not None] for iou, column in columns.items()}
     return {iou: sum(values) / len(values) if values else None for iou, values in known.items()}
+
+
+def precision_table(classes: Mapping[str, ClassResult]) -> pd.DataFrame:
+    """Class results as a table for reading, one row a class."""
+    import pandas as pd
+
+    rows = {
+        name: {"photos": one.photos, "instances": one.instances, "found": one.found}
+        | {f"AP at IoU {iou}": value for iou, value in one.average_precision.items()}
+        for name, one in classes.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 
 def write_result(

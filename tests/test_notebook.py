@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from co3lib import notebook
 from co3lib.config import CoSegConfig
+from co3lib.datasets import Sample
+from co3lib.export import PhotoResult
 from co3lib.notebook import (
     ClassResult,
     NotebookError,
@@ -27,6 +29,8 @@ from co3lib.notebook import (
     errors,
     load_classes,
     mean_precisions,
+    photo_results,
+    precision_table,
     read_result,
     run_notebook,
     set_up,
@@ -259,13 +263,28 @@ def test_own_photos_are_one_class_without_masks(tmp_path):
         Image.new("RGB", (4, 3)).save(folder / name, format="PNG")
     classes = load_classes(PhotoParameters(output="x", photos=str(folder)), "cat")
     assert {name: [sample.name for sample in samples] for name, samples in classes.items()} == {
-        "my dogs": ["a", "b"]
+        "my dogs": ["a.png", "b.JPG"]
     }
     assert classes["my dogs"][0].image.shape == (3, 4, 3)
     assert classes["my dogs"][0].masks.shape == (0, 3, 4)
     (folder / "a.png").unlink()
     with pytest.raises(ValueError, match=r"at least two photos, got .*my dogs with 1"):
         load_classes(PhotoParameters(output="x", photos=str(folder)), "cat")
+
+
+def test_photo_results_know_the_truth_where_there_are_masks(tmp_path):
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.jpg")
+    Image.new("L", (4, 3), 255).save(tmp_path / "m.png")
+    known = Sample("a", "cat", tmp_path / "a.jpg", (tmp_path / "m.png",))
+    unknown = Sample("a", "cat", tmp_path / "a.jpg", ())
+    one = instance(np.ones((3, 4), bool), 0.5)
+    photos = photo_results([known, unknown], [[one], []])
+    assert [photo.size for photo in photos] == [(3, 4)] * 2 and photos[0].name == "a.jpg"
+    assert photos[0].truth.all() and photos[1].truth is None
+    assert class_result(photos[:1]).average_precision["0.75"] == 1
+    assert class_result(photos).average_precision == NOTHING
+    table = precision_table({"cat": class_result(photos[:1])})
+    assert table.loc["cat", "AP at IoU 0.5"] == 1 and table.loc["cat", "found"] == 1
 
 
 def test_the_bundled_photos_by_profile():
@@ -293,18 +312,24 @@ def instance(mask, score):
     return Instance(mask, score, (0, 0), (0, 0, 1, 1))
 
 
+def found(*instances, truth=None):
+    return PhotoResult("a.jpg", "cat", (4, 4), instances, truth)
+
+
 def test_class_results_and_their_mean():
     truth = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
     truth[0, 0, :2], truth[1, 0, 2:] = True, True
     right, wrong = truth[0, 0].numpy(), ~truth[0, 0].numpy()
     half = right.copy()
     half[:, 2:] = False  # IoU 0.5, which is not above 0.5
-    cat = class_result([[instance(wrong, 0.1), instance(right, 0.9)], []], list(truth))
+    cat = class_result(
+        [found(instance(wrong, 0.1), instance(right, 0.9), truth=truth[0]), found(truth=truth[1])]
+    )
     assert cat == ClassResult(photos=2, instances=2, found=2, average_precision=dict.fromkeys(NOTHING, 0.5))
-    dog = class_result([[instance(half, 0.9)]], [truth[0]])
+    dog = class_result([found(instance(half, 0.9), truth=truth[0])])
     assert dog.average_precision == {"0.25": 1, "0.5": 0, "0.75": 0}
     assert mean_precisions({"cat": cat, "dog": dog}) == {"0.25": 0.75, "0.5": 0.25, "0.75": 0.25}
-    own = class_result([[instance(half, 0.9)]])
+    own = class_result([found(instance(half, 0.9))])
     assert own == ClassResult(photos=1, instances=0, found=1, average_precision=NOTHING)
     assert mean_precisions({"own": own}) == NOTHING
     assert mean_precisions({"cat": cat, "own": own})["0.5"] == 0.5
