@@ -52,7 +52,8 @@ class CoPeakNet(nn.Module):
     def __init__(self, backbone: Backbone):
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Conv2d(backbone.channels, 1, 1)
+        # Not initialised at random first, which would move the caller's random numbers.
+        self.head = nn.utils.skip_init(nn.Conv2d, backbone.channels, 1, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.register_buffer("center", torch.zeros(1, backbone.channels, 1, 1))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
@@ -168,9 +169,9 @@ class CoSegmenter:
         priors: saliency maps (H, W) in [0, 1] to learn from, one a photo (None: made from the photos as
         ``config.prior`` says). checkpoint: a file in which the training is kept, and resumed from if it is there.
         """
-        if isinstance(images, (str, Path)) or not len(images):
-            what = "an empty list" if not isinstance(images, (str, Path)) else f"{images!r}"
-            raise ValueError(f"images must be a list of at least one photo, got {what}")
+        images = _photos(images)
+        if not images:
+            raise ValueError("images must be a list of at least one photo, got an empty one")
         if priors is not None:
             checks.same_length(images=images, priors=priors)
         work = [
@@ -227,6 +228,8 @@ class CoSegmenter:
         are comparable across the photos of a call, and the noise filter works over all of them. An empty list gives an
         empty list.
         """
+        self._check_fitted()
+        images = _photos(images)
         if proposals is not None:
             checks.same_length(images=images, proposals=proposals)
         candidates, sizes = [], []
@@ -239,8 +242,7 @@ class CoSegmenter:
 
     def candidates(self, image: WorkImage, proposals: RegionRanker) -> Candidates:
         """One photo's instances before the noise filter."""
-        if self.model is None:
-            raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) or load(path) first")
+        self._check_fitted()
         view = look(self.model, image, self.config)
         cells = seed_cells(view.output, self.config, self.bank)
         heat = heat_maps(self.model, view.at_stop, cells, self.config, image.pixels.shape[:2])
@@ -248,8 +250,7 @@ class CoSegmenter:
 
     def save(self, path: str | Path) -> None:
         """Write the fitted segmenter into one safetensors file."""
-        if self.model is None:
-            raise RuntimeError("this CoSegmenter has not been fitted; there is nothing to save")
+        self._check_fitted()
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()} | {"bank": self.bank}
         metadata = {
             "config": self.config.model_dump_json(),
@@ -264,22 +265,37 @@ class CoSegmenter:
         tensors, metadata = load_tensors(path)
         if "config" not in metadata or "bank" not in tensors:
             raise ValueError(f"{path} is not a file written by CoSegmenter.save: it holds no configuration")
-        segmenter = cls(CoSegConfig.model_validate_json(metadata["config"]))
-        config = segmenter.config
-        # Every weight is in the file, so the network's own need not be had.
-        model = CoPeakNet(build_backbone(config.backbone, "random", config.tap, config.stride))
-        model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
+        try:
+            segmenter = cls(CoSegConfig.model_validate_json(metadata["config"]))
+            config = segmenter.config
+            # Every weight is in the file, so the network's own need not be had.
+            model = CoPeakNet(build_backbone(config.backbone, "random", config.tap, config.stride))
+            model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
+        except (ValueError, RuntimeError) as error:
+            said = str(error).splitlines()[0]
+            raise ValueError(f"{path} is not a file that this version of CoSegmenter can load: {said}") from error
         model.backbone.weights_sha256 = metadata["backbone_sha256"]
         segmenter.model = model.requires_grad_(False)
         segmenter.bank = tensors["bank"]
         segmenter.history = json.loads(metadata["history"])
         return segmenter
 
+    def _check_fitted(self) -> None:
+        if self.model is None:
+            raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) or load(path) first")
+
 
 def finish(candidates: Sequence[Candidates], sizes: Sequence[tuple[int, int]], config: CoSegConfig) -> list[list[Instance]]:
     """The noise filter over the photos of a category, then masks at the photos' own sizes."""
     kept = noise_filter([one.scores for one in candidates], config.noise_percentile)
     return [to_instances(one, keep, size) for one, keep, size in zip(candidates, kept, sizes, strict=True)]
+
+
+def _photos(images) -> list:
+    # One photo alone would be taken for a list: a path of its letters, an array of its rows.
+    if isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) in (2, 3):
+        raise ValueError(f"images must be a list of photos, got a single {type(images).__name__}")
+    return list(images)
 
 
 def _backbone(config: CoSegConfig):

@@ -1,0 +1,483 @@
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from co3lib import segmentation, training
+from co3lib.images import ImageError
+from co3lib.overlap import tight_box
+from co3lib.segmentation import (
+    Candidates,
+    CoSegConfig,
+    CoSegmenter,
+    finish,
+    prepare,
+    prepare_proposals,
+    seed_cells,
+    to_instances,
+)
+from co3lib.training import load_tensors, save_tensors
+
+SMALL = {"size": 64, "work_size": 64, "epochs": 1, "proposals": 50}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_built_once():
+    built = lru_cache(segmentation.build_backbone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segmentation, "build_backbone", lambda *arguments: deepcopy(built(*arguments)))
+        yield
+
+
+def config(**changes) -> CoSegConfig:
+    return CoSegConfig(**(SMALL | changes))
+
+
+def fit(photos, **changes) -> CoSegmenter:
+    return CoSegmenter(config(**changes)).fit(photos, progress=False)
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[np.ndarray]:
+    return [data.chelsea()[::3, ::3], data.coffee()[::5, ::5], data.astronaut()[::6, ::5]]
+
+
+@pytest.fixture(scope="module")
+def fitted(photos) -> CoSegmenter:
+    return fit(photos)
+
+
+def told(instances) -> list[tuple]:
+    return [(one.score, one.peak, one.box, one.mask.tobytes()) for one in instances]
+
+
+def sound(instances, size: tuple[int, int]) -> None:
+    for one in instances:
+        assert one.mask.shape == size
+        assert one.mask.dtype == bool
+        assert one.mask.any()
+        assert one.box == tight_box(one.mask)
+        assert 0 <= one.peak[0] < size[0]
+        assert 0 <= one.peak[1] < size[1]
+        assert isinstance(one.score, float)
+        assert np.isfinite(one.score)
+    scores = [one.score for one in instances]
+    assert scores == sorted(scores, reverse=True)
+
+
+# Photos of any kind
+
+
+def test_photos_of_any_kind_and_size_in_one_call(tmp_path):
+    chelsea = data.chelsea()[::3, ::3]
+    height, width = chelsea.shape[:2]
+    Image.fromarray(chelsea).save(tmp_path / "plain.png")
+    turned = Image.fromarray(np.rot90(chelsea, 1))  # a camera held on its side
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=tag, quality=95)
+    alpha = np.full((height, width, 1), 255, np.uint8)
+    kinds = [
+        tmp_path / "plain.png",
+        str(tmp_path / "turned.jpg"),
+        chelsea,
+        Image.fromarray(chelsea),
+        np.concatenate([chelsea, alpha], 2),
+        data.coins()[::4, ::4],
+        Image.fromarray(data.coins()[::5, ::6]),
+        data.astronaut()[:200, ::9],
+        torch.from_numpy(data.coffee()[:40].copy()),
+    ]
+    sizes = [(height, width)] * 5 + [(76, 96), (61, 64), (200, 57), (40, 600)]
+    segmenter = fit(kinds)
+    found = segmenter.predict(kinds, progress=False)
+    assert len(found) == len(kinds)
+    for instances, size in zip(found, sizes, strict=True):
+        sound(instances, size)
+        assert instances
+    # The same photo is the same however it came.
+    for k in (2, 3, 4):
+        assert told(found[k]) == told(found[0])
+    upright, plain = (prepare(kinds[k], config(work_size=448)).pixels.astype(float) for k in (1, 0))
+    assert np.abs(upright - plain).mean() < 6  # JPEG's loss; the photo on its side differs by far more
+
+
+def test_masks_follow_a_photo_that_is_larger_than_the_work_image(fitted, photos):
+    large = photos[0].repeat(3, 0).repeat(3, 1)
+    (instances,) = fitted.predict([large], progress=False)
+    assert instances
+    sound(instances, large.shape[:2])
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        np.full((1, 1, 3), 7, np.uint8),
+        np.zeros((50, 70, 3), np.uint8),
+        np.full((1, 300, 3), 255, np.uint8),
+        np.full((300, 1), 90, np.uint8),
+        np.indices((2, 2)).sum(0).astype(np.uint8) * 200,
+    ],
+    ids=["pixel", "constant", "row", "column", "four"],
+)
+def test_photos_with_nothing_in_them(photo, fitted):
+    sound(fitted.predict([photo], progress=False)[0], photo.shape[:2])
+    (instances,) = fit([photo]).predict([photo], progress=False)
+    sound(instances, photo.shape[:2])
+
+
+def test_one_photo_alone(photos):
+    for seeds in ("score", "copeak"):
+        segmenter = fit(photos[:1], seeds=seeds)
+        (instances,) = segmenter.predict(photos[:1], progress=False)
+        assert instances
+        sound(instances, photos[0].shape[:2])
+
+
+def test_a_text_file_with_a_photos_name(tmp_path, fitted, photos):
+    file = tmp_path / "not_a_photo.jpg"
+    file.write_text("nothing to see")
+    with pytest.raises(ImageError, match=r"not_a_photo\.jpg") as caught:
+        fit([photos[0], file])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ImageError, match=r"not_a_photo\.jpg"):
+        fitted.predict([photos[0], file], progress=False)
+    with pytest.raises(ImageError, match=r"absent\.jpg"):
+        fitted.predict([tmp_path / "absent.jpg"], progress=False)
+
+
+@pytest.mark.parametrize(
+    "photo", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), None, 3], ids=["float", "two", "none", "3"]
+)
+def test_what_is_no_photo_is_named(photo, photos, fitted):
+    with pytest.raises(ValueError, match="image 1"):
+        fitted.predict([photos[0], photo], progress=False)
+
+
+# Calls that cannot work
+
+
+def test_no_photos(fitted):
+    for nothing in ([], (), np.zeros((0, 4, 4, 3), np.uint8)):
+        with pytest.raises(ValueError, match="images must be a list of at least one photo") as caught:
+            CoSegmenter().fit(nothing)
+        assert "\n" not in str(caught.value)
+    assert fitted.predict([]) == []
+
+
+def one_photo_unlisted():
+    return [
+        pytest.param("photo.jpg", id="path"),
+        pytest.param(Image.new("RGB", (9, 9)), id="pil"),
+        pytest.param(np.zeros((9, 9, 3), np.uint8), id="array"),
+    ]
+
+
+@pytest.mark.parametrize("photo", one_photo_unlisted())
+def test_a_photo_that_is_not_in_a_list(photo, fitted):
+    with pytest.raises(ValueError, match="images must be a list"):
+        CoSegmenter(config()).fit(photo)
+    with pytest.raises(ValueError, match="images must be a list"):
+        fitted.predict(photo, progress=False)
+
+
+def test_photos_one_by_one(photos, fitted):
+    assert fit(photo for photo in photos).history == fitted.history
+    found = fitted.predict((photo for photo in photos), progress=False)
+    assert [told(one) for one in found] == [told(one) for one in fitted.predict(photos, progress=False)]
+
+
+def test_before_fitting(photos, tmp_path):
+    for call in (lambda s: s.predict(photos), lambda s: s.predict([]), lambda s: s.save(tmp_path / "x")):
+        with pytest.raises(RuntimeError, match="not been fitted"):
+            call(CoSegmenter(config()))
+    assert not list(tmp_path.iterdir())
+
+
+def test_lists_of_other_lengths(photos, fitted):
+    prior = torch.rand(20, 30)
+    mask = torch.ones(1, 20, 30, dtype=torch.bool)
+    with pytest.raises(ValueError, match="images has 3, priors has 2"):
+        CoSegmenter(config()).fit(photos, priors=[prior, prior])
+    with pytest.raises(ValueError, match="images has 3, proposals has 1"):
+        fitted.predict(photos, proposals=[mask], progress=False)
+
+
+@pytest.mark.parametrize("key", ["freeze", "heat_stop"])
+def test_a_wrong_stage_is_named(key, photos):
+    with pytest.raises(ValueError, match=f"{key} must be one of None, 'conv_stem'"):
+        fit(photos, **{key: "blocks.9"})
+
+
+def test_a_wrong_tap_is_named(photos):
+    with pytest.raises(ValueError, match="tap must be one of"):
+        fit(photos, tap="blocks.9")
+
+
+# The same again
+
+
+def test_two_runs_are_equal(photos, fitted):
+    again = fit(photos)
+    assert again.history == fitted.history
+    found = [told(one) for one in fitted.predict(photos, progress=False)]
+    assert found == [told(one) for one in again.predict(photos, progress=False)]
+    assert any(found)
+
+
+def test_fitted_twice_is_fitted_anew(photos, fitted):
+    segmenter = fit([data.coins()])
+    segmenter.fit(photos, progress=False)
+    assert segmenter.history == fitted.history
+    found = segmenter.predict(photos, progress=False)
+    assert [told(one) for one in found] == [told(one) for one in fitted.predict(photos, progress=False)]
+
+
+def test_a_failed_fit_leaves_the_last_one(photos, fitted):
+    segmenter = fit(photos)
+    with pytest.raises(ImageError):
+        segmenter.fit([None], progress=False)
+    assert told(segmenter.predict(photos[:1], progress=False)[0]) == told(
+        fitted.predict(photos[:1], progress=False)[0]
+    )
+
+
+def test_fit_returns_itself_and_leaves_the_photos(photos):
+    before = [photo.copy() for photo in photos]
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    segmenter = CoSegmenter(config())
+    assert segmenter.fit(photos, progress=False) is segmenter
+    segmenter.predict(photos, progress=False)
+    assert all(np.array_equal(*pair) for pair in zip(before, photos, strict=True))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_photos_that_were_not_in_fit(fitted):
+    rocket = data.rocket()[::3, ::3]
+    (instances,) = fitted.predict([rocket], progress=False)
+    assert instances
+    sound(instances, rocket.shape[:2])
+
+
+def test_an_interrupted_fit_goes_on(photos, tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    def stop(epoch, _):
+        if epoch == 1:
+            raise Interrupted
+
+    file = tmp_path / "state.safetensors"
+    with pytest.raises(Interrupted):
+        CoSegmenter(config(epochs=2)).fit(photos, checkpoint=file, progress=False, on_epoch=stop)
+    resumed = CoSegmenter(config(epochs=2)).fit(photos, checkpoint=file, progress=False)
+    straight = fit(photos, epochs=2)
+    assert resumed.history == straight.history
+    assert told(resumed.predict(photos, progress=False)[0]) == told(
+        straight.predict(photos, progress=False)[0]
+    )
+
+
+# Files
+
+
+@pytest.mark.parametrize("changes", [{}, {"seeds": "copeak", "heat_stop": None}], ids=["default", "copeak"])
+def test_what_was_saved_predicts_the_same(changes, photos, tmp_path):
+    segmenter = fit(photos, **changes)
+    segmenter.save(tmp_path / "new" / "fitted.safetensors")
+    loaded = CoSegmenter.load(tmp_path / "new" / "fitted.safetensors")
+    assert loaded.config == segmenter.config
+    assert loaded.history == segmenter.history
+    assert loaded.model.backbone.weights_sha256 == segmenter.model.backbone.weights_sha256
+    before, after = (one.predict(photos, progress=False) for one in (segmenter, loaded))
+    assert [told(one) for one in before] == [told(one) for one in after]
+
+
+@pytest.mark.parametrize(
+    "damage", ["text", "short", "absent", "folder", "checkpoint", "no weights", "other settings"]
+)
+def test_a_file_that_save_did_not_write_is_named(damage, fitted, tmp_path):
+    file = tmp_path / "fitted.safetensors"
+    fitted.save(file)
+    tensors, metadata = load_tensors(file)
+    if damage == "text":
+        file.write_text("no segmenter")
+    elif damage == "short":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "absent":
+        file.unlink()
+    elif damage == "folder":
+        file.unlink()
+        file.mkdir()
+    elif damage == "checkpoint":
+        save_tensors(tensors, file, {"fingerprint": "0", "history": "[]"})
+    elif damage == "no weights":
+        save_tensors({"bank": tensors["bank"]}, file, metadata)
+    else:
+        save_tensors(tensors, file, metadata | {"config": '{"nonsense": 1}'})
+    with pytest.raises(ValueError, match=r"fitted\.safetensors"):
+        CoSegmenter.load(file)
+
+
+def test_an_interrupted_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
+    file = tmp_path / "fitted.safetensors"
+    fitted.save(file)
+    before = file.read_bytes()
+
+    def fail(_, path, *__):
+        path.write_bytes(before[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_file", fail)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+# Choices
+
+
+@pytest.mark.parametrize("seeds", ["score", "copeak"])
+@pytest.mark.parametrize("heat_stop", [None, "blocks.4"])
+def test_every_kind_of_seed_and_heat_map(seeds, heat_stop, photos):
+    segmenter = fit(photos, seeds=seeds, heat_stop=heat_stop, size=128)
+    found = segmenter.predict(photos, progress=False)
+    assert any(found)
+    for instances, photo in zip(found, photos, strict=True):
+        sound(instances, photo.shape[:2])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prior": "class"},
+        {"optimizer": "released"},
+        {"freeze": None},
+        {"head_start": False},
+        {"center": False},
+        {"form": "published"},
+        {"copeak_weight": 0.0, "affinity_weight": 0.0},
+        {"ranking_saliency": False},
+        {"stride": 16},
+        {"epochs": 0},
+    ],
+    ids=str,
+)
+def test_every_choice_runs(changes, photos):
+    found = fit(photos[:2], **changes).predict(photos[:2], progress=False)
+    for instances, photo in zip(found, photos[:2], strict=True):
+        assert instances
+        sound(instances, photo.shape[:2])
+
+
+def test_ready_made_priors_are_what_is_learned(photos):
+    left = [np.zeros(photo.shape[:2], np.float32) for photo in photos]
+    for prior in left:
+        prior[:, : prior.shape[1] // 2] = 1
+    right = [1 - prior for prior in left]
+    maps = []
+    for priors in (left, right):
+        segmenter = CoSegmenter(config(size=128)).fit(photos, priors=priors, progress=False)
+        with torch.no_grad():
+            maps.append(segmenter.model(prepare(photos[0], segmenter.config).tensor).saliency[0, 0])
+    assert maps[0][:, 0].mean() > maps[1][:, 0].mean() + 0.2
+    assert maps[1][:, -1].mean() > maps[0][:, -1].mean() + 0.2
+
+
+@pytest.mark.parametrize(
+    "prior", [torch.ones(3, 4, 5), np.ones((4, 5), np.uint8), None], ids=["three", "bytes", "none"]
+)
+def test_a_wrong_prior_is_named(prior, photos):
+    with pytest.raises(ValueError, match=r"priors\[1\]"):
+        CoSegmenter(config()).fit(photos[:2], priors=[torch.ones(4, 5), prior], progress=False)
+
+
+def halves(photo) -> torch.Tensor:
+    masks = torch.zeros(2, *photo.shape[:2], dtype=torch.bool)
+    masks[0, :, : photo.shape[1] // 2] = True
+    masks[1] = ~masks[0]
+    return masks
+
+
+def test_ready_made_proposals_are_what_is_chosen_from(photos, fitted):
+    given = [halves(photo) for photo in photos]
+    found = fitted.predict(photos, proposals=given, progress=False)
+    for instances, masks in zip(found, given, strict=True):
+        assert instances
+        for one in instances:
+            overlap = [np.mean(one.mask == mask.numpy()) for mask in masks]
+            assert max(overlap) > 0.98  # the edge is where the work image has it
+
+
+def test_no_proposals_are_no_instances(photos, fitted):
+    given = [halves(photos[0]), torch.zeros(0, *photos[1].shape[:2], dtype=torch.bool), halves(photos[2])]
+    found = fitted.predict(photos, proposals=given, progress=False)
+    assert [bool(one) for one in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("masks", [torch.ones(20, 30, dtype=torch.bool), torch.full((1, 20, 30), 0.5)])
+def test_wrong_proposals_are_named(masks, photos, fitted):
+    with pytest.raises(ValueError, match="proposals of image 0"):
+        fitted.predict(photos[:1], proposals=[masks], progress=False)
+
+
+def test_proposals_are_limited(photos):
+    image = prepare(photos[0], config(), 0)
+    assert len(prepare_proposals(image, config(proposals=7)).members) <= 7
+    assert len(prepare_proposals(image, config(proposals=1), halves(photos[0])).members) == 1
+
+
+# Stages
+
+
+def test_seeds_are_cells_of_the_grid_best_first(photos):
+    segmenter = fit(photos, size=128, seeds="copeak")
+    image = prepare(photos[0], segmenter.config)
+    with torch.no_grad():
+        output = segmenter.model(image.tensor)
+    for seeds in ("score", "copeak"):
+        cells = seed_cells(output, config(size=128, seeds=seeds), segmenter.bank)
+        assert 1 <= len(cells) <= 16
+        assert (cells >= 0).all()
+        assert (cells < 4).all()
+        assert len({tuple(cell) for cell in cells.tolist()}) == len(cells)
+    score = output.score[0, 0]
+    cells = seed_cells(output, config(size=128), segmenter.bank)
+    heights = [float(score[i, j]) for i, j in cells.tolist()]
+    assert heights == sorted(heights, reverse=True)
+    assert heights[0] == float(score.max())
+
+
+def candidates(*scores: float) -> Candidates:
+    masks = torch.zeros(len(scores), 6, 8, dtype=torch.bool)
+    for k in range(len(scores)):
+        masks[k, k : k + 2, k : k + 3] = True
+    return Candidates(
+        masks, torch.tensor(scores), torch.tensor([[k, k + 1] for k in range(len(scores))]).reshape(-1, 2)
+    )
+
+
+def test_candidates_in_the_photos_own_pixels():
+    instances = to_instances(candidates(3.0, 2.0, 1.0), torch.tensor([True, False, True]), (12, 24))
+    assert [one.score for one in instances] == [3, 1]
+    assert [one.box for one in instances] == [(0, 0, 9, 4), (6, 4, 15, 8)]
+    assert [one.peak for one in instances] == [(0, 3), (4, 9)]
+    for one in instances:
+        sound([one], (12, 24))
+
+
+def test_the_noise_filter_works_over_the_category():
+    found = finish([candidates(9.0, 8.0, 7.0), candidates(2.0, 1.0), candidates()], [(6, 8)] * 3, config())
+    assert [[one.score for one in instances] for instances in found] == [[9, 8, 7], [2], []]
+    weak = finish(
+        [candidates(9.0, 8.0, 7.0, 6.0), candidates(1.0, 0.5)], [(6, 8)] * 2, config(noise_percentile=60)
+    )
+    assert [[one.score for one in instances] for instances in weak] == [[9, 8], [1]]
