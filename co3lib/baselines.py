@@ -1,7 +1,7 @@
 """Rivals: what a simpler method makes of the same photos.
 
 * Connected components of a saliency map: no network, no peaks, no proposals.
-* DDT (Wei et al., IJCAI 2017) and DFF (Collins et al., ECCV 2018) put another linear score in the co-peak network's
+* DDT (Wei et al., IJCAI 2017; ``saliency.principal_component``) and DFF (Collins et al., ECCV 2018) put another linear score in the co-peak network's
   head, so that peaks, heat maps, proposals and ranking are the same for all. How the paper turned their heat maps into
   instances is not stated.
 
@@ -18,6 +18,7 @@ from skimage.filters import threshold_otsu
 from . import checks
 from .overlap import tight_box
 from .ranking import Instance
+from .saliency import as_score, cells_of, mean_at_border, mean_inside
 
 _SMALLEST = 0.001
 
@@ -42,25 +43,12 @@ def connected_components(saliency: torch.Tensor) -> list[Instance]:
     return sorted(instances, key=lambda instance: -instance.score)
 
 
-def ddt_head(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first principal component of the category's descriptors as a linear score.
-
-    features: (N, C, h, w). Returns weight (C,) and bias (scalar) such that ``weight . f + bias`` is the projection of
-    the centred descriptor, in units of its standard deviation; its positive side is the one that touches the photos'
-    borders less.
-    """
-    cells = _cells(features)
-    mean = cells.mean(0)
-    _, _, rows = torch.linalg.svd(cells - mean, full_matrices=False)
-    return _as_score(features, rows[0], mean)
-
-
 def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
     """Deep feature factorisation: the factor of a non-negative factorisation that touches the borders least.
 
-    features: (N, C, h, w); negative values count as zero. Returns weight (C,) and bias (scalar), as ``ddt_head``.
+    features: (N, C, h, w); negative values count as zero. Returns weight (C,) and bias (scalar), as ``saliency.principal_component``.
     """
-    values = _cells(features).clamp_min(0)
+    values = cells_of(features).clamp_min(0)
     generator = torch.Generator().manual_seed(0)
     scale = values.mean().sqrt()
     left = torch.rand(len(values), factors, generator=generator) * scale
@@ -70,34 +58,11 @@ def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) ->
         right *= (left.T @ values) / ((left.T @ left) @ right).clamp_min(1e-9)
     height, width = features.shape[2:]
     maps = left.T.reshape(factors, -1, height, width)
-    inside = [_mean_inside(one) - _mean_at_border(one) for one in maps / maps.mean((1, 2, 3), keepdim=True)]
+    inside = [mean_inside(one) - mean_at_border(one) for one in maps / maps.mean((1, 2, 3), keepdim=True)]
     # A cell's share of a factor is not linear in its features; the least-squares direction that yields it is.
     share = maps[int(torch.stack(inside).argmax())].flatten()
-    cells = _cells(features)
+    cells = cells_of(features)
     mean = cells.mean(0)
     gram = (cells - mean).T @ (cells - mean)
     gram += 1e-2 * gram.diagonal().mean().clamp_min(1e-9) * torch.eye(len(gram))
-    return _as_score(features, torch.linalg.solve(gram, (cells - mean).T @ (share - share.mean())), mean)
-
-
-def _cells(features: torch.Tensor) -> torch.Tensor:
-    features = checks.tensor(features, "features", ("N", "C", "h", "w"), floating=True)
-    return features.movedim(1, -1).flatten(0, 2)
-
-
-def _as_score(features, direction, mean) -> tuple[torch.Tensor, torch.Tensor]:
-    scores = (features.movedim(1, -1) - mean) @ direction
-    direction = direction / scores.std(correction=0).clamp_min(1e-9)
-    if _mean_at_border(scores) > _mean_inside(scores):
-        direction = -direction
-    return direction, -(mean @ direction)
-
-
-def _mean_at_border(maps: torch.Tensor) -> torch.Tensor:
-    border = torch.ones(maps.shape[1:], dtype=torch.bool)
-    border[1:-1, 1:-1] = False
-    return maps[:, border].mean()
-
-
-def _mean_inside(maps: torch.Tensor) -> torch.Tensor:
-    return maps.mean() if min(maps.shape[1:]) < 3 else maps[:, 1:-1, 1:-1].mean()
+    return as_score(features, torch.linalg.solve(gram, (cells - mean).T @ (share - share.mean())), mean)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from draws import random
 
-from co3lib.baselines import connected_components, ddt_head, dff_head
+from co3lib.baselines import connected_components, dff_head
 from co3lib.overlap import tight_box
+from co3lib.saliency import principal_component
 
 
 def disc_map() -> torch.Tensor:
@@ -72,14 +73,14 @@ def score(features, head) -> torch.Tensor:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_ddt_finds_the_planted_object(seed, sign):
     features, mask = planted(seed, sign)
-    assert torch.equal(score(features, ddt_head(features)) > 0, mask)
+    assert torch.equal(score(features, principal_component(features)) > 0, mask)
 
 
 def test_ddt_is_the_first_principal_component():
     features = random(2, 5, 6, 7, seed=3)
     cells = features.movedim(1, -1).reshape(-1, 5)
     _, vectors = torch.linalg.eigh((cells - cells.mean(0)).T @ (cells - cells.mean(0)))
-    weight, bias = ddt_head(features)
+    weight, bias = principal_component(features)
     assert abs(float(weight @ vectors[:, -1] / weight.norm())) == pytest.approx(1, abs=1e-9)
     scores = score(features, (weight, bias))
     assert float(scores.mean()) == pytest.approx(0, abs=1e-9)
@@ -93,20 +94,20 @@ def test_dff_finds_the_planted_object(seed):
     assert scores[mask].min() > scores[~mask].max()
 
 
-@pytest.mark.parametrize("head", [ddt_head, dff_head])
+@pytest.mark.parametrize("head", [principal_component, dff_head])
 @pytest.mark.parametrize("shape", [(1, 6, 1, 1), (1, 6, 2, 2), (2, 6, 1, 5), (1, 40, 3, 3)])
 def test_small_grids_give_finite_scores(head, shape):
     features = random(*shape, seed=5).float()
     assert all(torch.isfinite(part).all() for part in head(features))
 
 
-@pytest.mark.parametrize("head", [ddt_head, dff_head])
+@pytest.mark.parametrize("head", [principal_component, dff_head])
 def test_constant_features_give_finite_scores(head):
     assert all(torch.isfinite(part).all() for part in head(torch.full((2, 6, 3, 3), 0.5)))
     assert all(torch.isfinite(part).all() for part in head(torch.zeros(2, 6, 3, 3)))
 
 
-@pytest.mark.parametrize("head", [ddt_head, dff_head])
+@pytest.mark.parametrize("head", [principal_component, dff_head])
 def test_the_same_features_give_the_same_head(head):
     features, _ = planted()
     before = torch.random.get_rng_state()
@@ -114,7 +115,7 @@ def test_the_same_features_give_the_same_head(head):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("head", [ddt_head, dff_head])
+@pytest.mark.parametrize("head", [principal_component, dff_head])
 @pytest.mark.parametrize("features", [torch.ones(6, 3, 3), torch.ones(1, 6, 3, 3, dtype=torch.long)])
 def test_wrong_features_are_named(head, features):
     with pytest.raises(ValueError, match="features"):
