@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import timm
 import torch
+import torchvision
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
 
 from . import _torchvision, checks  # noqa: F401  (before timm and torchvision)
-
-import timm  # noqa: E402, I001
-import torchvision  # noqa: E402
 
 DEFAULT = "efficientnet_lite0"
 VGG16_VARIANTS = ("vgg16_pool5", "vgg16_fc6")
@@ -223,6 +223,8 @@ def _from_timm(name: str, weights: str | Path, stride: int | None) -> Backbone:
     if not length:
         raise ValueError(f"{name} is not a chain of stages, so its features cannot be taken stage by stage")
     kept = dict(list(zip(stages, chain, strict=True))[:length])
+    with _RefuseProducts(name), torch.no_grad():
+        chain[:length](sample)
     backbone = Backbone(name, kept, network.default_cfg["mean"], network.default_cfg["std"])
     if stride not in (None, backbone.stride):
         raise ValueError(f"{name} cannot be built with stride {stride}: it comes out as {backbone.stride}")
@@ -287,6 +289,20 @@ def _refuse_unknown_parts(network: nn.Module, name: str) -> None:
                 f"{name} holds a {type(module).__name__}; a backbone must be made of convolutions, batch norm, ReLU-like "
                 "activations, pooling and additions"
             )
+
+
+class _RefuseProducts(TorchFunctionMode):
+    """While active, an attention that multiplies features is an error; as a plain function it is no module to be seen."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        called = getattr(function, "__name__", "")
+        if called in ("mul", "mul_", "__mul__", "softmax", "sigmoid", "hardsigmoid", "matmul", "bmm"):
+            raise ValueError(f"{self.name} multiplies features ({called}), for which peak back-propagation has no rule")
+        return function(*args, **(kwargs or {}))
 
 
 def _modules(network: nn.Module, key: str):

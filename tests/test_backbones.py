@@ -237,6 +237,11 @@ def test_batch_norm_before_its_convolution_is_refused():
         build_backbone("resnetv2_18", "random")
 
 
+def test_attention_without_a_module_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="skresnet18 multiplies features"):
+        build_backbone("skresnet18", "random")
+
+
 def test_a_network_without_padding_is_refused():
     with pytest.raises(ValueError, match="keep the proportions"):
         build_backbone("inception_v3", "random")
@@ -339,12 +344,16 @@ def vgg():
 
 @pytest.fixture
 def offered(vgg, monkeypatch):
-    """Weights "imagenet" are those of ``vgg``, and nothing is initialised on the way."""
+    """Torchvision builds ``vgg``, and weights "imagenet" are its own: copies would take seconds."""
+
+    def build(weights, init_weights):
+        assert (weights, init_weights) == (None, False)
+        return vgg
+
+    monkeypatch.setattr(torchvision.models, "vgg16", build)
     monkeypatch.setattr(
         torchvision.models._api.WeightsEnum, "get_state_dict", lambda *_, **__: vgg.state_dict()
     )
-    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda _: None)
-    monkeypatch.setattr(nn.Conv2d, "reset_parameters", lambda _: None)
     return vgg
 
 
