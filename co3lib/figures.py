@@ -28,6 +28,7 @@ from .ranking import Instance
 from .segmentation import CoSegmenter, heat_maps, look, prepare, prepare_proposals, seed_cells
 
 _DPI = 90
+_WIDEST = 5  # photos in a row of a grid
 _LONGEST = 320  # pixels of a photo in a grid: more would not be seen
 _plain = matplotlib.style.context("default")
 
@@ -81,7 +82,6 @@ def overlay_grid(
     images: Sequence,
     instances: Sequence[Sequence[Instance]] | None = None,
     captions: Sequence[str] | None = None,
-    columns: int = 5,
 ) -> Figure:
     """Photos (H, W, 3) uint8 side by side, with the instances found in each, if given, and a caption above
     each."""
@@ -90,8 +90,8 @@ def overlay_grid(
     checks.same_length(images=images, instances=instances, captions=captions)
     if not len(images):
         raise ValueError("images must hold at least one photo, got none")
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
+    rows = -(-len(images) // _WIDEST)
+    columns = -(-len(images) // rows)
     figure = Figure(figsize=(2.3 * columns, 2.3 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:

@@ -48,6 +48,7 @@ RESULT = "metrics.json"
 VERSIONS = ("co3lib", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "higra")
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _STARTUP_FAILURE = "Kernel died before replying"
+_SMOKE_PHOTOS = 6
 _ATTEMPTS = 2  # a kernel that dies while it starts is a matter of chance; one that dies later is not
 
 
@@ -114,8 +115,8 @@ def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, lis
     """The photos that the parameters ask for, class -> samples.
 
     One's own: all photos of the folder as one class of its name, without masks. Otherwise the bundled
-    collages: ``smoke_class`` in the profile "smoke", all classes in "full". ``ValueError`` if a folder holds
-    fewer than two photos.
+    collages: six photos of ``smoke_class`` in the profile "smoke", everything in "full". ``ValueError`` if a
+    folder holds fewer than two photos.
     """
     from PIL import Image
 
@@ -123,7 +124,9 @@ def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, lis
 
     if not parameters.photos:
         classes = demo_set("collage")
-        return {smoke_class: classes[smoke_class]} if parameters.profile == "smoke" else classes
+        return (
+            {smoke_class: classes[smoke_class][:_SMOKE_PHOTOS]} if parameters.profile == "smoke" else classes
+        )
     folder = Path(parameters.photos).expanduser().resolve()
     endings = Image.registered_extensions()
     paths = [

@@ -290,7 +290,7 @@ def test_photo_results_know_the_truth_where_there_are_masks(tmp_path):
 def test_the_bundled_photos_by_profile():
     smoke = load_classes(PhotoParameters(output="x"), "cat")
     full = load_classes(PhotoParameters(output="x", profile="full"), "cat")
-    assert list(smoke) == ["cat"] and len(full) > 1 and full["cat"] == smoke["cat"]
+    assert list(smoke) == ["cat"] and len(full) > 1 and full["cat"][:6] == smoke["cat"]
 
 
 def test_write_result_is_read_back(tmp_path):
