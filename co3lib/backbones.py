@@ -15,15 +15,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import timm
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-from . import _torchvision, checks  # noqa: F401  (before timm and torchvision)
+from . import checks
+
+# isort: off
+from . import _torchvision  # noqa: F401  (before timm and torchvision)
+import timm
+import torchvision
+# isort: on
 
 DEFAULT = "efficientnet_lite0"
 VGG16_VARIANTS = ("vgg16_pool5", "vgg16_fc6")
