@@ -6,7 +6,8 @@ Rows: connected components of the prior (no peaks, no proposals); the untrained 
 combination of losses; seeds from co-peaks; ranking without co-saliency; all of it with the single photo's prior and with
 the whole class's. Columns: AP^r at 0.25 and 0.5, CorLoc, seconds a photo (fit and predict), mean over classes of the
 mean over seeds, +- the standard deviation over seeds of that mean. Every class is kept in a file of its own under
-``--output`` when done, and a run that was stopped goes on with the classes that are left.
+``--output`` when done, and a run that was stopped goes on with the classes that are left. The tables are printed and put
+into the README.md beside that folder.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from co3lib.segmentation import CoSegmenter, finish, prepare, prepare_proposals
 
 LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1, 1)}
 PRIORS = ("single", "class")
+BEGIN, END = "<!-- what `make measure` printed -->", "<!-- end of what `make measure` printed -->"
 COMPONENTS, UNTRAINED, ALL = "components of the prior", "untrained", "ls + lt + la"
 READINGS = {"": {}, ", seeds from co-peaks": {"seeds": "copeak"}, ", ranked without co-saliency": {"ranking_saliency": False}}
 
@@ -192,10 +194,17 @@ def main() -> None:
             done.result()
     rows = read_rows(arguments.output)
     text = f"{markdown(summary(rows))}\n\nAP25 / AP50 / CorLoc by class:\n\n{markdown(by_class(rows))}\n"
-    (arguments.output / "README.md").write_text(
-        "# Measured by `make measure`\n\nPercent. The sets `collage` and `coins` are synthetic.\n\n" + text
-    )
+    put_between(arguments.output.parent / "README.md", text)
     print(text)
+
+
+def put_between(page: Path, text: str) -> None:
+    """Replace what stands between the two markers of a page; a page without them gets both at its end."""
+    before, _, rest = page.read_text().partition(BEGIN) if page.exists() else ("", "", "")
+    after = rest.partition(END)[2]
+    aside = page.with_name(f".{page.name}.{os.getpid()}")
+    aside.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+    os.replace(aside, page)
 
 
 if __name__ == "__main__":

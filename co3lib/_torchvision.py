@@ -16,7 +16,7 @@ _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _library = None
 
 try:
-    import torchvision  # noqa: F401
+    import torchvision
 except (RuntimeError, ImportError) as error:
     if "torchvision" not in str(error):
         raise

@@ -22,7 +22,7 @@ _EPS = 1e-10
 _PEAKS_AT_ONCE = 16  # bounds the memory of one backward pass
 
 
-def peak_conv2d(input, weight, stride=1, padding=0, dilation=1, groups=1) -> torch.Tensor:  # noqa: A002
+def peak_conv2d(input, weight, stride=1, padding=0, dilation=1, groups=1) -> torch.Tensor:
     """A convolution without bias whose backward pass follows the rule of peak back-propagation.
 
     input: (B, C, H, W); weight: (C', C / groups, k, l). Forward: the ordinary convolution. Backward, with
@@ -39,17 +39,17 @@ class _PeakConv2d(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(input, weight, stride, padding, dilation, groups):  # noqa: A002
+    def forward(input, weight, stride, padding, dilation, groups):
         return conv2d(input, weight, None, stride, padding, dilation, groups)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        input, weight, *ctx.geometry = inputs  # noqa: A001
+        input, weight, *ctx.geometry = inputs
         ctx.save_for_backward(input, weight)
 
     @staticmethod
     def backward(ctx, grad_output):
-        input, weight = ctx.saved_tensors  # noqa: A001
+        input, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.geometry
         positive = weight.clamp_min(0)
         shifted = input - input.amin((1, 2, 3), keepdim=True)
@@ -100,7 +100,7 @@ class PeakRule(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _rule_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):  # noqa: A002
+def _rule_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if isinstance(padding, str):
         raise ValueError(f"peak back-propagation needs a convolution's padding in numbers, got {padding!r}")
     output = _PeakConv2d.apply(input, weight, _pair(stride), _pair(padding), _pair(dilation), groups)

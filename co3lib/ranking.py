@@ -119,6 +119,8 @@ class RegionRanker:
         labels = checks.tensor(labels, "labels", ("H", "W")).numpy()
         self.members = checks.masks(members, "members", ("K", "S")).float()
         cells = self.members.shape[1]
+        if labels.dtype.kind not in "iu" or (labels.size and not 0 <= labels.min() <= labels.max() < cells):
+            raise ValueError(f"labels must be whole numbers from 0 to {cells - 1}, got {labels.dtype} values outside")
         self.size = labels.shape
         self.labels = torch.from_numpy(labels.astype(np.int64)).flatten()
         area = torch.bincount(self.labels, minlength=cells).float() / labels.size
@@ -148,10 +150,11 @@ class RegionRanker:
         saliency = checks.tensor(saliency, "saliency", self.size, floating=True)
         heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *self.size), floating=True)
         response = (heat_maps * saliency).flatten(1)
-        inside = self._sums(response, self.labels, self.members.shape[1]) @ self.members.T
+        members, on_contour = self.members.to(response.dtype), self.on_contour.to(response.dtype)
+        inside = self._sums(response, self.labels, members.shape[1]) @ members.T
         at_contour = response[:, self.contour_pixels]
-        contour = self._sums(at_contour, self.contour_group, len(self.on_contour)) @ self.on_contour
-        background = self._sums((1 - saliency).flatten()[None], self.labels, self.members.shape[1]) @ self.members.T
+        contour = self._sums(at_contour, self.contour_group, len(on_contour)) @ on_contour
+        background = self._sums((1 - saliency).flatten()[None], self.labels, members.shape[1]) @ members.T
         scores = beta * inside + contour - gamma * background
         return scores.masked_fill((self.share < SMALLEST) | (self.share > LARGEST), -torch.inf)
 

@@ -304,7 +304,6 @@ def test_ranking_unions_of_compact_cells(seed, cells):
     same_as_masks(labels, members, heat.float(), saliency.float())
 
 
-@pytest.mark.xfail(reason="RegionRanker keeps its sums in single precision", strict=True)
 def test_ranking_unions_in_double_precision():
     labels = torch.arange(48).reshape(6, 8) // 5
     members = uniform(7, 10, seed=1) < 0.5
@@ -328,16 +327,13 @@ def test_choosing_no_masks_of_unions():
     assert ranker.masks(torch.zeros(0, dtype=torch.long)).shape == (0, 3, 4)
 
 
-_UNCHECKED = pytest.mark.xfail(reason="RegionRanker does not look at the labels' values", strict=True)
-
-
 @pytest.mark.parametrize(
     "labels, members, name",
     [
         (torch.zeros(4, dtype=torch.long), torch.ones(2, 3, dtype=torch.bool), "labels"),
-        pytest.param(torch.full((4, 5), 3), torch.ones(2, 3, dtype=torch.bool), "labels", marks=_UNCHECKED),
-        pytest.param(torch.full((4, 5), -1), torch.ones(2, 3, dtype=torch.bool), "labels", marks=_UNCHECKED),
-        pytest.param(torch.full((4, 5), 0.5), torch.ones(2, 3, dtype=torch.bool), "labels", marks=_UNCHECKED),
+        pytest.param(torch.full((4, 5), 3), torch.ones(2, 3, dtype=torch.bool), "labels"),
+        pytest.param(torch.full((4, 5), -1), torch.ones(2, 3, dtype=torch.bool), "labels"),
+        pytest.param(torch.full((4, 5), 0.5), torch.ones(2, 3, dtype=torch.bool), "labels"),
         (torch.zeros(4, 5, dtype=torch.long), torch.full((2, 3), 0.5), "members"),
         (torch.zeros(4, 5, dtype=torch.long), torch.ones(3, dtype=torch.bool), "members"),
     ],
