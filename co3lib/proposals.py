@@ -66,7 +66,7 @@ def propose_regions(image: np.ndarray, limit: int = 1000) -> Regions:
     if not candidates.shape[0]:
         candidates = sparse.csr_array(np.ones((1, len(partition.area)), np.float32))
     else:
-        order = _best_first(partition, candidates)[: 4 * limit]
+        order = _best_first(partition, candidates)[: 3 * limit]
         candidates = candidates[order]
         candidates = candidates[_distinct(partition, candidates)[:limit]]
     return Regions(torch.from_numpy(partition.labels), torch.from_numpy(candidates.toarray() > 0))
@@ -75,12 +75,11 @@ def propose_regions(image: np.ndarray, limit: int = 1000) -> Regions:
 def regions_of(masks: torch.Tensor) -> Regions:
     """Ready-made proposals (K, H, W) bool in compact form: pixels that lie in the same proposals share a superpixel."""
     masks = checks.masks(masks, "masks")
-    count, *size = masks.shape
     # One row of bytes a pixel; a first, constant byte lets it work without any mask.
     packed = np.packbits(masks.flatten(1).numpy(), axis=0)
     packed = np.ascontiguousarray(np.vstack([np.zeros_like(packed, shape=(1, packed.shape[1])), packed]).T)
     _, first, labels = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
-    return Regions(torch.from_numpy(labels.reshape(size)), masks.reshape(count, -1)[:, torch.from_numpy(first)])
+    return Regions(torch.from_numpy(labels.reshape(masks.shape[1:])), masks.flatten(1)[:, torch.from_numpy(first)])
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,9 @@ def _superpixels(lab: np.ndarray) -> _Partition:
     """Basins of the colour gradient, merged to ``_SUPERPIXELS`` where that changes the colours least (Ward)."""
     channels = (ndimage.gaussian_gradient_magnitude(lab[..., c], 1.0, truncate=3) for c in range(3))
     gradient = np.sqrt(sum(channel**2 for channel in channels))
-    fine = _partition(watershed(gradient).astype(np.int64) - 1, lab, gradient)
+    # A flat gradient has no minimum and gets no basin: label 0 everywhere.
+    basins = np.maximum(watershed(gradient).astype(np.int64) - 1, 0)
+    fine = _partition(basins, lab, gradient)
     if len(fine.area) <= _SUPERPIXELS:
         return fine
     tree, altitudes = hg.binary_partition_tree_ward_linkage(fine.graph, fine.color, fine.area)
