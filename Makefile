@@ -39,6 +39,7 @@ lint: $(STAMP)
 lab: $(STAMP)
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
 
+measure: export OMP_NUM_THREADS = 1
 measure: $(STAMP)
 	$(BIN)/python benchmarks/measure.py $(if $(PHOTOS),--root "$(PHOTOS)")
 

@@ -1,9 +1,9 @@
 """Rivals: what a simpler method makes of the same photos.
 
 * Connected components of a saliency map: no network, no peaks, no proposals.
-* DDT (Wei et al., IJCAI 2017; ``saliency.principal_component``) and DFF (Collins et al., ECCV 2018) put another linear score in the co-peak network's
-  head, so that peaks, heat maps, proposals and ranking are the same for all. How the paper turned their heat maps into
-  instances is not stated.
+* DDT (Wei et al., IJCAI 2017; ``saliency.principal_component``) and DFF (Collins et al., ECCV 2018) put another linear
+  score in the co-peak network's head, so that peaks, heat maps, proposals and ranking are the same for all. How the
+  paper turned their heat maps into instances is not stated.
 
 Shape letters: N images, C channels, H W image size, ``h w`` feature grid.
 """
@@ -46,7 +46,8 @@ def connected_components(saliency: torch.Tensor) -> list[Instance]:
 def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
     """Deep feature factorisation: the factor of a non-negative factorisation that touches the borders least.
 
-    features: (N, C, h, w); negative values count as zero. Returns weight (C,) and bias (scalar), as ``saliency.principal_component``.
+    features: (N, C, h, w); negative values count as zero. Returns weight (C,) and bias (scalar), as
+    ``saliency.principal_component``.
     """
     values = cells_of(features).clamp_min(0)
     generator = torch.Generator().manual_seed(0)
