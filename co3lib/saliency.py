@@ -49,9 +49,7 @@ def class_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = No
 
     features: (N, C, h, w); images: N photos (H, W, 3) uint8. Returns (N, h, w) in [0, 1].
     """
-    from .baselines import ddt_head
-
-    weight, bias = ddt_head(features)
+    weight, bias = principal_component(features)
     maps = (features.movedim(1, -1) @ weight + bias).clamp_min(0)
     # A few cells of extreme projection must not dim all others.
     maps = (maps / maps.flatten().quantile(0.98).clamp_min(1e-6)).clamp_max(1)
@@ -60,6 +58,47 @@ def class_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = No
         single = [interpolate(saliency_prior(image)[None, None], maps.shape[1:], mode="area")[0] for image in images]
         maps = maps * (_FLOOR + (1 - _FLOOR) * torch.cat(single))
     return maps / maps.max().clamp_min(1e-6)
+
+
+def principal_component(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first principal component of a category's descriptors as a linear score (DDT, Wei et al., 2017).
+
+    features: (N, C, h, w). Returns weight (C,) and bias (scalar) such that ``weight . f + bias`` is the projection of
+    the centred descriptor, in units of its standard deviation; its positive side is the one that touches the photos'
+    borders less.
+    """
+    cells = cells_of(features)
+    mean = cells.mean(0)
+    _, _, rows = torch.linalg.svd(cells - mean, full_matrices=False)
+    return as_score(features, rows[0], mean)
+
+
+def cells_of(features: torch.Tensor) -> torch.Tensor:
+    """The descriptors of all cells of all images: (N, C, h, w) -> (N h w, C)."""
+    features = checks.tensor(features, "features", ("N", "C", "h", "w"), floating=True)
+    return features.movedim(1, -1).flatten(0, 2)
+
+
+def as_score(features, direction, mean) -> tuple[torch.Tensor, torch.Tensor]:
+    """A direction in feature space (C,) as weight and bias of a score with mean 0 and deviation 1, signed so that the
+    photos' borders score less than what is inside."""
+    scores = (features.movedim(1, -1) - mean) @ direction
+    direction = direction / scores.std(correction=0).clamp_min(1e-9)
+    if mean_at_border(scores) > mean_inside(scores):
+        direction = -direction
+    return direction, -(mean @ direction)
+
+
+def mean_at_border(maps: torch.Tensor) -> torch.Tensor:
+    """Mean over the outermost cells of all maps (N, h, w)."""
+    border = torch.ones(maps.shape[1:], dtype=torch.bool)
+    border[1:-1, 1:-1] = False
+    return maps[:, border].mean()
+
+
+def mean_inside(maps: torch.Tensor) -> torch.Tensor:
+    """Mean over the cells that are not outermost, of all maps (N, h, w); over all where there are no others."""
+    return maps.mean() if min(maps.shape[1:]) < 3 else maps[:, 1:-1, 1:-1].mean()
 
 
 def _means(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
