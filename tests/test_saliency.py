@@ -114,5 +114,5 @@ def test_class_prior_is_weighted_by_the_photos_own_saliency():
 
 def test_class_prior_wants_a_photo_per_feature_map():
     features, _ = descriptors(2)
-    with pytest.raises(ValueError, match="features has 2 and images has 1"):
+    with pytest.raises(ValueError, match="features has 2, images has 1"):
         class_prior(features, [disc_photo()[0]])
