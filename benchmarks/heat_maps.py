@@ -44,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = CoSegConfig(epochs=0)
     rows = []
-    for set_name, category, samples in tqdm(every_set(arguments.root), desc="classes", unit="class"):
+    for set_name, _, samples in tqdm(every_set(arguments.root), desc="classes", unit="class"):
         if arguments.sets and set_name not in arguments.sets:
             continue
         work = [prepare(sample.image_path, config, k) for k, sample in enumerate(samples)]

@@ -1,18 +1,17 @@
-"""Object proposals without training: combinatorial grouping over region hierarchies, in the spirit of MCG (Pont-Tuset et
-al., 2017).
+"""Candidate masks of one photo by combinatorial grouping: no training, no labels, no downloads.
 
-A photo is cut into superpixels (watershed of its colour gradient); four hierarchies merge them, each by another idea of
-likeness (higra); every region of a hierarchy and every pair of neighbours at three of its levels is a candidate. What is
-compact and ends where the gradient is strong comes first, large and small taking turns, and near copies are left out.
+The idea is that of multiscale combinatorial grouping (Arbelaez et al., CVPR 2014): several hierarchies of regions, each
+good at something else; their regions and pairs of neighbouring regions are the candidates; the best are kept. Here the
+hierarchies are greedy mergings and watersheds of colour superpixels, and no learned contours or ranking are used.
 
-Shape letters: H W image size, K proposals, S superpixels, E pairs of neighbouring superpixels.
+Shape letters: H W image size, ``h w`` the bounded size worked at, K proposals, S superpixels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import higra
+import higra as hg
 import numpy as np
 import torch
 from scipy import ndimage, sparse
@@ -20,191 +19,218 @@ from skimage.color import rgb2lab
 from skimage.segmentation import watershed
 
 from . import checks
-from .images import fit_within, resize_nearest
+from .images import fit_within, read_image, resize_nearest
 
-_LONGEST = 400  # pixels; larger photos are scaled down
-_SUPERPIXELS = 600
-_CUTS = (20, 60, 150)  # levels, in regions, whose neighbours are paired
-_SMALLEST, _LARGEST = 3e-4, 0.7  # share of the photo
-_SIZES = 8  # classes of size that take turns
-_COPY = 0.7  # IoU
+_LONGEST = 400  # pixels; finer detail costs time and hardly moves an overlap of one half
+_SUPERPIXELS = 1000
+_CUTS = (30, 60, 120, 250, 500)  # numbers of regions at which neighbours are paired: an octave apart
+_SMALLEST, _LARGEST = 4e-4, 0.7  # shares of the photo
+_FAINT = 0.3  # the share of all superpixel borders that count as no edge
+_OVERLAP = 0.7  # IoU above which the later of two candidates is left out
+_SMALL_FIRST = 0.25  # how much faster small sizes are served; 0: all sizes alike
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Proposals as unions of superpixels: labels (H, W) long, the superpixel of every pixel; members (K, S) bool."""
+    """Proposals in compact form: ``labels`` (h, w) int64, the superpixel of every pixel, and ``members`` (K, S) bool,
+    the superpixels of every proposal, best proposal first."""
 
     labels: torch.Tensor
     members: torch.Tensor
 
     def masks(self, size: tuple[int, int] | None = None) -> torch.Tensor:
-        """The proposals as masks, at their own size or nearest neighbours at another: (K, *size) bool."""
-        labels = self.labels if size is None else resize_nearest(self.labels[None], size)[0]
+        """The proposals as masks (K, *size) bool, nearest neighbour; at (h, w) if no ``size`` is given."""
+        labels = resize_nearest(self.labels[None], size or tuple(self.labels.shape))[0]
         return self.members[:, labels]
 
 
-def propose(image, limit: int = 1000) -> torch.Tensor:
-    """Candidate masks of a photo: (H, W, 3) uint8 -> (K, H, W) bool, K <= ``limit``, best first, at the photo's size."""
-    regions = propose_regions(image, limit)
-    return regions.masks(np.asarray(image).shape[:2])
+def propose(image: np.ndarray, limit: int = 1000) -> torch.Tensor:
+    """At most ``limit`` candidate masks of a photo (H, W, 3) uint8, best first, no two alike: (K, H, W) bool.
+
+    As ``propose_regions``, at the photo's own size: K H W bytes.
+    """
+    return propose_regions(image, limit).masks(np.shape(image)[:2])
 
 
-def propose_regions(image, limit: int = 1000) -> Regions:
-    """``propose`` in compact form, at a size of at most 400 pixels."""
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"image must be (H, W, 3) uint8, got {image.dtype} of shape {image.shape}")
-    if limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}")
-    graph = _superpixels(rgb2lab(fit_within(image, _LONGEST)).astype(np.float32))
-    if len(graph.area) < 3:
-        return Regions(torch.from_numpy(graph.labels), torch.eye(len(graph.area), dtype=torch.bool))
-    candidates = np.concatenate([_from_hierarchy(graph, *tree) for tree in _hierarchies(graph)])
-    return Regions(torch.from_numpy(graph.labels), torch.from_numpy(_best(candidates, graph, limit)))
+def propose_regions(image: np.ndarray, limit: int = 1000) -> Regions:
+    """The candidate masks of a photo (H, W, 3) uint8 in compact form, at most ``limit``, best first.
+
+    A candidate is good if its contour follows edges and is short for its area. Sizes take turns, so that small things
+    are not crowded out, and of candidates that overlap by more than an IoU of 0.7 the best one stays. The result is
+    deterministic; a photo without any edge has one proposal, the whole. Raises ``ValueError`` for another shape or type.
+    """
+    pixels = read_image(np.asarray(image), "image")
+    checks.between(limit, "limit", 1, float("inf"))
+    partition = _superpixels(rgb2lab(fit_within(pixels, _LONGEST)).astype(np.float32))
+    candidates = _candidates(partition)
+    if not candidates.shape[0]:
+        candidates = sparse.csr_array(np.ones((1, len(partition.area)), np.float32))
+    else:
+        order = _best_first(partition, candidates)[: 3 * limit]
+        candidates = candidates[order]
+        candidates = candidates[_distinct(partition, candidates)[:limit]]
+    return Regions(torch.from_numpy(partition.labels), torch.from_numpy(candidates.toarray() > 0))
 
 
 def regions_of(masks: torch.Tensor) -> Regions:
-    """Any masks (K, H, W) bool in compact form: pixels that are in the same masks make one superpixel."""
-    masks = checks.masks(masks, "masks").numpy()
-    if not len(masks):
-        return Regions(torch.zeros(masks.shape[1:], dtype=torch.long), torch.zeros(0, 1, dtype=torch.bool))
-    signature = np.ascontiguousarray(np.packbits(masks.reshape(len(masks), -1), axis=0).T)
-    whole = signature.view(np.dtype((np.void, signature.shape[1]))).ravel()
-    _, example, label = np.unique(whole, return_index=True, return_inverse=True)
-    members = masks.reshape(len(masks), -1)[:, example]
-    return Regions(torch.from_numpy(label.reshape(masks.shape[1:])), torch.from_numpy(members))
+    """Ready-made proposals (K, H, W) bool in compact form: pixels that lie in the same proposals share a superpixel."""
+    masks = checks.masks(masks, "masks")
+    # One row of bytes a pixel; a first, constant byte lets it work without any mask.
+    packed = np.packbits(masks.flatten(1).numpy(), axis=0)
+    packed = np.ascontiguousarray(np.vstack([np.zeros_like(packed, shape=(1, packed.shape[1])), packed]).T)
+    _, first, labels = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    return Regions(torch.from_numpy(labels.reshape(masks.shape[1:])), masks.flatten(1)[:, torch.from_numpy(first)])
 
 
 @dataclass(frozen=True)
-class _Graph:
-    """Superpixels and their neighbourhood: labels (H, W), area (S,), color (S, 3); for each of E pairs of neighbours its
-    two ends, the length of their common boundary and the mean gradient on it."""
+class _Partition:
+    """Superpixels: labels (h, w), area (S,) and mean colour (S, 3) and place (S, 2); and their E borders: the two
+    superpixels (E,) (E,), length (E,) in pixels and mean gradient (E,) along each."""
 
     labels: np.ndarray
     area: np.ndarray
     color: np.ndarray
+    place: np.ndarray
     first: np.ndarray
     second: np.ndarray
     length: np.ndarray
-    gradient: np.ndarray
+    strength: np.ndarray
 
-    def higra(self) -> higra.UndirectedGraph:
-        graph = higra.UndirectedGraph(len(self.area))
+    @property
+    def graph(self) -> hg.UndirectedGraph:
+        graph = hg.UndirectedGraph(len(self.area))
         graph.add_edges(self.first, self.second)
         return graph
 
 
-def _superpixels(lab: np.ndarray) -> _Graph:
-    gradient = np.sqrt(sum(ndimage.gaussian_gradient_magnitude(lab[..., c], 1.0, truncate=3) ** 2 for c in range(3)))
-    fine = _graph(lab, gradient, np.maximum(watershed(gradient), 1) - 1)
+def _superpixels(lab: np.ndarray) -> _Partition:
+    """Basins of the colour gradient, merged to ``_SUPERPIXELS`` where that changes the colours least (Ward)."""
+    channels = (ndimage.gaussian_gradient_magnitude(lab[..., c], 1.0, truncate=3) for c in range(3))
+    gradient = np.sqrt(sum(channel**2 for channel in channels))
+    # A flat gradient has no minimum and gets no basin: label 0 everywhere.
+    basins = np.maximum(watershed(gradient).astype(np.int64) - 1, 0)
+    fine = _partition(basins, lab, gradient)
     if len(fine.area) <= _SUPERPIXELS:
         return fine
-    tree, altitudes = higra.binary_partition_tree_ward_linkage(fine.higra(), fine.color, fine.area)
-    return _graph(lab, gradient, _cut(tree, altitudes, _SUPERPIXELS)[fine.labels])
+    tree, altitudes = hg.binary_partition_tree_ward_linkage(fine.graph, fine.color, fine.area)
+    return _partition(_cut(tree, altitudes, _SUPERPIXELS)[fine.labels], lab, gradient)
 
 
-def _graph(lab: np.ndarray, gradient: np.ndarray, labels: np.ndarray) -> _Graph:
+def _partition(labels: np.ndarray, lab: np.ndarray, gradient: np.ndarray) -> _Partition:
     count = int(labels.max()) + 1
-    area = np.bincount(labels.ravel(), minlength=count).astype(float)
-    sums = [np.bincount(labels.ravel(), lab[..., c].ravel(), minlength=count) for c in range(3)]
-    one = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()]).astype(np.int64)
-    other = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()]).astype(np.int64)
-    height = np.concatenate(
-        [np.maximum(gradient[:, :-1], gradient[:, 1:]).ravel(), np.maximum(gradient[:-1], gradient[1:]).ravel()]
-    )
-    between = one != other
-    key = (np.minimum(one, other) * count + np.maximum(one, other))[between]
-    pairs, index = np.unique(key, return_inverse=True)
-    length = np.bincount(index, minlength=len(pairs)).astype(float)
-    mean = np.bincount(index, height[between], minlength=len(pairs)) / np.maximum(length, 1)
-    return _Graph(labels.astype(np.int64), area, np.stack(sums, 1) / area[:, None], pairs // count, pairs % count, length, mean)
+    area = np.bincount(labels.ravel(), minlength=count).astype(np.float64)
+    rows, columns = np.indices(labels.shape) * (100 / max(labels.shape))  # percents of the side, alike Lab's range
+    sums = [np.bincount(labels.ravel(), v.ravel(), minlength=count) for v in (*np.moveaxis(lab, 2, 0), rows, columns)]
+    means = np.stack(sums, 1) / area[:, None]
+    one = np.r_[labels[:, :-1].ravel(), labels[:-1].ravel()]
+    other = np.r_[labels[:, 1:].ravel(), labels[1:].ravel()]
+    step = np.r_[np.maximum(gradient[:, :-1], gradient[:, 1:]).ravel(), np.maximum(gradient[:-1], gradient[1:]).ravel()]
+    apart = one != other
+    one, other, step = one[apart], other[apart], step[apart]
+    key, inverse = np.unique(np.minimum(one, other) * count + np.maximum(one, other), return_inverse=True)
+    length = np.bincount(inverse, minlength=len(key)).astype(np.float64)
+    strength = np.bincount(inverse, step, minlength=len(key)) / np.maximum(length, 1)
+    return _Partition(labels, area, means[:, :3], means[:, 3:], key // count, key % count, length, strength)
 
 
-def _hierarchies(graph: _Graph):
-    """Four trees over the superpixels: likeness of colour, of hue alone, weak boundaries, both."""
-    structure = graph.higra()
-    contrast = np.linalg.norm(graph.color[graph.first] - graph.color[graph.second], axis=1)
-    yield higra.binary_partition_tree_ward_linkage(structure, graph.color, graph.area)
-    yield higra.binary_partition_tree_ward_linkage(structure, graph.color * [0.3, 1, 1], graph.area)
-    yield higra.binary_partition_tree_average_linkage(structure, graph.gradient, graph.length)
-    yield higra.binary_partition_tree_average_linkage(structure, graph.gradient * contrast, graph.length)
+def _cut(tree, altitudes: np.ndarray, regions: int) -> np.ndarray:
+    """The region (S,) of every leaf, numbered from 0, in the tree's cut into about that many regions."""
+    labels = hg.labelisation_horizontal_cut_from_num_regions(tree, altitudes, regions)
+    return np.unique(labels, return_inverse=True)[1].ravel()
 
 
-def _from_hierarchy(graph: _Graph, tree, altitudes) -> np.ndarray:
-    """Members (K, S) of a tree's regions and of the pairs of neighbours at its cuts, of fitting size."""
-    count = len(graph.area)
-    parents = tree.parents()
-    nodes = np.zeros((len(parents), count), bool)
-    nodes[np.arange(count), np.arange(count)] = True
-    for node, parent in enumerate(parents[:-1]):  # a parent comes after its children
-        nodes[parent] |= nodes[node]
-    found = [nodes]
-    for regions in _CUTS:
-        if regions < count:
-            label = _cut(tree, altitudes, regions)
-            one, other = label[graph.first], label[graph.second]
-            pairs = np.unique(np.sort(np.stack([one, other], 1)[one != other], axis=1), axis=0)
-            region = np.arange(label.max() + 1)[:, None] == label
-            found.append(region[pairs[:, 0]] | region[pairs[:, 1]])
-    members = np.concatenate(found)
-    share = members.astype(np.float32) @ (graph.area / graph.area.sum()).astype(np.float32)
-    return members[(share >= _SMALLEST) & (share <= _LARGEST)]
+def _candidates(partition: _Partition) -> sparse.csr_array:
+    """Every region of every hierarchy and pairs of neighbours, of a fitting size and each once: (M, S) of 0 and 1."""
+    count, area = len(partition.area), partition.area
+    smallest, largest = _SMALLEST * area.sum(), _LARGEST * area.sum()
+    found = [sparse.csr_array((0, count), dtype=np.float32)]
+    for tree, altitudes in _hierarchies(partition) if count > 1 else ():
+        found.append(_nodes(tree, area, largest))
+        found += [_pairs(partition, _cut(tree, altitudes, cut)) for cut in _CUTS if cut < count]
+    sets = sparse.vstack(found, format="csr")
+    size = sets @ area
+    sets = sets[(size >= smallest) & (size <= largest)]
+    # Equal sets have equal sums of random numbers, and other ones practically never do.
+    code = sets @ np.random.default_rng(0).integers(1, 2**40, count).astype(np.float64)
+    return sets[np.sort(np.unique(code, return_index=True)[1])]
 
 
-def _cut(tree, altitudes, regions: int) -> np.ndarray:
-    label = higra.labelisation_horizontal_cut_from_num_regions(tree, altitudes, regions)
-    return np.unique(label.ravel(), return_inverse=True)[1]
+def _hierarchies(partition: _Partition) -> list[tuple]:
+    """Four ways to merge: by edges and area, by colour regardless of light, by colour and nearness, by edges alone."""
+    graph, area = partition.graph, partition.area
+    chroma = partition.color * np.array([0.3, 1, 1])
+    near = np.hstack([partition.color, 0.6 * partition.place])
+    return [
+        hg.watershed_hierarchy_by_area(graph, partition.strength, area),
+        hg.binary_partition_tree_ward_linkage(graph, chroma, area),
+        hg.binary_partition_tree_ward_linkage(graph, near, area),
+        hg.binary_partition_tree_average_linkage(graph, partition.strength, partition.length),
+    ]
 
 
-def _best(members: np.ndarray, graph: _Graph, limit: int) -> np.ndarray:
-    """The best ``limit`` candidates, best first, near copies left out."""
-    code = np.random.default_rng(0).random(members.shape[1])
-    members = members[np.unique(members @ code, return_index=True)[1]]
-    values = members.astype(np.float32)
-    area = values @ graph.area.astype(np.float32)
-    quality = _quality(values, area, graph)
-    size = np.log(area / graph.area.sum())
-    edges = np.linspace(np.log(_SMALLEST), np.log(_LARGEST), _SIZES + 1)[1:-1]
-    classes = np.digitize(size, edges)
-    turn, order = [], []
-    for one in range(_SIZES):
-        best = np.flatnonzero(classes == one)
-        best = best[np.argsort(-quality[best], kind="stable")][:limit]
-        # Candidates of very different size are no copies, so each class is cleared by itself.
-        kept = best[_without_copies(values[best], area[best], graph.area.astype(np.float32), limit)]
-        order.append(kept)
-        turn.append(np.arange(len(kept)))
-    order, turn = np.concatenate(order), np.concatenate(turn)
-    return members[order[np.lexsort((-quality[order], turn))][:limit]]
+def _nodes(tree, area: np.ndarray, largest: float) -> sparse.csr_array:
+    """The leaves of every node that is not too large."""
+    parents, sums = tree.parents(), hg.accumulate_sequential(tree, area, hg.Accumulators.sum)
+    node = leaf = np.arange(len(area))
+    rows, columns = [node], [leaf]
+    while len(node):
+        node = parents[node]
+        climbing = (sums[node] <= largest) & (node != tree.root())
+        node, leaf = node[climbing], leaf[climbing]
+        rows.append(node)
+        columns.append(leaf)
+    rows, columns = np.concatenate(rows), np.concatenate(columns)
+    shape = (tree.num_vertices(), len(area))
+    return sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
 
 
-def _quality(values: np.ndarray, area: np.ndarray, graph: _Graph) -> np.ndarray:
-    """Mean gradient on the outline, times compactness: (K,)."""
-    labels = graph.labels
-    frame = np.bincount(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]), minlength=len(graph.area))
-    perimeter = _outline(values, graph, graph.length)
-    strength = _outline(values, graph, graph.length * graph.gradient) / np.maximum(perimeter, 1)
-    return strength * np.sqrt(area) / (perimeter + values @ frame.astype(np.float32))
+def _pairs(partition: _Partition, region: np.ndarray) -> sparse.csr_array:
+    """The superpixels of every two neighbouring regions, given each superpixel's region (S,)."""
+    regions, count = int(region.max()) + 1, len(region)
+    one, other = region[partition.first], region[partition.second]
+    apart = one != other
+    key = np.unique((np.minimum(one, other) * regions + np.maximum(one, other))[apart])
+    belongs = sparse.csr_array((np.ones(count, np.float32), (region, np.arange(count))), shape=(regions, count))
+    return belongs[key // regions] + belongs[key % regions]
 
 
-def _outline(values: np.ndarray, graph: _Graph, weight: np.ndarray) -> np.ndarray:
-    """Sum of the pairs' weights over the pairs of which one end is a member and the other is not: (K,)."""
-    count = len(graph.area)
-    half = sparse.coo_array((weight.astype(np.float32), (graph.first, graph.second)), shape=(count, count)).tocsr()
-    degree = np.asarray(half.sum(0)).ravel() + np.asarray(half.sum(1)).ravel()
-    inner = ((half.T @ values.T).T * values).sum(1)
-    return values @ degree - 2 * inner
+def _best_first(partition: _Partition, sets: sparse.csr_array) -> np.ndarray:
+    """Order of the candidates: by (contour on edges / contour) * (area / contour^2), sizes taking turns."""
+    labels, count = partition.labels, len(partition.area)
+    frame = np.bincount(np.r_[labels[0], labels[-1], labels[:, 0], labels[:, -1]], minlength=count)
+    clear = partition.strength > np.quantile(partition.strength, _FAINT)
+    on_edges = _contour(partition, sets, partition.length * clear)
+    contour = _contour(partition, sets, partition.length) + sets @ frame
+    size = sets @ partition.area
+    score = on_edges / contour * size / contour**2
+    octave = np.floor(np.log2(size / partition.area.sum() / _SMALLEST)).astype(int)
+    turn = np.empty(len(score))
+    for one in np.unique(octave):
+        members = np.flatnonzero(octave == one)
+        turn[members[np.argsort(-score[members], kind="stable")]] = np.arange(0.5, len(members))
+    return np.argsort(turn * 2.0 ** (_SMALL_FIRST * octave), kind="stable")
 
 
-def _without_copies(values: np.ndarray, area: np.ndarray, weight: np.ndarray, limit: int) -> np.ndarray:
-    overlap = (values * weight) @ values.T
-    copies = overlap > _COPY / (1 + _COPY) * (area[:, None] + area[None])  # IoU > _COPY, without the division
-    left = np.ones(len(values), bool)
-    kept = []
-    for k in range(len(values)):
-        if left[k]:
-            kept.append(k)
-            left &= ~copies[k]
-            if len(kept) == limit:
-                break
-    return np.array(kept, dtype=int)
+def _contour(partition: _Partition, sets: sparse.csr_array, weight: np.ndarray) -> np.ndarray:
+    """The sum (M,) of border weights (E,) between every candidate and the rest."""
+    ends = np.r_[partition.first, partition.second], np.r_[partition.second, partition.first]
+    count = len(partition.area)
+    links = sparse.csr_array((np.r_[weight, weight], ends), shape=(count, count))
+    inside = np.asarray((sets @ links).multiply(sets).sum(1)).ravel()
+    return sets @ np.asarray(links.sum(1)).ravel() - inside
+
+
+def _distinct(partition: _Partition, sets: sparse.csr_array) -> np.ndarray:
+    """Indices of the candidates that overlap with no better kept one by more than ``_OVERLAP``."""
+    area = partition.area.astype(np.float32)
+    size = sets @ area
+    both = (sets.multiply(area[None]).tocsr() @ sets.T).tocoo()
+    later = both.row < both.col
+    row, column, common = both.row[later], both.col[later], both.data[later]
+    alike = common > _OVERLAP * (size[row] + size[column] - common)
+    alike = sparse.csr_array((np.ones(alike.sum(), bool), (row[alike], column[alike])), shape=both.shape)
+    dropped = np.zeros(len(size), bool)
+    for k in range(len(size)):
+        if not dropped[k]:
+            dropped[alike.indices[alike.indptr[k] : alike.indptr[k + 1]]] = True
+    return np.flatnonzero(~dropped)
