@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from co3lib.backbones import build_backbone
 from co3lib.images import to_tensor
-from co3lib.saliency import class_prior, saliency_prior
+from co3lib.saliency import METHODS, class_prior, saliency_prior
 
 
 def overlap(prior: torch.Tensor, union: torch.Tensor) -> float:
@@ -45,7 +45,10 @@ def main() -> None:
         with torch.no_grad():
             features = torch.cat([backbone(to_tensor(image, arguments.size)) for image in images])
         makers = {
-            "single": lambda images=images: [saliency_prior(image) for image in images],
+            **{
+                f"single, {method}": lambda images=images, method=method: [saliency_prior(one, method) for one in images]
+                for method in METHODS
+            },
             "class, features only": lambda features=features: class_prior(features),
             "class": lambda features=features, images=images: class_prior(features, images),
         }

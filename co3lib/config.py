@@ -33,8 +33,8 @@ class CoSegConfig(BaseModel):
     size: Annotated[int, Field(ge=64, multiple_of=32)] = 448
     center: bool = True
 
-    prior: Literal["single", "class"] = "single"
-    epochs: Annotated[int, Field(ge=0)] = 20
+    prior: Literal["single", "class"] = "class"
+    epochs: Annotated[int, Field(ge=0)] = 15
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 6
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     optimizer: Literal["released", "adamw"] = "adamw"
@@ -42,7 +42,7 @@ class CoSegConfig(BaseModel):
     head_start: bool = True
     saliency_weight: Weight = 1.0
     copeak_weight: Weight = 0.5
-    affinity_weight: Weight = 0.1
+    affinity_weight: Weight = 1.0
     alpha: Weight = 4.0
     form: Literal["released", "published"] = "released"
 
@@ -70,6 +70,8 @@ class CoSegConfig(BaseModel):
                 "optimizer": "released",
                 "freeze": None,
                 "head_start": False,
+                "copeak_weight": 0.5,
+                "affinity_weight": 0.1,
                 "seeds": "score",
                 "heat_stop": None,
             }

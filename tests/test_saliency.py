@@ -34,7 +34,7 @@ def test_a_thing_away_from_the_border_stands_out_from_a_shaded_ground():
 
 def test_what_reaches_the_border_is_background():
     image, disc = disc_photo(center=(20, 90))
-    prior = saliency_prior(image)
+    prior = saliency_prior(image, "minimum_barrier")
     assert prior[disc].mean() < 0.3
 
 
