@@ -69,6 +69,7 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | str]:
     run = ClassRun(samples, config)
     segmenter = CoSegmenter(config)
     segmenter.fit_prepared(run.work, progress=False)
+    config = segmenter.config
     ways: dict[str, list[Candidates]] = {key: [] for key in ("ours", "perfect peaks", "perfect choice", "perfect co-saliency")}
     recall, hit, on, peaks, instances = [], 0, 0, 0, 0
     for image, ranker, masks in zip(run.work, run.rankers, run.masks, strict=True):

@@ -51,8 +51,8 @@ def main() -> None:
         segmenter = CoSegmenter(config)
         segmenter.fit_prepared(work, progress=False)
         for image, sample in list(zip(work, samples, strict=True))[: arguments.photos]:
-            output = look(segmenter.model, image, config).output
-            cells = seed_cells(output, config, segmenter.bank)
+            output = look(segmenter.model, image, segmenter.config).output
+            cells = seed_cells(output, segmenter.config, segmenter.bank)
             masks = resize_nearest(sample.masks, (config.size, config.size))
             grid = tuple(output.score.shape[2:])
             at = cells_at(masks, cells, grid)

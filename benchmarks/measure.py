@@ -36,7 +36,11 @@ LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1
 PRIORS = ("single", "class")
 BEGIN, END = "<!-- what `make measure` printed -->", "<!-- end of what `make measure` printed -->"
 COMPONENTS, UNTRAINED, ALL = "components of the prior", "untrained", "ls + lt + la"
-READINGS = {"": {}, ", seeds from co-peaks": {"seeds": "copeak"}, ", ranked without co-saliency": {"ranking_saliency": False}}
+READINGS = {
+    "": {"seeds": "score"},
+    ", seeds from co-peaks": {"seeds": "copeak"},
+    ", ranked without co-saliency": {"seeds": "score", "ranking_saliency": False},
+}
 
 
 class ClassRun:
@@ -120,7 +124,7 @@ def measure_class(samples: list[Sample], seeds: int) -> list[dict]:
                 started = time.perf_counter()
                 fitted.fit_prepared(run.work, list(targets[:, 0]), progress=False)
                 seconds = time.perf_counter() - started + run.shared_seconds + prior_seconds
-                for reading, changes in (READINGS if method in (UNTRAINED, ALL) else {"": {}}).items():
+                for reading, changes in (READINGS if method in (UNTRAINED, ALL) else {"": READINGS[""]}).items():
                     note(method + reading, prior, seed, run.segment(fitted, seconds, **changes))
     return rows
 

@@ -49,8 +49,9 @@ class WeightsError(RuntimeError):
 class Backbone(nn.Module):
     """A convolutional network as a chain of stages, from RGB images to features.
 
-    Attributes: ``name``; ``channels`` C of the features; ``stride`` of their grid in input pixels; ``stages``, an
-    ``nn.Sequential`` with names; ``weights_sha256``, the digest of the weights as built.
+    Attributes: ``name``; ``channels`` C of the features; ``stride`` of their grid in input pixels; ``stages``, by
+    name; ``middle_stage``, the last stage before the end whose grid has a stride of 16 or less (None: the image);
+    ``weights_sha256``, the digest of the weights as built.
     """
 
     def __init__(self, name: str, stages: dict[str, nn.Module], mean, std):
@@ -62,8 +63,14 @@ class Backbone(nn.Module):
         self.weights_sha256 = digest(self)
         # Twice as fast on a CPU, forwards and backwards, for depthwise convolutions above all.
         self.to(memory_format=torch.channels_last)
+        x = torch.zeros(1, 3, 128, 192)
+        self.middle_stage = None
         with torch.no_grad():
-            _, self.channels, height, width = self(torch.zeros(1, 3, 128, 192)).shape
+            for name_before, stage in zip([None, *self.stage_names], self.stages.values(), strict=False):
+                if x.shape[2] >= 128 // 16:
+                    self.middle_stage = name_before
+                x = stage(x)
+        _, self.channels, height, width = x.shape
         self.stride = 128 // height
         if (height * self.stride, width * self.stride) != (128, 192):
             raise ValueError(

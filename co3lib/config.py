@@ -18,10 +18,12 @@ class CoSegConfig(BaseModel):
     Network: backbone, weights, tap, stride (``backbones.build_backbone``); size, the square the photos are resized to;
     center, whether the category's mean feature is subtracted.
     Training: prior ("single" photo or whole "class"); epochs, batch_size, learning_rate, optimizer ("released" or
-    "adamw"); freeze, the last stage that stays as it is (None: all are trained); head_start, whether the score starts as
-    a linear fit of the prior and not at zero; copeak_weight, affinity_weight, alpha, form of the losses.
-    Segmentation: seeds; heat_stop, the stage at which heat maps are read (None: the image); work_size, the longest side
-    at which masks are ranked; proposals, how many a photo; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
+    "adamw"); freeze, the last stage that stays as it is; head_start, whether the score starts as a linear fit of the
+    prior and not at zero; saliency_weight, copeak_weight, affinity_weight, alpha and form of the losses.
+    Segmentation: seeds; heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are
+    ranked; proposals, how many a photo; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
+    A stage is a name of the backbone's, "middle" for its last of stride 16 or less (``Backbone.middle_stage``), or None
+    for the image: nothing is frozen, heat maps go all the way down.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
@@ -34,20 +36,20 @@ class CoSegConfig(BaseModel):
     center: bool = True
 
     prior: Literal["single", "class"] = "class"
-    epochs: Annotated[int, Field(ge=0)] = 15
+    epochs: Annotated[int, Field(ge=0)] = 10
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 6
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     optimizer: Literal["released", "adamw"] = "adamw"
-    freeze: str | None = "blocks.4"
+    freeze: str | None = "middle"
     head_start: bool = True
     saliency_weight: Weight = 1.0
     copeak_weight: Weight = 0.5
-    affinity_weight: Weight = 1.0
+    affinity_weight: Weight = 0.1
     alpha: Weight = 4.0
     form: Literal["released", "published"] = "released"
 
-    seeds: Literal["score", "copeak"] = "score"
-    heat_stop: str | None = "blocks.4"
+    seeds: Literal["score", "copeak"] = "copeak"
+    heat_stop: str | None = "middle"
     work_size: Annotated[int, Field(ge=64)] = 448
     proposals: Count = 1000
     ranking_saliency: bool = True
@@ -70,8 +72,6 @@ class CoSegConfig(BaseModel):
                 "optimizer": "released",
                 "freeze": None,
                 "head_start": False,
-                "copeak_weight": 0.5,
-                "affinity_weight": 0.1,
                 "seeds": "score",
                 "heat_stop": None,
             }

@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from . import checks
-from .backbones import build_backbone
+from .backbones import Backbone, build_backbone
 from .config import CoSegConfig
 from .images import fit_within, name_of, read_image, resize_nearest, to_tensor
 from .model import CoPeakNet, CoPeakOutput
@@ -183,10 +183,8 @@ class CoSegmenter:
 
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
         """``fit`` for photos that ``prepare`` has made ready."""
-        config = self.config
-        model = CoPeakNet(_backbone(config))
-        checks.choice(config.freeze, "freeze", [None, *model.backbone.stage_names])
-        checks.choice(config.heat_stop, "heat_stop", [None, *model.backbone.stage_names])
+        model = CoPeakNet(_backbone(self.config))
+        config = self.config = _with_stages(self.config, model.backbone)
         with torch.no_grad():
             activations = torch.cat([_activations(model, image.tensor, config.freeze) for image in work])
             features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
@@ -298,8 +296,18 @@ def _photos(images) -> list:
     return list(images)
 
 
-def _backbone(config: CoSegConfig):
+def _backbone(config: CoSegConfig) -> Backbone:
     return build_backbone(config.backbone, config.weights, config.tap, config.stride)
+
+
+def _with_stages(config: CoSegConfig, backbone: Backbone) -> CoSegConfig:
+    """The configuration with "middle" replaced by the backbone's own stage; a stage it does not have is an error."""
+    stages = {}
+    for key in ("freeze", "heat_stop"):
+        stage = getattr(config, key)
+        stages[key] = backbone.middle_stage if stage == "middle" else stage
+        checks.choice(stages[key], key, [None, *backbone.stage_names])
+    return config.model_copy(update=stages)
 
 
 def _activations(model: CoPeakNet, images: torch.Tensor, stage: str | None) -> torch.Tensor:
