@@ -110,7 +110,7 @@ def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
     images = folder / "Image"
     if not images.is_dir():
         raise DatasetError(f"{images} is not there; a set's folder must hold Image/<class>/<name>.jpg")
-    names = sorted(path.name for path in images.iterdir() if path.is_dir())
+    names = sorted(path.name for path in images.iterdir() if path.is_dir() and path.name[0] != ".")
     classes = {category: _read_class(folder, category) for category in names}
     if not any(classes.values()):
         raise DatasetError(f"{images} holds no photo; Image/<class>/<name>.jpg was wanted")
@@ -150,7 +150,7 @@ def cache_folder() -> Path:
 
 
 def _read_class(folder: Path, category: str) -> list[Sample]:
-    paths = sorted(p for p in (folder / "Image" / category).iterdir() if p.suffix.lower() in _PHOTOS)
+    paths = sorted(p for p in (folder / "Image" / category).iterdir() if p.suffix.lower() in _PHOTOS and p.name[0] != ".")
     masks: dict[str, list[tuple[int, Path]]] = {}
     mask_folder = folder / "Mask" / category
     for path in mask_folder.iterdir() if mask_folder.is_dir() else ():
@@ -186,13 +186,18 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     try:
         if path.suffix == ".npz":
             with np.load(path) as file:
-                return [file[name] for name in names]
-        if h5py.is_hdf5(path):
+                arrays = {name: file[name] for name in names if name in file}
+        elif h5py.is_hdf5(path):
             with h5py.File(path) as file:  # HDF5 lists MATLAB's axes the other way round
-                return [file[name][()].T for name in names]
-        content = scipy.io.loadmat(path, variable_names=names)
-        return [content[name] for name in names]
-    except KeyError as error:
-        raise DatasetError(f"{path} must hold {' and '.join(names)}; it lacks {error.args[0]}") from error
+                arrays = {name: file[name][()].T for name in names if name in file}
+        else:
+            content = scipy.io.loadmat(path, variable_names=names)
+            arrays = {name: content[name] for name in names if name in content}
     except Exception as error:  # each reader has its own exceptions for a damaged file
-        raise DatasetError(f"{path} cannot be read: {error}") from error
+        raise DatasetError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    for name in names:
+        if name not in arrays:
+            raise DatasetError(f"{path} must hold {' and '.join(names)}, it lacks {name}")
+        if arrays[name].dtype.kind not in "buif":
+            raise DatasetError(f"{path} must hold numbers in {name}, got {arrays[name].dtype}")
+    return [arrays[name] for name in names]

@@ -118,7 +118,10 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     # Sixteen bits fill their range; wider and floating-point ones say nothing of theirs: they are stretched.
     if image.mode.startswith("I;16") or (image.mode == "I" and 255 < values.max(initial=0) <= 65535):
         values = values / 257
-    elif values.size and not (values.min() >= 0 and 1 < values.max() <= 255):
-        low, high = values.min(), values.max()
-        values = (values - low) * (255 / max(high - low, 1e-12))
+    else:
+        known = values[np.isfinite(values)]
+        low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
+        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)  # holes are as dark, or bright, as the rest
+        if not (low >= 0 and 1 < high <= 255):
+            values = (values - low) * (255 / max(high - low, 1e-12))
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
