@@ -450,7 +450,7 @@ def test_seeds_are_cells_of_the_grid_best_first(photos):
         assert (cells < 4).all()
         assert len({tuple(cell) for cell in cells.tolist()}) == len(cells)
     score = output.score[0, 0]
-    cells = seed_cells(output, config(size=128), segmenter.bank)
+    cells = seed_cells(output, config(size=128, seeds="score"), segmenter.bank)
     heights = [float(score[i, j]) for i, j in cells.tolist()]
     assert heights == sorted(heights, reverse=True)
     assert heights[0] == float(score.max())
