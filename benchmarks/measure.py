@@ -197,7 +197,7 @@ def main() -> None:
         for done in tqdm(as_completed(running), total=len(running), desc="classes", unit="class"):
             done.result()
     rows = read_rows(arguments.output)
-    text = f"{markdown(summary(rows))}\n\nAP25 / AP50 / CorLoc by class:\n\n{markdown(by_class(rows))}\n"
+    text = f"{markdown(summary(rows))}\n\nAP25 / AP50 / CorLoc by class:\n\n{markdown(by_class(rows).T)}\n"
     put_between(arguments.output.parent / "README.md", text)
     print(text)
 
