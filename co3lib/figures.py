@@ -119,7 +119,7 @@ def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
     titles = (
         "1  the photo",
         "2  co-saliency: what the photos share",
-        f"3  score map and its {len(points)} peaks",
+        f"3  score map, {len(points)} peaks to start from",
         "4  heat map of one peak",
         "5  the proposal that fits it best",
         f"6  all instances: {len(instances)}",
