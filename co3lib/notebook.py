@@ -30,9 +30,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     TypeAdapter,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from .config import CoSegConfig
@@ -165,7 +167,9 @@ class Result(BaseModel):
     """What a notebook leaves in ``metrics.json``: enough to say what was run, on what, and what came of it.
 
     data: the photos in words; synthetic: whether they are made up, so that the numbers say nothing of real
-    photos; files: everything else that the notebook wrote, relative to the output folder.
+    photos; numbers: what the notebook measured, by name; classes: what came of each class, where whole classes
+    were segmented, and then with the config and the weights; files: everything else that the notebook wrote,
+    relative to the output folder. There must be at least one class or one number.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -175,12 +179,21 @@ class Result(BaseModel):
     synthetic: bool
     seed: Count
     seconds: Annotated[float, Field(ge=0)]
-    config: CoSegConfig
-    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     versions: dict[str, str]
-    classes: Annotated[dict[str, ClassResult], Field(min_length=1)]
-    mean_average_precision: Precisions
+    numbers: dict[str, FiniteFloat] = {}
+    config: CoSegConfig | None = None
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    classes: dict[str, ClassResult] = {}
+    mean_average_precision: Precisions = {}
     files: list[Annotated[str, AfterValidator(_inside)]]
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Result:
+        if not self.numbers and not self.classes:
+            raise ValueError("a result must hold at least one class or one number, got none")
+        if self.classes and (self.config is None or self.weights_sha256 is None):
+            raise ValueError("a result with classes must say with which config and weights_sha256 they came about")
+        return self
 
 
 def photo_results(samples: Sequence[Sample], found: Sequence[Sequence[Instance]]) -> list[PhotoResult]:
@@ -246,23 +259,26 @@ def write_result(
     *,
     data: str,
     synthetic: bool,
-    config: CoSegConfig,
-    weights_sha256: str,
-    classes: Mapping[str, ClassResult],
-    files: Sequence[Path],
+    numbers: Mapping[str, float] | None = None,
+    config: CoSegConfig | None = None,
+    weights_sha256: str | None = None,
+    classes: Mapping[str, ClassResult] | None = None,
+    files: Sequence[Path] = (),
 ) -> Result:
-    """Write ``metrics.json``; profile, seed, seconds and versions are added. files: paths as written."""
+    """Write ``metrics.json``, see ``Result``; profile, seed, seconds and versions are added. files: paths as
+    written."""
     result = Result(
         profile=run.parameters.profile,
         data=data,
         synthetic=synthetic,
         seed=run.parameters.seed,
         seconds=round(time.perf_counter() - run.started, 2),
+        versions=versions(),
+        numbers={name: float(value) for name, value in (numbers or {}).items()},
         config=config,
         weights_sha256=weights_sha256,
-        versions=versions(),
-        classes=dict(classes),
-        mean_average_precision=mean_precisions(classes),
+        classes=dict(classes or {}),
+        mean_average_precision=mean_precisions(classes) if classes else {},
         files=sorted(Path(file).relative_to(run.output).as_posix() for file in files),
     )
     _write(run.output / RESULT, result.model_dump_json(indent=2) + "\n")
@@ -447,17 +463,18 @@ def _report(result: Result, executed: Path) -> str:
     lines += [("COCO JSON", output / name) for name in result.files if name.endswith(".json")]
     lines += [(f"{len(overlays)} overlays (PNG)", (output / overlays[0]).parent)] if overlays else []
     lines += [("metrics", output / RESULT)]
+    text = [f"{what:20} {where}" for what, where in lines]
+    kind = "synthetic data" if result.synthetic else "these photos"
+    if not result.classes:
+        text += [f"{result.seconds:.0f} s; measured on {kind}:"]
+        return "\n".join(text + [f"  {name} {value:.4g}" for name, value in result.numbers.items()])
     photos = sum(one.photos for one in result.classes.values())
     found = sum(one.found for one in result.classes.values())
-    classes = ", ".join(result.classes)
+    text += [f"{found} instances in {photos} photos of {', '.join(result.classes)}, {result.seconds:.0f} s"]
     values = {iou: value for iou, value in result.mean_average_precision.items() if value is not None}
     means = "; ".join(f"{value:.3f} at IoU {iou}" for iou, value in values.items())
-    kind = "synthetic data" if result.synthetic else "these photos"
-    return "\n".join(
-        [f"{what:20} {where}" for what, where in lines]
-        + [f"{found} instances in {photos} photos of {classes}, {result.seconds:.0f} s"]
-        + ([f"mAP on {kind}: {means}"] if means else ["mAP: none, as there are no masks to compare with"])
-    )
+    text += [f"mAP on {kind}: {means}" if means else "mAP: none, as there are no masks to compare with"]
+    return "\n".join(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
