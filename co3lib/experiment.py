@@ -1,0 +1,307 @@
+"""One validated, resumable run over the classes and seeds of a set, and the numbers of the paper to put beside it.
+
+    table = run_experiment(Experiment(set="collage", seeds=(0, 1, 2)), "results/collage")
+
+An output folder holds ``experiment.json`` and for every class and seed a folder ``<class>/seed_<k>`` with ``outcome.json``
+(the numbers), ``ground_truth.json`` and ``results.json`` (COCO's two files), from which every number can be recomputed
+without photos, network or weights: ``recompute(folder)``. Explained in ``notebooks/13_reproduce_a_table_row.ipynb``.
+
+Shape letters: H W image size, G ground-truth instances, M found ones, K proposals.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from tqdm import tqdm
+
+from .checks import choice
+from .config import CoSegConfig
+from .datasets import Sample, demo_set, read_set
+from .evaluation import corloc, pooled_average_precision
+from .export import PhotoResult, read_coco, write_coco
+from .localization import best_box, mask_boxes
+from .overlap import mask_iou
+from .segmentation import CoSegmenter
+
+MEASURES = {"AP25": 0.25, "AP50": 0.5, "AP75": 0.75}
+"""Names of AP^r by the IoU that must be exceeded; ``CorLoc`` stands beside them."""
+
+PAPER = Path(__file__).resolve().parents[1] / "data" / "paper_results.csv"
+_DESCRIPTION, _OUTCOME, _CHECKPOINTS = "experiment.json", "outcome.json", ".checkpoints"
+
+Seed = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Experiment(BaseModel):
+    """What is to be run. Unknown names and impossible values are errors before anything starts.
+
+    root: the folder that holds the set, None for a bundled one; set: the set's name; classes: some of its classes, None
+    for all; photos: at most so many of each class, the first by name, None for all; config: of ``CoSegmenter``, its own
+    seed left at 0; seeds: one run each; ready_priors, ready_proposals: whether the set's own saliency priors and
+    proposals are used in place of those made here. A set that lacks what is asked for is an error.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root: Path | None = None
+    set: Annotated[str, Field(min_length=1)]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    photos: Annotated[int, Field(ge=2)] | None = None
+    config: CoSegConfig = CoSegConfig()
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    ready_priors: bool = False
+    ready_proposals: bool = False
+
+    @field_validator("classes", "seeds")
+    @classmethod
+    def _are_different(cls, values):
+        if values is not None and len(set(values)) < len(values):
+            raise ValueError(f"each must be named once, got {', '.join(map(str, values))}")
+        return values
+
+    @field_validator("config")
+    @classmethod
+    def _leaves_the_seed(cls, config: CoSegConfig) -> CoSegConfig:
+        if config.seed:
+            raise ValueError(f"the experiment's seeds say which are run; config.seed must be 0, got {config.seed}")
+        return config
+
+
+class Outcome(BaseModel):
+    """What came of one class with one seed: counts; ``measures``, the numbers of ``measure`` in [0, 1]; the seconds of
+    fitting and segmenting (of the last sitting, where it was stopped); the weights' SHA-256."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    category: str
+    seed: Seed
+    photos: Count
+    instances: Count
+    found: Count
+    measures: dict[str, Share]
+    seconds: Annotated[float, Field(ge=0)]
+    weights_sha256: str
+
+
+def run_experiment(experiment: Experiment, output: str | Path, progress: bool = True) -> pd.DataFrame:
+    """Fit and segment every class with every seed, and return ``results_table(output)``.
+
+    What is finished is kept; a run that was stopped goes on where it was, in the middle of a training from the end of
+    its last epoch, to the same numbers. ``ValueError`` if ``output`` belongs to a different experiment.
+    """
+    output = Path(output)
+    classes = read_classes(experiment)
+    _claim(output, experiment)
+    left = [(name, seed) for name in classes for seed in experiment.seeds if not _is_finished(_folder(output, name, seed))]
+    bar = tqdm(left, disable=not progress, desc="class and seed", unit="run")
+    for name, seed in bar:
+        bar.set_postfix_str(f"{name}, seed {seed}")
+        _run_one(experiment, classes[name], seed, output, progress)
+    return results_table(output)
+
+
+def read_classes(experiment: Experiment) -> dict[str, list[Sample]]:
+    """The photos of the experiment: class -> samples. ``ValueError`` for a class that the set does not have, one without
+    a single mask, and ready-made priors or proposals that are not there."""
+    found = demo_set(experiment.set) if experiment.root is None else read_set(experiment.root, experiment.set)
+    for name in experiment.classes or ():
+        choice(name, f"a class of {experiment.set}", list(found))
+    classes = {name: found[name][: experiment.photos] for name in experiment.classes or found}
+    for name, samples in classes.items():
+        if len(samples) < 2:
+            raise ValueError(f"class {name} of {experiment.set} must have at least two photos, got {len(samples)}")
+        if not any(sample.mask_paths for sample in samples):
+            raise ValueError(f"class {name} of {experiment.set} has no mask to measure against")
+        for wanted, what in ((experiment.ready_priors, "prior"), (experiment.ready_proposals, "proposals")):
+            lacking = [sample.name for sample in samples if wanted and getattr(sample, f"{what}_path") is None]
+            if lacking:
+                raise ValueError(f"ready_{what.rstrip('s')}s were asked for, but {name}/{lacking[0]} has no {what}")
+    return classes
+
+
+def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
+    """AP^r at the IoUs of ``MEASURES`` and CorLoc of one class, each in [0, 1], from what was found in its photos and what
+    there was to find."""
+    ious, scores, boxes = [], [], []
+    for photo in photos:
+        masks = [torch.from_numpy(one.mask) for one in photo.instances]
+        ious.append(mask_iou(torch.stack(masks) if masks else photo.truth[:0], photo.truth))
+        scores.append(torch.tensor([one.score for one in photo.instances], dtype=torch.float64))
+        boxes.append(mask_boxes(photo.truth))
+    values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
+    return values | {"CorLoc": corloc([best_box(photo.instances) for photo in photos], boxes)}
+
+
+def recompute(output: str | Path) -> dict[tuple[str, int], dict[str, float]]:
+    """(class, seed) -> ``measure`` anew from the COCO files of an output folder alone."""
+    return {(one.category, one.seed): measure(read_coco(folder)) for folder, one in _finished(Path(output))}
+
+
+def read_outcomes(output: str | Path) -> list[Outcome]:
+    """What is finished in an output folder, in the order of classes and seeds."""
+    return [one for _, one in _finished(Path(output))]
+
+
+def results_table(output: str | Path) -> pd.DataFrame:
+    """Classes and their mean as rows: counts, then for every measure its mean over seeds in percent and its spread, the
+    standard deviation over seeds (NaN for a single seed). The last row's spread is that of the mean over classes."""
+    outcomes = read_outcomes(output)
+    if not outcomes:
+        raise ValueError(f"{output} holds no finished class and seed")
+    names = (*MEASURES, "CorLoc")
+    rows = [
+        {"class": one.category, "seed": one.seed, "photos": one.photos, "instances": one.instances, "found": one.found}
+        | {name: 100 * one.measures[name] for name in names}
+        | {"s a photo": one.seconds / one.photos}
+        for one in outcomes
+    ]
+    runs = pd.DataFrame(rows)
+    by_class = runs.drop(columns="seed").groupby("class", sort=False)
+    by_seed = runs.groupby("seed")[list(names)].mean()
+    table = by_class.mean()
+    table.loc["mean"] = table.mean()
+    table.loc["mean", ["photos", "instances", "found"]] = table.iloc[:-1][["photos", "instances", "found"]].sum()
+    for name in names:
+        spread = by_class[name].std()
+        spread["mean"] = by_seed[name].std()
+        table.insert(table.columns.get_loc(name) + 1, f"{name} spread", spread)
+    return table
+
+
+def paper_results() -> pd.DataFrame:
+    """Every number of the paper's Tables 1 to 4 and Figure 4, one a row: table, method, set, measure, value, note."""
+    return pd.read_csv(PAPER, comment="#", keep_default_na=False)
+
+
+def published(set_name: str, method: str = "DeepCO3") -> dict[str, float]:
+    """The paper's row of a method on a set (Tables 2 and 4): measure -> percent; empty for a set that is not in them."""
+    rows = paper_results()
+    rows = rows[rows.table.isin(["Table 2", "Table 4"])]
+    choice(method, "method", list(rows.method.unique()))
+    rows = rows[(rows.method == method) & (rows.set == set_name)]
+    return dict(zip(rows.measure, rows.value, strict=True))
+
+
+def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: Path, progress: bool) -> None:
+    name = samples[0].category
+    truths = [_truth(sample) for sample in samples]  # first: a damaged mask should not be found after hours of training
+    started = time.perf_counter()
+    paths = [sample.image_path for sample in samples]
+    segmenter = CoSegmenter(experiment.config.model_copy(update={"seed": seed}))
+    checkpoint = output / _CHECKPOINTS / f"{name}_seed_{seed}.safetensors"
+    priors = [sample.prior for sample in samples] if experiment.ready_priors else None
+    segmenter.fit(paths, priors, checkpoint, progress)
+    proposals = _Later(samples, lambda sample: sample.proposals) if experiment.ready_proposals else None
+    found = segmenter.predict(paths, proposals, progress)
+    seconds = time.perf_counter() - started
+    photos = [
+        PhotoResult(sample.image_path.name, name, tuple(truth.shape[1:]), instances, truth)
+        for sample, instances, truth in zip(samples, found, truths, strict=True)
+    ]
+    outcome = Outcome(
+        category=name,
+        seed=seed,
+        photos=len(photos),
+        instances=sum(len(photo.truth) for photo in photos),
+        found=sum(len(photo.instances) for photo in photos),
+        measures=measure(photos),
+        seconds=round(seconds, 2),
+        weights_sha256=segmenter.model.backbone.weights_sha256,
+    )
+    _keep(_folder(output, name, seed), photos, outcome)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _truth(sample: Sample) -> torch.Tensor:
+    masks = sample.masks
+    for path, mask in zip(sample.mask_paths, masks, strict=True):
+        if not mask.any():
+            raise ValueError(f"{path} must have at least one pixel of its instance, got an empty mask")
+    return masks
+
+
+class _Later(Sequence):
+    """Values made one at a time when asked for: the proposals of a hundred photos do not fit into memory together."""
+
+    def __init__(self, samples: Sequence[Sample], make: Callable[[Sample], object]):
+        self.samples, self.make = samples, make
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, k: int):
+        return self.make(self.samples[k])
+
+
+def _claim(output: Path, experiment: Experiment) -> None:
+    """Make the folder this experiment's, or refuse it."""
+    path = output / _DESCRIPTION
+    if path.exists():
+        try:
+            earlier = Experiment.model_validate_json(path.read_bytes())
+        except (ValidationError, OSError) as error:
+            raise ValueError(f"{path} is not the description of an experiment; name another output folder") from error
+        if earlier != experiment:
+            differing = ", ".join(_differences(earlier, experiment))
+            raise ValueError(f"{output} holds a different experiment (it differs in {differing}); name another output folder")
+        return
+    if output.exists() and (not output.is_dir() or any(_finished(output))):
+        raise ValueError(f"{output} is not a folder that an experiment can be written to; name another output folder")
+    output.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside.write_text(experiment.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def _differences(first: BaseModel, second: BaseModel, prefix: str = "") -> Iterator[str]:
+    for name in type(first).model_fields:
+        one, other = getattr(first, name), getattr(second, name)
+        if isinstance(one, BaseModel):
+            yield from _differences(one, other, f"{name}.")
+        elif one != other:
+            yield prefix + name
+
+
+def _folder(output: Path, category: str, seed: int) -> Path:
+    return output / category / f"seed_{seed}"
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / _OUTCOME).is_file()
+
+
+def _keep(folder: Path, photos: Sequence[PhotoResult], outcome: Outcome) -> None:
+    # The three files are put in place at once, as a folder: what is there is whole.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    try:
+        write_coco(aside, photos)
+        (aside / _OUTCOME).write_text(outcome.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        os.chmod(aside, 0o755)  # mkdtemp's are for their maker's eyes only
+        os.rename(aside, folder)
+    except OSError:
+        if not _is_finished(folder):  # another process was quicker otherwise
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _finished(output: Path) -> Iterator[tuple[Path, Outcome]]:
+    paths = sorted(output.glob(f"*/seed_*/{_OUTCOME}"), key=lambda path: (path.parts[-3], int(path.parts[-2][5:])))
+    for path in paths:
+        try:
+            yield path.parent, Outcome.model_validate_json(path.read_bytes())
+        except (ValidationError, OSError) as error:
+            raise ValueError(f"{path} is not the outcome of a class and seed; remove its folder to run it again") from error
