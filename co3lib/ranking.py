@@ -174,8 +174,11 @@ def mask_nms(masks: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> tor
     masks: (M, H, W) bool; scores: (M,). Returns the kept indices, best first, long.
     """
     masks = checks.masks(masks, "masks", ("M", "H", "W"))
-    scores = checks.tensor(scores, "scores", (len(masks),))
-    overlaps = mask_iou(masks, masks)
+    return suppress(mask_iou(masks, masks), checks.tensor(scores, "scores", (len(masks),)), iou)
+
+
+def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> torch.Tensor:
+    """``mask_nms`` for masks whose overlaps (M, M) with one another are known already."""
     kept: list[int] = []
     for k in scores.argsort(descending=True, stable=True).tolist():
         if all(overlaps[k, other] < iou for other in kept):
