@@ -1,0 +1,188 @@
+"""Notebook 13: a row of the paper's table, ours beside it, and what differs between the two runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from ..config import CoSegConfig
+from ..datasets import Sample
+from ..experiment import Experiment, Outcome, paper_results, published, read_classes
+from ..notebook import Parameters
+
+BLUE, ORANGE, GRAY = "#0072B2", "#E69F00", "#555555"
+_SMOKE_PHOTOS = 6
+_plain = matplotlib.style.context("default")
+
+
+class RowParameters(Parameters):
+    """Those of notebook 13. root: folder of sets in the authors' layout, empty for the bundled ones; set_name: the set;
+    classes: names with commas between them, empty for all; configuration: ``CoSegConfig.released()`` or
+    ``CoSegConfig()``; backbone: of ``CoSegConfig``; seeds: how many, from ``seed`` on; ready_made: whether the set's own
+    priors and proposals are used."""
+
+    root: str = ""
+    set_name: Annotated[str, Field(min_length=1)] = "collage"
+    classes: str = ""
+    configuration: Literal["released", "default"] = "default"
+    backbone: str = "efficientnet_lite0"
+    seeds: Annotated[int, Field(ge=1)] = 1
+    ready_made: bool = False
+
+
+def experiment_of(parameters: RowParameters) -> Experiment:
+    """The experiment that the parameters ask for. The profile "smoke" takes six photos of the first class."""
+    root = Path(parameters.root).expanduser() if parameters.root else None
+    names = tuple(name.strip() for name in parameters.classes.split(",") if name.strip())
+    smoke = parameters.profile == "smoke"
+    if smoke:
+        names = (names or tuple(read_classes(Experiment(root=root, set=parameters.set_name))))[:1]
+    make = CoSegConfig.released if parameters.configuration == "released" else CoSegConfig
+    return Experiment(
+        root=root,
+        set=parameters.set_name,
+        classes=names or None,
+        photos=_SMOKE_PHOTOS if smoke else None,
+        config=make(backbone=parameters.backbone),
+        seeds=tuple(range(parameters.seed, parameters.seed + parameters.seeds)),
+        ready_priors=parameters.ready_made,
+        ready_proposals=parameters.ready_made,
+    )
+
+
+def folder_of(output: Path, experiment: Experiment) -> Path:
+    """A folder of its own for every experiment, so that another choice of parameters does not meet the last one's."""
+    digest = hashlib.sha256(experiment.model_dump_json().encode()).hexdigest()[:8]
+    return output / f"{experiment.set}-{digest}"
+
+
+def protocol(experiment: Experiment, classes: Mapping[str, list[Sample]]) -> pd.DataFrame:
+    """The protocol, point by point: what the authors' released code does, what this experiment does, and whether that is
+    the same. classes: as ``read_classes`` gives them."""
+    counts = {
+        "images": sum(len(samples) for samples in classes.values()),
+        "classes": len(classes),
+        "instances": sum(len(sample.mask_paths) for samples in classes.values() for sample in samples),
+    }
+    config = experiment.config
+    prior = "made here without training, from " + {"single": "each photo", "class": "all photos of a class"}[config.prior]
+    rows = [
+        ("set", "the authors' four: COCO_VOC, COCO_NONVOC, VOC12, SOC", experiment.set),
+        *((what, _printed_count(experiment.set, what), str(count)) for what, count in counts.items()),
+        ("split", *[_SPLIT] * 2),
+        ("network", "vgg16_fc6, weights of their MATLAB framework, mean subtracted", _network(config)),
+        ("saliency prior", _READY_PRIORS, _READY_PRIORS if experiment.ready_priors else prior),
+        (
+            "proposals",
+            _READY_PROPOSALS,
+            _READY_PROPOSALS if experiment.ready_proposals else f"made here, at most {config.proposals} a photo",
+        ),
+        *((name, _settings(_RELEASED, keys), _settings(config, keys)) for name, keys in _SETTINGS.items()),
+        ("runs", "one; the random seed of an epoch is its number", f"{len(experiment.seeds)}, one a seed"),
+        ("AP", *[_AP] * 2),
+    ]
+    table = pd.DataFrame(rows, columns=["point", "released code", "this run"]).set_index("point")
+    same = table["released code"] == table["this run"]
+    same["set"] = bool(published(experiment.set))
+    table["same"] = np.where(same, "yes", "NO")
+    return table
+
+
+_RELEASED = CoSegConfig.released()
+_SPLIT = "none: all photos of a class are fitted and segmented; no mask or label is seen"
+_AP = "AP^r: detections of a class pooled, all points, IoU above the threshold; mean over classes"
+_READY_PRIORS = "ready-made, the set's SalRes_ZhangICCV17"
+_READY_PROPOSALS = "ready-made, the set's MCG_fast"
+_SETTINGS = {
+    "input": ("size", "center"),
+    "training": ("epochs", "batch_size", "learning_rate", "optimizer", "freeze", "head_start"),
+    "losses": ("saliency_weight", "copeak_weight", "affinity_weight", "alpha", "form"),
+    "seeds of instances": ("seeds",),
+    "heat maps": ("heat_stop",),
+    "ranking": ("work_size", "beta", "gamma", "nms_iou", "noise_percentile", "ranking_saliency"),
+}
+
+
+def _settings(config: CoSegConfig, keys) -> str:
+    return ", ".join(f"{key} {getattr(config, key)}" for key in keys)
+
+
+def _printed_count(set_name: str, what: str) -> str:
+    rows = paper_results().query("table == 'Table 1' and set == @set_name and measure == @what")
+    return str(int(rows.value.iloc[0])) if len(rows) else "not one of the paper's sets"
+
+
+def _network(config: CoSegConfig) -> str:
+    source = "torchvision's" if config.backbone.startswith("vgg16") else "its package's"
+    weights = f"{source} ImageNet weights" if config.weights == "imagenet" else f"weights {config.weights}"
+    return f"{config.backbone}, {weights}, mean subtracted, divided by the deviation"
+
+
+def row_table(table: pd.DataFrame, set_name: str) -> pd.DataFrame:
+    """The last row of ``results_table`` beside the paper's row for the set, in percent; NaN where there is none."""
+    theirs = published(set_name)
+    names = ("AP25", "AP50", "CorLoc")
+    ours = {name: table.loc["mean", name] for name in names}
+    spread = {name: table.loc["mean", f"{name} spread"] for name in names}
+    rows = {
+        "this run": ours,
+        "its spread over seeds": spread,
+        "DeepCO3, published": {name: theirs.get(name, np.nan) for name in names},
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names)).round(1)
+
+
+@_plain
+def class_figure(table: pd.DataFrame, outcomes: list[Outcome], set_name: str, measure: str) -> Figure:
+    """A measure of every class: a bar at the mean over seeds, a ring at every seed; dashed, our mean over classes; dotted,
+    the paper's mean, if it has the set. (The paper prints no value of a single class.)
+
+    table: of ``results_table``; outcomes: of ``read_outcomes``; measure: "AP25", "AP50", "AP75" or "CorLoc".
+    """
+    names = [name for name in table.index if name != "mean"]
+    figure = Figure(figsize=(min(11, 3.6 + 0.8 * len(names)), 3.4))
+    axis = figure.subplots()
+    axis.bar(range(len(names)), table.loc[names, measure], width=0.6, color=BLUE, label="this run, mean over seeds")
+    places = [names.index(one.category) for one in outcomes]
+    values = [100 * one.measures[measure] for one in outcomes]
+    axis.scatter(places, values, s=36, facecolors="white", edgecolors="black", zorder=3, label="this run, one seed")
+    axis.axhline(table.loc["mean", measure], color=BLUE, linestyle="--", label="this run, mean over classes")
+    theirs = published(set_name).get(measure)
+    if theirs is not None:
+        axis.axhline(theirs, color=ORANGE, linestyle=":", linewidth=2.5, label="DeepCO3, published mean over classes")
+    axis.set_xticks(range(len(names)), names, rotation=45 if len(names) > 6 else 0, ha="right" if len(names) > 6 else "center")
+    axis.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 105), ylabel=f"{measure} in percent", title=f"{set_name}, {measure}")
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.subplots_adjust(left=0.65 / figure.get_figwidth(), right=1 - 2.7 / figure.get_figwidth(), bottom=0.22, top=0.9)
+    return figure
+
+
+@_plain
+def paper_figure(set_name: str, measure: str) -> Figure:
+    """The paper's table as bars: every method on a set by a measure ("AP25", "AP50" or "CorLoc"), in percent, the lowest
+    at the bottom; orange what was trained with extra annotations, gray what is not in the paper."""
+    rows = paper_results().query("table in ('Table 2', 'Table 4') and set == @set_name and measure == @measure")
+    rows = rows.sort_values("value", kind="stable")
+    figure = Figure(figsize=(7, 3.6))
+    axis = figure.subplots()
+    for note, color in _NOTES.items():
+        places = np.flatnonzero(rows.note == note)
+        if len(places):
+            bars = axis.barh(places, rows.value.iloc[places], color=color, label=note or "no extra annotations")
+            axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+    axis.set_yticks(range(len(rows)), rows.method)
+    axis.set(xlim=(0, 65), xlabel=f"{measure} in percent", title=f"Published, {set_name}")
+    axis.legend(fontsize=8, loc="lower right")
+    figure.subplots_adjust(left=0.27, right=0.97, bottom=0.14, top=0.91)
+    return figure
+
+
+_NOTES = {"": BLUE, "trained with extra annotations": ORANGE, "as its author reports; not in the paper": GRAY}
