@@ -159,6 +159,20 @@ def precision(scenes: Sequence[Scene], found: Sequence[Chosen], iou: float = 0.5
     return pooled_average_precision(ious, [one.scores for one in found], iou)
 
 
+def best_possible(scenes: Sequence[Scene], nms_iou: float = 0.4) -> list[Chosen]:
+    """What a perfect ranking would choose of the same proposals at the same peaks: a peak on an instance takes the proposal
+    nearest to that instance and is as sure as it is near; a peak elsewhere takes none."""
+    found = []
+    for scene in scenes:
+        y, x = scene.points.T
+        on = scene.truth[:, y, x].double()  # (G, Q)
+        peaks = torch.nonzero(on.any(0)).flatten()
+        near, proposals = scene.ious[:, on.argmax(0)[peaks]].max(0)
+        kept = suppress(scene.overlaps[proposals][:, proposals], near, nms_iou)
+        found.append(Chosen(proposals[kept], peaks[kept], near[kept]))
+    return found
+
+
 def masks_of(scene: Scene, found: Chosen) -> list[Instance]:
     """The chosen proposals as instances at work size."""
     masks = scene.ranker.masks(found.proposals).numpy()
@@ -223,10 +237,12 @@ def contour_figure(mask: np.ndarray, dilated: np.ndarray, eroded: np.ndarray, co
 def ranking_figure(scene: Scene, peak: int, beta: float = 0.8, gamma: float = 1e-5, cosaliency: bool = True) -> Figure:
     """For one peak: ``R = O S`` and the three proposals that rank highest, each with its score and the score's terms."""
     order = scores(scene, beta, gamma, cosaliency)[peak].argsort(descending=True)[:3]
-    figure = Figure(figsize=(9.4, 2.7))
-    axes = figure.subplots(1, 5, width_ratios=(1, 1, 1, 1, 1.2))
+    figure = Figure(figsize=(9.8, 2.7))
+    axes = figure.subplots(1, 5, width_ratios=(1.3, 1, 1, 1, 1.2))
     response = (scene.heat[peak] * scene.saliency if cosaliency else scene.heat[peak])[::_STEP, ::_STEP]
-    axes[0].imshow(response.numpy(), cmap="magma", vmin=0)
+    heat = axes[0].imshow(response.numpy(), cmap="magma", vmin=0)
+    bar = figure.colorbar(heat, ax=axes[0], location="left", shrink=0.7, pad=0.04)
+    bar.ax.tick_params(labelsize=7)
     axes[0].set_title("R = O S" if cosaliency else "R = O", fontsize=9)
     for place, (axis, k) in enumerate(zip(axes[1:4], order, strict=True), start=1):
         axis.imshow(_on_photo(scene, k[None]))
@@ -235,7 +251,7 @@ def ranking_figure(scene: Scene, peak: int, beta: float = 0.8, gamma: float = 1e
         axis.set_axis_off()
         _mark(axis, scene.points[peak])
     _draw_terms(axes[4], terms(scene, peak, order, beta, gamma, cosaliency))
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.16, top=0.88, wspace=0.12)
+    figure.subplots_adjust(left=0.04, right=0.95, bottom=0.12, top=0.9, wspace=0.1)
     return figure
 
 
@@ -258,7 +274,8 @@ def _draw_terms(axis, values: np.ndarray) -> None:
     axis.set_title("terms of the score", fontsize=9)
     axis.tick_params(labelsize=8)
     axis.yaxis.tick_right()
-    axis.legend(fontsize=7)
+    axis.margins(y=0.45)
+    axis.legend(fontsize=7, ncols=2, loc="upper center")
 
 
 @_plain
@@ -322,7 +339,7 @@ def _on_photo(scene: Scene, proposals: torch.Tensor) -> np.ndarray:
 def _mean_colours(scene: Scene) -> np.ndarray:
     """The photo with every superpixel in its mean colour."""
     count = torch.bincount(scene.ranker.labels, minlength=scene.ranker.members.shape[1]).clamp_min(1)
-    flat = torch.from_numpy(scene.pixels).flatten(0, 1).float()
+    flat = torch.from_numpy(scene.pixels.copy()).flatten(0, 1).float()
     means = flat.new_zeros(len(count), 3).index_add_(0, scene.ranker.labels, flat) / count[:, None]
     return means[scene.labels].byte().numpy()
 
