@@ -112,9 +112,9 @@ def _judge_noise(keep: Callable) -> str | None:
     cases = (
         ([torch.arange(10.0, 71, 10)], 20.0,
          "Of 10, 20, ..., 70 only the first lies below percentile 20, which is 19 as MATLAB interpolates."),
-        ([torch.tensor([1.0, 1.5]), torch.arange(5.0, 15)], 20.0, "A photo left with nothing keeps its single best."),
         ([torch.tensor([1.0, 2, 3, 4, 5]), torch.tensor([6.0, 7, 8, 9, 10])], 30.0,
          "The percentile is of all photos' scores together, not of each photo's own."),
+        ([torch.tensor([1.0, 1.5]), torch.arange(5.0, 15)], 20.0, "A photo left with nothing keeps its single best."),
         ([torch.tensor([1.0, 1.0]), torch.tensor([1.0, 7.0])], 20.0, "A score equal to the percentile stays."),
         ([torch.zeros(0), torch.tensor([3.0, 4.0])], 20.0, "A photo without any instance has nothing to keep."),
     )  # fmt: skip
@@ -134,7 +134,10 @@ EXERCISES = {
             "In the middle: 14 x 14 less 6 x 6. In the corner it grows and shrinks on two sides only.",
         ),
     ),
-    "08.2": Exercise(_judge_gamma, ("How many pixels has the same background at half the side length?",)),
+    "08.2": Exercise(
+        _judge_gamma,
+        ("How many pixels has the same background at half the side length?", "A quarter; so gamma times four."),
+    ),
     "08.3": Exercise(
         _judge_score,
         (
