@@ -1,0 +1,142 @@
+"""Figures of notebook 02, and the numbers in them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from draws import random, uniform
+from matplotlib.figure import Figure
+
+from co3lib.correlation import correlate, normalize_features
+from co3lib.figures import png
+from co3lib.lessons.correlation import (
+    Pair,
+    Stereo,
+    auc,
+    best_cells,
+    cell_figure,
+    chance,
+    color_correlation,
+    describe_cell,
+    features_figure,
+    split_correlations,
+    split_figure,
+    stereo_figure,
+    stereo_pair,
+    true_cells,
+    within,
+)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    features = normalize_features(random(2, 6, 14, 14).float())
+    correlation = correlate(features[:1], features[1:])[0]
+    photos = tuple(np.random.default_rng(k).integers(0, 256, (360, 480, 3), np.uint8) for k in range(2))
+    saliency = uniform(2, 14, 14, seed=3).float()
+    return {"as they come": Pair(photos, saliency, correlation), "mean removed": Pair(photos, saliency, -correlation)}
+
+
+@pytest.fixture(scope="module")
+def stereo():
+    return stereo_pair()
+
+
+def test_guided_is_the_product_of_three(pairs):
+    pair = pairs["as they come"]
+    for p in ((0, 0, 13, 2), (5, 7, 1, 12)):
+        product = pair.saliency[0, p[0], p[1]] * pair.saliency[1, p[2], p[3]] * pair.correlation[p]
+        assert pair.guided[p].item() == pytest.approx(product.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("features, row, column", [*itertools.product(("as they come", "mean removed"), (0, 13), (0, 13))])
+def test_cells_at_the_ends_of_the_sliders(pairs, features, row, column):
+    open_before = plt.get_fignums()
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        figure = cell_figure(pairs, features=features, row=row, column=column)
+        seconds.append(time.process_time() - started)
+    assert isinstance(figure, Figure) and png(figure) and min(seconds) < 0.2
+    assert plt.get_fignums() == open_before
+    assert f"({row}, {column})" in describe_cell(pairs, features=features, row=row, column=column)
+
+
+def test_maps_of_a_cell_are_on_one_scale_and_those_of_the_tensor(pairs):
+    pair = pairs["as they come"]
+    maps = [axis.images[0] for axis in cell_figure(pairs, "as they come", 3, 5).axes[2:4]]
+    assert maps[0].get_clim() == maps[1].get_clim() == (float(pair.correlation.min()), float(pair.correlation.max()))
+    assert np.array_equal(maps[0].get_array(), pair.correlation[3, 5])
+    assert np.array_equal(maps[1].get_array(), pair.guided[3, 5])
+
+
+def test_best_cells_are_the_loops():
+    correlation = random(2, 3, 4, 5)
+    found = best_cells(correlation)
+    for i, j in itertools.product(range(2), range(3)):
+        s, t = found[i, j].tolist()
+        assert correlation[i, j, s, t] == correlation[i, j].max()
+
+
+def test_true_cells_follow_corners_and_disparity():
+    disparity = np.full((40, 80), 10.0)
+    disparity[:10, :20] = np.inf
+    truth, known = true_cells(disparity, (5, 40), (15, 10), grid=4)  # cells of 10 x 20 pixels
+    assert truth[2, 1].tolist() == [1, 1 + (40 - 10 - 10) / 20]
+    assert not known[0].any() and known[1, 1] and not known[1, 3]  # out of view above, and to the right
+
+
+def test_stereo_truth_leaves_the_same_cell_wrong(stereo):
+    same = torch.stack(torch.meshgrid(torch.arange(14), torch.arange(14), indexing="ij"), 2)
+    assert stereo.known.sum() > 100
+    assert not within(same, stereo.truth)[stereo.known].any()
+    assert within(stereo.truth.round(), stereo.truth)[stereo.known].all()
+
+
+def test_stereo_truth_shows_the_same_things(stereo):
+    """Patches round true partners are more alike in colour than patches of cells drawn at random."""
+    colors = -color_correlation(stereo)
+    cells = stereo.truth[stereo.known].round().long().clamp(0, 13)
+    assert colors[stereo.known][torch.arange(len(cells)), cells[:, 0], cells[:, 1]].mean() < 0.6 * colors.mean()
+
+
+def test_chance_counts_the_cells_around():
+    truth = torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[0.5, 0.5], [9.0, 9.0]]]).double()
+    known = torch.tensor([[True, True], [True, False]])
+    stereo = Stereo(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), truth, known)
+    assert chance(stereo) == 1 and chance(stereo, reach=0) == pytest.approx((1 + 1 + 0) / 12)
+
+
+def test_split_correlations_are_the_loops():
+    features, inside = random(3, 4, 2, 2, seed=5), uniform(3, 2, 2, seed=6) > 0.5
+    same, different = split_correlations(features, inside)
+    expected = ([], [])
+    cells = list(itertools.product(range(2), range(2)))
+    for n, m in itertools.permutations(range(3), 2):
+        for p, q in itertools.product(cells, cells):
+            if inside[(n, *p)]:
+                value = features[n, :, p[0], p[1]] @ features[m, :, q[0], q[1]]
+                expected[0 if inside[(m, *q)] else 1].append(value.item())
+    for ours, loops in zip((same, different), expected, strict=True):
+        assert sorted(ours.tolist()) == pytest.approx(sorted(loops))
+
+
+def test_auc():
+    assert auc(torch.tensor([2.0, 3.0]), torch.tensor([0.0, 1.0])) == 1
+    assert auc(torch.tensor([1.0]), torch.tensor([0.0, 1.0, 2.0, 1.0])) == 0.5
+
+
+def test_static_figures(stereo, pairs):
+    found = best_cells(color_correlation(stereo))
+    figures = [
+        features_figure(pairs["as they come"].photos[0], random(6, 14, 14), (0, 5)),
+        split_figure({"one": (random(50), random(60, seed=1)), "other": (random(5), random(6, seed=1))}),
+        stereo_figure(stereo, {"colours": found, "truth": stereo.truth.round().long()}),
+    ]
+    assert all(isinstance(figure, Figure) and png(figure) for figure in figures)
+    assert "100% right" in figures[2].axes[3].get_title(loc="left")
