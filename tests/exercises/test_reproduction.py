@@ -63,7 +63,7 @@ WRONG_ONES = [
     ("13.3", lambda *a: from_files(*a, above=False), "strictly above"),
     ("13.3", lambda *a: from_files(*a, pool=False), "pooled"),
     ("13.3", lambda truth, results, iou: from_files(truth, results, 0.5), "made-up photos"),
-    ("13.3", lambda truth, results, iou: len(results) / len(truth["annotations"]), "made-up photos"),
+    ("13.3", lambda truth, results, iou: 0.0, "made-up photos"),
     ("13.3", lambda truth, results: 0.0, "stops with TypeError"),
     ("13.4", lambda a, b: [k for k in a if k in b and a[k] != b[k]], "stands in one protocol only"),
     ("13.4", lambda a, b: [k for k in a if a[k] != b.get(k)], "stands in one protocol only"),

@@ -1,0 +1,120 @@
+"""The exercises of notebook 12: stubs, solutions, and answers that a student might well give."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3lib.exercises.own_photos import EXERCISES
+from co3lib.images import ImageError, read_image
+from co3lib.overlap import tight_box
+
+
+def stub(*_):
+    raise NotImplementedError
+
+
+def unreadable(paths):
+    bad = []
+    for path in paths:
+        try:
+            read_image(path)
+        except ImageError:
+            bad.append(path)
+    return bad
+
+
+def cannot_open(paths):
+    bad = []
+    for path in paths:
+        try:
+            Image.open(path).close()
+        except OSError:
+            bad.append(path)
+    return bad
+
+
+def keep_sure(found, share):
+    best = max((one.score for ones in found for one in ones), default=0.0)
+    return [[one for one in ones if one.score >= share * best] for ones in found]
+
+
+def keep_by_photo(found, share):
+    return [[one for one in ones if one.score >= share * ones[0].score] for ones in found]
+
+
+def keep_above(found, share):
+    best = max((one.score for ones in found for one in ones), default=0.0)
+    return [[one for one in ones if one.score > share * best] for ones in found]
+
+
+def keep_all_in_one(found, share):
+    return [one for ones in keep_sure(found, share) for one in ones]
+
+
+def keep_without_default(found, share):
+    best = max(one.score for ones in found for one in ones)
+    return [[one for one in ones if one.score >= share * best] for ones in found]
+
+
+def coco_box(mask):
+    x0, y0, x1, y1 = tight_box(mask)
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def short_box(mask):
+    rows, columns = np.nonzero(mask)
+    return [columns.min(), rows.min(), np.ptp(columns), np.ptp(rows)]
+
+
+def rows_first(mask):
+    x0, y0, x1, y1 = tight_box(mask)
+    return [y0, x0, y1 - y0, x1 - x0]
+
+
+SOLUTIONS = {"12.1": (4000, 3000), "12.2": unreadable, "12.3": keep_sure, "12.4": coco_box, "12.5": "b"}
+STUBS = {"12.1": ..., "12.2": stub, "12.3": stub, "12.4": stub, "12.5": ...}
+WRONG_ONES = [
+    ("12.1", (3000, 4000), "as stored"),
+    ("12.1", (448, 448), "network's input"),
+    ("12.1", "big", "two numbers"),
+    ("12.2", cannot_open, "cut.jpg is missing"),
+    ("12.2", lambda paths: [path for path in paths if not path.exists()], "is missing"),
+    ("12.2", lambda paths: [*unreadable(paths), paths[3]], "gray.png can be read"),
+    ("12.2", lambda paths: unreadable(paths) * 2, "twice"),
+    ("12.2", lambda paths: [read_image(path) for path in paths], "stops with ImageError"),
+    ("12.2", lambda paths: print(end=""), "must return a list"),
+    ("12.3", keep_by_photo, "each photo's own best"),
+    ("12.3", keep_above, "exactly the threshold"),
+    ("12.3", keep_all_in_one, "one list a photo"),
+    ("12.3", keep_without_default, "stops with ValueError"),
+    ("12.3", lambda found, share: [[o for o in ones if o.score >= share] for ones in found], "no fixed scale"),
+    ("12.3", lambda found, share: [ones for ones in keep_sure(found, share) if ones], "one list a photo"),
+    ("12.3", lambda found, share: found, "it must keep"),
+    ("12.4", short_box, "one pixel short"),
+    ("12.4", lambda mask: list(tight_box(mask)), "not the other corner"),
+    ("12.4", rows_first, "x is the column"),
+    ("12.4", lambda mask: [0, 0, *mask.shape], "you have"),
+    ("12.5", "a", "no peak"),
+    ("12.5", "c", "longer"),
+    ("12.5", "d", "lower threshold"),
+    ("12.5", 3, "must be one of"),
+]
+
+
+def test_every_exercise_is_covered():
+    assert set(EXERCISES) == set(SOLUTIONS) == set(STUBS) == {number for number, *_ in WRONG_ONES}
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_stub_and_solution(number):
+    assert check(number, STUBS[number]).state == NOT_TRIED
+    verdict = check(number, SOLUTIONS[number])
+    assert verdict.state == RIGHT, verdict
+    assert hint(number, 1) and hint(number, len(EXERCISES[number].hints))
+
+
+@pytest.mark.parametrize(("number", "answer", "said"), WRONG_ONES)
+def test_plausible_wrong_answers(number, answer, said):
+    verdict = check(number, answer)
+    assert verdict.state == WRONG and said in verdict.reason, verdict

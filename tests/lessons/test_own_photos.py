@@ -1,0 +1,147 @@
+"""co3lib.lessons.own_photos: what is said of a folder, and the figures at the ends of their ranges."""
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from skimage import data
+
+from co3lib.images import read_image
+from co3lib.lessons.own_photos import (
+    LONG,
+    SMALL,
+    above,
+    album_figure,
+    album_of,
+    cases_figure,
+    check_photos,
+    close_up,
+    example_folder,
+    hard_cases,
+    score_figure,
+)
+from co3lib.ranking import Instance
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open():
+    yield
+    assert plt.get_fignums() == []
+
+
+def instance(score: float, height=300, width=400) -> Instance:
+    mask = np.zeros((height, width), bool)
+    mask[100:200, 50:250] = True
+    return Instance(mask, score, (150, 150), (50, 100, 250, 200))
+
+
+@pytest.fixture
+def album():
+    """A large photo with many finds, a small one with one, one with none."""
+    photos = [np.full((300, 400, 3), 90, np.uint8), np.full((30, 40, 3), 90, np.uint8), np.full((300, 400, 3), 9, np.uint8)]
+    small = Instance(np.ones((30, 40), bool), 0.1, (3, 3), (0, 0, 40, 30))
+    return album_of(["many", "one", "none"], photos, [[instance(0.5 / k) for k in range(1, 21)], [small], []])
+
+
+def quickest(draw) -> float:
+    """CPU seconds of the quickest of three drawings."""
+    taken = []
+    for _ in range(3):
+        started = time.process_time()
+        assert isinstance(draw(), Figure)
+        taken.append(time.process_time() - started)
+    return min(taken)
+
+
+# ------------------------------------------------------------------------------------------------------ the folder
+
+
+def test_the_example_folder_is_what_a_camera_leaves(tmp_path):
+    paths = example_folder(tmp_path / "cats")
+    assert all(path.is_file() and path.parent == tmp_path / "cats" for path in paths)
+    table = check_photos(paths)
+    assert table.usable.tolist() == [True, False, True, True, True, True, True]
+    assert table.turned.tolist() == [True] + [False] * 6
+    assert "damaged" in table.remark["IMG_0002.jpg"] and str(tmp_path) not in table.remark["IMG_0002.jpg"]
+    upright = read_image(paths[0])
+    assert upright.shape == data.chelsea().shape == (*table.loc["IMG_0001.jpg", ["height", "width"]], 3)
+    assert np.abs(upright.astype(int) - data.chelsea()).mean() < 5  # JPEG's, not that of another side up
+    with Image.open(paths[0]) as stored:
+        assert stored.size == (300, 451)
+
+
+def test_every_remark(tmp_path):
+    draw = np.random.default_rng(0)
+
+    def save(name, height, width):
+        Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(tmp_path / name)
+        return tmp_path / name
+
+    good, small = save("good.png", SMALL, SMALL), save("small.png", SMALL - 1, SMALL - 1)
+    long, just = save("long.png", 100, int(100 * LONG) + 1), save("just.png", 100, int(100 * LONG))
+    same = tmp_path / "same.png"
+    same.write_bytes(good.read_bytes())
+    text = tmp_path / "text.jpg"
+    text.write_text("no photo")
+    table = check_photos([good, small, long, just, same, text, tmp_path / "missing.jpg"])
+    assert table.usable.tolist() == [True] * 4 + [False] * 3
+    remarks = table.remark.tolist()
+    assert remarks[0] == remarks[3] == "" and remarks[1].startswith("small") and remarks[2].startswith("long")
+    assert remarks[4] == "the same file as good.png" and "not a photo" in remarks[5] and "not there" in remarks[6]
+    assert check_photos([text]).usable.tolist() == [False]
+
+
+# -------------------------------------------------------------------------------------------------------- figures
+
+
+def test_what_is_kept_at_a_share(album):
+    kept = [len(above(ones, album.best, 0.25)) for ones in album.found]
+    assert album.best == 0.5 and kept == [4, 0, 0]  # 0.5 / 4 is exactly a quarter of 0.5
+    assert [len(above(ones, album.best, 0.0)) for ones in album.found] == [20, 1, 0]
+    assert [len(above(ones, album.best, 1.0)) for ones in album.found] == [1, 0, 0]
+
+
+def test_an_album_is_small_and_its_masks_fit(album):
+    for photo, ones in zip(album.photos, album.found, strict=True):
+        assert max(photo.shape) <= 360 and all(one.mask.shape == photo.shape[:2] for one in ones)
+    assert album.found[0][0].box == (45, 90, 225, 180)
+    assert album_of(["a"], [album.photos[0]], [[]]).best == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("photo", [0, 1, 2])
+def test_album_at_its_ends(album, photo, share):
+    assert quickest(lambda: album_figure(album, photo, share)) < 0.2
+    title = album_figure(album, photo, share).axes[1].get_title()
+    kept = len(above(album.found[photo], album.best, share))
+    assert title == f"{kept} of {len(album.found[photo])} found are kept"
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_scores_at_their_ends(album, share):
+    assert quickest(lambda: score_figure(album, share)) < 0.2
+    (axis,) = score_figure(album, share).axes
+    dots = np.concatenate([collection.get_offsets() for collection in axis.collections])
+    assert len(dots) == 21 and dots[:, 1].max() == 1
+    assert isinstance(score_figure(album_of(["a"], [album.photos[0]], [[]]), share), Figure)
+
+
+def test_hard_cases_hold_what_their_names_say():
+    photo = np.zeros((300, 400, 3), np.uint8)
+    photo[..., 0] = 255  # a red thing is not found in grass
+    cases = hard_cases(photo, instance(1.0))
+    assert all(case.dtype == np.uint8 and case.shape[2] == 3 and max(case.shape) == 400 for case in cases.values())
+
+    def red(case):
+        return (case[..., 0] > 200) & (case[..., 1] < 60)
+
+    apart, over, tiny = (red(cases[name]).sum() for name in ("two apart", "two that overlap", "two tiny ones"))
+    assert apart == 2 * 150 * 75 and over == apart - 50 * 75 and tiny == 2 * 24 * 12
+    assert not red(cases["a cup instead"]).any() or red(cases["a cup instead"]).mean() < 0.2
+    near = red(close_up(cases["two tiny ones"]))
+    assert near.sum() == pytest.approx(25 * 24 * 12, rel=0.1) and not near[0].any() and not near[:, -1].any()
+    figure = cases_figure({"a": cases["two apart"]}, [[instance(0.2, 400, 400)]], 1.0, 0.3)
+    assert figure.axes[0].get_title() == "a: 0 kept"
