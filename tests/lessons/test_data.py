@@ -1,0 +1,87 @@
+"""Figures of notebook 01, and the numbers in them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from co3lib.datasets import demo_set
+from co3lib.figures import png
+from co3lib.lessons.data import (
+    best_proposals,
+    describe_page,
+    helpers_figure,
+    page,
+    page_figure,
+    shares,
+    statistics,
+    statistics_figure,
+    tasks_figure,
+)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return demo_set("collage")["cat"][:3]
+
+
+@pytest.fixture(scope="module")
+def pages(samples):
+    return {"cat": [page(sample) for sample in samples]}
+
+
+def test_pages_are_small_and_keep_every_instance(samples, pages):
+    for sample, one in zip(samples, pages["cat"], strict=True):
+        assert max(one.photo.shape) <= 320 and one.masks.shape == (len(sample.mask_paths), *one.photo.shape[:2])
+        assert torch.allclose(shares(one.masks), shares(sample.masks), atol=0.003)
+
+
+@pytest.mark.parametrize("number, masks", [*itertools.product((1, 3), (True, False))])
+def test_pages_at_the_ends_of_the_controls(pages, number, masks):
+    open_before = plt.get_fignums()
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        figure = page_figure(pages, category="cat", number=number, masks=masks)
+        seconds.append(time.process_time() - started)
+    assert isinstance(figure, Figure) and png(figure) and min(seconds) < 0.2
+    assert plt.get_fignums() == open_before
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert np.array_equal(shown, pages["cat"][number - 1].photo) != masks
+    assert f"masks {'shown' if masks else 'hidden'}" in describe_page(pages, "cat", number, masks)
+
+
+def test_statistics_have_a_row_an_instance(samples):
+    table = statistics({"cat": samples})
+    assert len(table) == sum(len(sample.mask_paths) for sample in samples)
+    first = table[table.photo == samples[0].name].share.tolist()
+    expected = [mask.sum() / mask.size for mask in samples[0].masks.numpy()]
+    assert first == pytest.approx(expected)
+
+
+def test_best_proposals():
+    truth = torch.zeros(2, 4, 4, dtype=torch.bool)
+    truth[0, :2], truth[1, 2:, :2] = True, True
+    proposals = torch.stack([torch.ones(4, 4, dtype=torch.bool), truth[1], truth[0] | truth[1]])
+    indices, overlaps = best_proposals(proposals, truth)
+    assert indices.tolist() == [2, 1] and overlaps.tolist() == pytest.approx([8 / 12, 1])
+
+
+def test_static_figures(samples, pages):
+    sample = samples[0]
+    proposals = torch.cat([sample.masks, torch.ones_like(sample.masks[:1])])
+    figures = [
+        tasks_figure(pages["cat"][0]),
+        statistics_figure(statistics({"cat": samples, "other": samples[:1]})),
+        helpers_figure(sample, torch.rand(sample.image.shape[:2]), proposals),
+    ]
+    assert all(isinstance(figure, Figure) and png(figure) for figure in figures)
+    bars = [bar.get_height() for bar in figures[1].axes[0].patches]
+    assert sum(bars) == 4  # four photos in the table
+    assert figures[2].axes[2].get_title(loc="left") == "proposal 0: IoU 1.00"
