@@ -164,7 +164,7 @@ def score_figure(photo: np.ndarray, score: torch.Tensor, maxima: torch.Tensor, p
 def lines_figure(pair: Pair, panels: Mapping[str, tuple[CoPeaks, float]]) -> Figure:
     """The pair of photos once for each panel, with a line for each co-peak from its end in the first photo to that in the
     second; panels: title -> (co-peaks, value at which the colours end). The correlation is the line's colour."""
-    figure = Figure(figsize=(5.4 * len(panels), 3.2), layout="constrained")
+    figure = Figure(figsize=(5.4 * len(panels), 2.5), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, (copeaks, highest)) in zip(axes, panels.items(), strict=True):
         scale = Normalize(0, highest)

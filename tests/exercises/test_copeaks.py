@@ -1,0 +1,124 @@
+"""Exercises of notebook 04: not tried, right, and wrong in the ways that come to mind."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from torch.nn.functional import max_pool2d, softplus
+
+from co3lib.correlation import correlate
+from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3lib.exercises.copeaks import EXERCISES
+from co3lib.peaks import copeak_votes, copeaks, regional_maxima
+
+SOLUTIONS = Path(__file__).parents[2] / "notebooks/solutions/04_peaks_and_the_copeak_loss_solutions.ipynb"
+
+
+def todo(*_):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_what_is_not_tried_is_said_to_be(number):
+    assert check(number, ...).state == NOT_TRIED
+    if number not in ("04.1", "04.3"):
+        assert check(number, todo).state == NOT_TRIED
+    assert all(hint(number, k + 1) for k in range(len(EXERCISES[number].hints)))
+
+
+def test_solutions_are_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for cell in nbformat.read(SOLUTIONS, 4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    assert [verdict.number for verdict in names["verdicts"]] == list(EXERCISES)
+    assert all(verdict.state == RIGHT for verdict in names["verdicts"]), names["verdicts"]
+
+
+def no_higher_neighbour(values):
+    return values == max_pool2d(values[None], 3, stride=1, padding=1)[0]
+
+
+def strictly_higher(values):
+    h, w = values.shape
+    padded = torch.full((h + 2, w + 2), -torch.inf, dtype=values.dtype)
+    padded[1:-1, 1:-1] = values
+    around = [padded[a : a + h, b : b + w] for a in range(3) for b in range(3) if (a, b) != (1, 1)]
+    return values > torch.stack(around).amax(0)
+
+
+def four_neighbours(values):
+    up = max_pool2d(values[None], (3, 1), stride=1, padding=(1, 0))[0]
+    along = max_pool2d(values[None], (1, 3), stride=1, padding=(0, 1))[0]
+    return (values >= up) & (values >= along)
+
+
+def without_the_rim(values):
+    mask = regional_maxima(values[None])[0]
+    mask[0] = mask[-1] = mask[:, 0] = mask[:, -1] = False
+    return mask
+
+
+def masked_mean(correlation):
+    at = copeaks(correlation)
+    return torch.where(at, correlation, 0).sum((1, 2, 3, 4)) / at.sum((1, 2, 3, 4))
+
+
+def curve(x, form):
+    return softplus(-x) if form == "released" else -x.log()
+
+
+def pooled(correlation, form):
+    return curve(correlation[copeaks(correlation)].mean(), form)
+
+
+def any_vote(features, partners):
+    return (torch.stack([copeaks(correlate(features, p[None]))[0] for p in partners])).any(0).flatten(2).any(2).float()
+
+
+def every_copeak(features, partners):
+    return sum(copeaks(correlate(features, p[None]))[0].sum((2, 3)).float() for p in partners)
+
+
+def partners_ends(features, partners):
+    return sum(copeaks(correlate(features, p[None]))[0].flatten(0, 1).any(0).float() for p in partners)
+
+
+WRONG_ANSWERS = [
+    ("04.1", 5, "5 as a diagonal"),
+    ("04.1", 6, "Count plateaus"),
+    ("04.1", 3, "need not be high"),
+    ("04.1", 7, "one by one"),
+    ("04.2", no_higher_neighbour, "its plateau has one that is"),
+    ("04.2", strictly_higher, "equal neighbours do not spoil it"),
+    ("04.2", four_neighbours, "a neighbour is higher"),
+    ("04.2", without_the_rim, "nor does the map's border"),
+    ("04.2", lambda values: regional_maxima(values[None]), "shape"),
+    ("04.2", lambda values: regional_maxima(values[None])[0].float(), "torch.bool"),
+    ("04.3", 0.0244, "other way round"),
+    ("04.3", 4.5, "ratio of the losses"),
+    ("04.3", 20, "derivatives"),
+    ("04.4", lambda c, form: curve(c.mean((1, 2, 3, 4)), form).mean(), "only those at the co-peaks count"),
+    ("04.4", lambda c, form: curve((c * copeaks(c)).sum((1, 2, 3, 4)), form).mean(), "divided by their number"),
+    ("04.4", lambda c, form: curve((c * copeaks(c)).mean((1, 2, 3, 4)), form).mean(), "not of all entries"),
+    ("04.4", pooled, "do not pool"),
+    ("04.4", lambda c, form: curve(masked_mean(c), form).sum(), "not their sum"),
+    ("04.4", lambda c, form: curve(c, form)[copeaks(c)].mean(), "each pair's mean"),
+    ("04.4", lambda c, form: curve(masked_mean(c), "released").mean(), "this is the released form"),
+    ("04.4", lambda c, form: softplus(masked_mean(c)).mean(), "the sign"),
+    ("04.4", lambda c, form: curve(masked_mean(c).detach(), form).mean(), "no gradient"),
+    ("04.4", lambda c, form: curve(masked_mean(c), form), "shape"),
+    ("04.5", every_copeak, "one vote for each cell"),
+    ("04.5", any_vote, "Count the partners"),
+    ("04.5", partners_ends, "shape"),
+    ("04.5", lambda f, p: copeak_votes(f, p) / len(p), "not shares"),
+    ("04.5", lambda f, p: copeak_votes(f, p) + 1, "All cells together"),
+]
+
+
+@pytest.mark.parametrize(("number", "answer", "reason"), WRONG_ANSWERS)
+def test_wrong_answers_are_told_what_is_wrong(number, answer, reason):
+    verdict = check(number, answer)
+    assert verdict.state == WRONG and reason in verdict.reason, verdict
