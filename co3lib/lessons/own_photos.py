@@ -18,6 +18,7 @@ from ..datasets import demo_set
 from ..export import overlay
 from ..figures import _at_size, overlay_grid
 from ..images import ImageError, fit_within, read_image
+from ..overlap import tight_box
 from ..ranking import Instance
 
 SMALL, LONG = 200, 2.5
@@ -25,12 +26,8 @@ SMALL, LONG = 200, 2.5
 
 _ORIENTATION = 0x0112  # EXIF's tag for which side is up
 _LONGEST = 360  # pixels of a photo in an album: more would not be seen
-_SIDE = 400
-_PLACES = {
-    "two apart": (150, [(20, 125), (230, 125)]),
-    "two that overlap": (150, [(70, 125), (170, 125)]),
-    "two tiny ones": (24, [(80, 120), (270, 220)]),
-}
+_SIDE, _LARGE, _PART = 400, 1600, 320  # sides of the made photos and of a part cut out, in pixels
+_TINY, _FIRST, _SECOND = 96, (300, 400), (1100, 900)  # the tiny things' longer side, their places x, y
 _BLUE, _GRAY = "#0072B2", "#BBBBBB"
 _plain = matplotlib.style.context("default")
 
@@ -40,7 +37,7 @@ _plain = matplotlib.style.context("default")
 
 def example_folder(folder: Path) -> list[Path]:
     """A folder as it comes off a camera: a real cat's photo that is stored lying on its side (EXIF orientation 6), a
-    damaged file, and five of the bundled collages with cats. Returns the files."""
+    damaged file, and four of the bundled collages with cats. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "IMG_0001.jpg", folder / "IMG_0002.jpg"]
     upright = Image.fromarray(data.chelsea())
@@ -48,7 +45,7 @@ def example_folder(folder: Path) -> list[Path]:
     exif[_ORIENTATION] = 6  # "turn me by 90 degrees clockwise to see me upright"
     upright.transpose(Image.Transpose.ROTATE_90).save(paths[0], quality=92, exif=exif)
     paths[1].write_bytes(paths[0].read_bytes()[:5000])
-    for sample in demo_set("collage")["cat"][:5]:
+    for sample in demo_set("collage")["cat"][:4]:
         paths.append(folder / f"{sample.name}.jpg")
         Image.fromarray(sample.image).save(paths[-1], quality=92)
     return paths
@@ -141,28 +138,35 @@ def score_figure(album: Album, share: float) -> Figure:
 # ------------------------------------------------------------------------------------------------ made to go wrong
 
 
+def whole_cat() -> tuple[np.ndarray, Instance]:
+    """A bundled collage that is not in the example folder, and its largest cat with its true outline."""
+    sample = demo_set("collage")["cat"][6]
+    mask = max(sample.masks.numpy(), key=np.count_nonzero)
+    y, x = (int(places.mean()) for places in np.nonzero(mask))
+    return sample.image, Instance(mask, 1.0, (y, x), tight_box(mask))
+
+
 def hard_cases(photo: np.ndarray, instance: Instance) -> dict[str, np.ndarray]:
-    """Photos made from one found instance, cut out and put on grass: two apart, two that overlap, two tiny ones; and a
-    real photo of a cup of coffee. Name -> (H, W, 3) uint8."""
+    """Photos made from one instance, cut out and put on grass: two that overlap; two tiny ones, 6 % as wide as their
+    large photo; the part of that photo round the first of them, not enlarged, as one's remedy would be; and a real photo
+    of a cup of coffee. Name -> (H, W, 3) uint8."""
     x0, y0, x1, y1 = instance.box
     thing = Image.fromarray(photo[y0:y1, x0:x1])
     outline = Image.fromarray(instance.mask[y0:y1, x0:x1])
-    cases = {name: _pasted(thing, outline, longest, places) for name, (longest, places) in _PLACES.items()}
-    return cases | {"a cup instead": fit_within(data.coffee(), _SIDE)}
+    tiny = _pasted(thing, outline, _LARGE, _TINY, [_FIRST, _SECOND])
+    left, top = (place + _TINY // 2 - _PART // 2 for place in _FIRST)
+    return {
+        "two that overlap": _pasted(thing, outline, _SIDE, 150, [(70, 125), (170, 125)]),
+        "two tiny ones": tiny,
+        "one of them, cut out": tiny[top : top + _PART, left : left + _PART],
+        "a cup instead": fit_within(data.coffee(), _SIDE),
+    }
 
 
-def close_up(case: np.ndarray, factor: int = 5) -> np.ndarray:
-    """What one does with tiny things: the part of the "two tiny ones" round the first of them, enlarged."""
-    longest, (first, _) = _PLACES["two tiny ones"]
-    x, y = (max(0, int(place + longest / 2 - _SIDE / factor / 2)) for place in first)
-    part = Image.fromarray(case).crop((x, y, x + _SIDE // factor, y + _SIDE // factor))
-    return np.asarray(part.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-
-
-def _pasted(thing: Image.Image, outline: Image.Image, longest: int, places) -> np.ndarray:
-    ground = Image.fromarray(data.grass()).convert("RGB").resize((_SIDE, _SIDE))
+def _pasted(thing: Image.Image, outline: Image.Image, side: int, longest: int, places) -> np.ndarray:
+    ground = Image.fromarray(data.grass()).convert("RGB").resize((side, side))
     scale = longest / max(thing.size)
-    size = tuple(max(1, round(side * scale)) for side in thing.size)
+    size = tuple(max(1, round(length * scale)) for length in thing.size)
     for place in places:
         ground.paste(thing.resize(size), place, outline.convert("L").resize(size))
     return np.asarray(ground)
