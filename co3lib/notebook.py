@@ -394,7 +394,7 @@ def _execute(path: Path, executed: Path, parameters: Mapping[str, object], timeo
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
-                env=_environment(),
+                env=kernel_environment(),
                 timeout=timeout,
             )
         except subprocess.TimeoutExpired as error:
@@ -405,9 +405,9 @@ def _execute(path: Path, executed: Path, parameters: Mapping[str, object], timeo
             raise NotebookError(f"{path} failed: {_reason(executed, done.stderr)}")
 
 
-def _environment() -> dict[str, str]:
-    # The kernel named python3 must be this interpreter's own: one that the user installed elsewhere under the
-    # same name would come first otherwise.
+def kernel_environment() -> dict[str, str]:
+    """This process's environment, in which Jupyter's kernel python3 is this interpreter's own: one that the user
+    installed elsewhere under the same name would come first otherwise."""
     own = str(Path(sys.prefix) / "share" / "jupyter")
     paths = [own, *filter(None, [os.environ.get("JUPYTER_PATH")])]
     return {**os.environ, "JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_PREFER_ENV_PATH": "1"}

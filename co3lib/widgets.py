@@ -17,6 +17,15 @@ from .figures import figure_html
 
 _WIDE = ipywidgets.Layout(width="30em")
 _LABEL = {"description_width": "13em"}
+# Two things that JupyterLab and ipywidgets leave undone for whoever works with keys or a screen reader: a slider's handle has
+# no name, and arrow keys on a menu are taken for moving to another cell. A style sheet, though empty, says when it has come
+# into the page, and by then labels and controls are there.
+_FOR_KEYS = """<style onload="
+const box = this.closest('.widget-vbox');
+box.dataset.lmSuppressShortcuts = true;
+for (const one of box.querySelectorAll('.widget-slider'))
+  one.querySelector('[role=slider]')?.setAttribute('aria-label', one.querySelector('label').textContent);
+"></style>"""
 
 
 def slider(label: str, low: float, high: float, value: float, step: float = 1) -> ipywidgets.Widget:
@@ -59,7 +68,7 @@ def explore(
 
     def page() -> str:
         now = values()
-        return figure_html(draw(**now), caption(**now), alt(**now))
+        return figure_html(draw(**now), caption(**now), alt(**now)) + _FOR_KEYS
 
     def redraw(_change) -> None:
         try:
