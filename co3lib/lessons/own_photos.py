@@ -173,7 +173,7 @@ def _pasted(thing: Image.Image, outline: Image.Image, side: int, longest: int, p
 
 
 def cases_figure(cases: Mapping[str, np.ndarray], found: Sequence[Sequence[Instance]], best: float, share: float) -> Figure:
-    """The cases side by side with what is kept at ``share`` of the ``best`` score of the photos that were fitted."""
+    """The cases side by side with what is kept at ``share`` of ``best``, the category's best score."""
     kept = [above(instances, best, share) for instances in found]
     captions = [f"{name}: {len(instances)} kept" for name, instances in zip(cases, kept, strict=True)]
     return overlay_grid(list(cases.values()), kept, captions)
