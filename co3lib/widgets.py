@@ -22,7 +22,8 @@ _LABEL = {"description_width": "13em"}
 # into the page, and by then labels and controls are there.
 _FOR_KEYS = """<style onload="
 const box = this.closest('.widget-vbox');
-box.dataset.lmSuppressShortcuts = true;
+for (const one of box.querySelectorAll('[role=slider], select'))
+  one.dataset.lmSuppressShortcuts = true;
 for (const one of box.querySelectorAll('.widget-slider'))
   one.querySelector('[role=slider]')?.setAttribute('aria-label', one.querySelector('label').textContent);
 "></style>"""

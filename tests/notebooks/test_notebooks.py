@@ -1,41 +1,51 @@
-"""Every notebook, as committed and as run: headless, from the bundled data, in the profile "smoke"."""
+"""Every notebook and every solution, as committed and as run: headless, from the bundled data, in the profile "smoke"."""
 
 import re
 import statistics
 import subprocess
 import sys
-from html.parser import HTMLParser
+import time
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
+from reading import Page, asked, dead_links, displayed, pages, sources, verdicts
 
-from co3lib.notebook import errors, read_result
+from co3lib.exercises import NOT_TRIED, RIGHT, TOPICS
+from co3lib.notebook import errors, read_result, run_notebook
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SKIPPED: dict[str, str] = {}  # name -> why; a notebook that cannot be run here
+WALK = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+NOTEBOOKS = WALK + SOLUTIONS
+WITH_EXERCISES = [path for path in WALK if asked(path)]
 SECONDS = 300  # far above the minute that a run may take: this machine may be busy
 LONGEST_CELL, MEDIAN_CELL = 25, 6
 
 
+def each(paths):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
+def solution_of(path: Path) -> Path:
+    return path.parent / "solutions" / f"{path.stem}_solutions.ipynb"
+
+
 def test_there_are_notebooks():
-    assert {path.name for path in NOTEBOOKS} >= {"00_quickstart.ipynb", *SKIPPED}
+    assert "00_quickstart.ipynb" in {path.name for path in WALK}
 
 
-def code_of(path: Path) -> list[str]:
-    return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each(NOTEBOOKS)
 class TestSource:
     def test_is_stripped(self, path):
         command = [sys.executable, "-m", "nbstripout", "--verify", str(path)]
         assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
     def test_cells_are_short(self, path):
-        lengths = [len(source.splitlines()) for source in code_of(path)]
-        assert max(lengths) <= LONGEST_CELL and statistics.median(lengths) <= MEDIAN_CELL
+        lengths = [len(source.splitlines()) for source in sources(path, "code")]
+        assert max(lengths) <= LONGEST_CELL
+        assert path in SOLUTIONS or statistics.median(lengths) <= MEDIAN_CELL
 
     def test_parameters_are_typed_and_validated_in_the_next_cell(self, path):
         cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
@@ -46,59 +56,51 @@ class TestSource:
         for name in names:
             assert f"{name}={name}" in cells[1].source and "set_up(" in cells[1].source
 
-    def test_links_resolve(self, path):
-        text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-            assert target.startswith("https://") or (path.parent / target).exists(), target
+    def test_links_lead_somewhere(self, path):
+        assert dead_links(path) == []
+
+    def test_an_unknown_parameter_is_refused_before_anything_runs(self, path, tmp_path):
+        with pytest.raises(ValueError, match="has no parameter 'profil'"):
+            run_notebook(path, tmp_path / "out", {"profil": "smoke"})
+        assert not (tmp_path / "out").exists()
 
 
-def run(path: Path, output: Path, *parameters: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "co3lib.notebook", str(path), "--output", str(output)]
-    for name, value in zip(parameters[::2], parameters[1::2], strict=True):
-        command += ["-p", name, value]
-    return subprocess.run(
-        command, cwd=output.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
-    )
+@each(WITH_EXERCISES)
+def test_exercises_are_those_of_the_topic_and_of_the_solutions(path):
+    number = path.stem[:2]
+    known = import_module(f"co3lib.exercises.{TOPICS[number]}").EXERCISES
+    assert asked(path) == list(known) and all(one.startswith(f"{number}.") for one in known)
+    assert asked(solution_of(path)) == asked(path)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_an_unknown_parameter_is_refused_before_anything_runs(path, tmp_path):
-    done = run(path, tmp_path / "out", "profil", "smoke")
-    assert done.returncode == 1 and "has no parameter 'profil'" in done.stderr
-    assert not (tmp_path / "out").exists()
+def test_every_solution_has_its_notebook():
+    assert set(SOLUTIONS) == {solution_of(path) for path in WITH_EXERCISES}
 
 
-class Images(HTMLParser):
-    """The pictures of a page: how many, how many say what they show, and how many have a caption."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.images, self.described, self.captions = 0, 0, 0
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.images += tag == "img"
-        self.described += tag == "img" and bool((dict(attributes).get("alt") or "").strip())
-        self.captions += tag == "figcaption"
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in NOTEBOOKS if path.name not in SKIPPED], ids=lambda path: path.stem
-)
-def test_runs_and_leaves_its_results(path, tmp_path):
+@each(NOTEBOOKS)
+def test_runs_and_leaves_its_results(path, tmp_path, record_property):
     output = tmp_path / "out"
-    done = run(path, output, "profile", "smoke")
+    command = [sys.executable, "-m", "co3lib.notebook", str(path), "--output", str(output), "-p", "profile", "smoke"]
+    started = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+    )
+    record_property("notebook", (path.stem, time.perf_counter() - started))
     assert done.returncode == 0, done.stderr
     result = read_result(output)
-    assert str(output) in done.stdout and ("mAP" in done.stdout) == bool(result.classes)
     assert result.seconds > 0 and result.profile == "smoke"
+    assert str(output) in done.stdout and ("mAP" in done.stdout) == bool(result.classes)
+
     executed = nbformat.read(output / path.name, 4)
     assert not list(errors(executed))
-    displayed = [out for cell in executed.cells for out in cell.get("outputs", [])]
-    assert not [out for out in displayed if out.output_type == "stream" and out.name == "stderr"]
-    assert not [out for out in displayed if "image/png" in out.get("data", {})]  # they would have no caption
-    pages = "".join("".join(out.data["text/html"]) for out in displayed if "text/html" in out.get("data", {}))
-    pictures = Images(pages)
-    assert pictures.images == pictures.described == pictures.captions > 0
-    in_page = Images((output / path.with_suffix(".html").name).read_text(encoding="utf-8"))
-    assert in_page.images == in_page.described == pictures.images
+    outputs = displayed(executed)
+    assert not [one for one in outputs if one.output_type == "stream" and one.name == "stderr"]
+    assert not [one for one in outputs if "image/png" in one.get("data", {})]  # it would have no caption
+    shown = [Page(page) for page in pages(executed)]
+    images = [text for page in shown for text in page.images]
+    assert all(images) and len(images) == sum(page.captions for page in shown)
+    assert images or path in SOLUTIONS
+    assert all(Page((output / f"{path.stem}.html").read_text(encoding="utf-8")).images)
+
+    said = verdicts(executed)
+    assert said == dict.fromkeys(asked(path), RIGHT if path in SOLUTIONS else NOT_TRIED)
