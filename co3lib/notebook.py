@@ -12,11 +12,13 @@ and believes only an exit code of 0 together with a valid ``metrics.json`` and n
 from __future__ import annotations
 
 import argparse
+import html
 import importlib.metadata
 import json
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 import time
@@ -51,6 +53,7 @@ VERSIONS = ("co3lib", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _STARTUP_FAILURE = "Kernel died before replying"
 _SMOKE_PHOTOS = 6
+_NO_FIGURE = 'class="co3-error"'  # what co3lib.widgets shows in place of a figure that could not be drawn
 _ATTEMPTS = 2  # a kernel that dies while it starts is a matter of chance; one that dies later is not
 
 
@@ -370,8 +373,11 @@ def errors(notebook: Mapping) -> Iterator[tuple[str, str]]:
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
                 yield f"cell {number}", _spell(output)
-    for output in _error_outputs(notebook["metadata"].get("widgets", {})):
-        yield "a widget", _spell(output)
+    for state in _states(notebook["metadata"].get("widgets", {})):
+        if state.get("output_type") == "error":
+            yield "a widget", _spell(state)
+        if _NO_FIGURE in str(state.get("value", "")):
+            yield "a widget", re.sub("<[^>]*>", "", html.unescape(state["value"]))
 
 
 def to_html(executed: Path) -> str:
@@ -420,14 +426,14 @@ def _reason(executed: Path, stderr: str) -> str:
     return (stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def _error_outputs(value) -> Iterator[Mapping]:
+def _states(value) -> Iterator[Mapping]:
+    """All mappings inside a value, itself included."""
     if isinstance(value, Mapping):
-        if value.get("output_type") == "error":
-            yield value
+        yield value
         value = list(value.values())
     if isinstance(value, list):
         for item in value:
-            yield from _error_outputs(item)
+            yield from _states(item)
 
 
 def _spell(output: Mapping) -> str:

@@ -151,6 +151,14 @@ def widget_error(executed):
     executed.write_text(nbformat.writes(book))
 
 
+def undrawn_figure(executed):
+    good(executed)
+    state = {"value": '<p role="alert" class="co3-error">Error displaying this figure at k = 1: KeyError: x &gt; y</p>'}
+    book = nbformat.v4.new_notebook()
+    book.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {"a": {"state": state}}}}
+    executed.write_text(nbformat.writes(book))
+
+
 def test_one_retry_when_the_kernel_dies_while_starting(tmp_path, monkeypatch):
     died = "RuntimeError: Kernel died before replying to kernel_info"
     calls = stand_in(monkeypatch, died, good)
@@ -176,6 +184,7 @@ def test_one_retry_when_the_kernel_dies_while_starting(tmp_path, monkeypatch):
         ),
         (lambda executed: (executed.parent / "metrics.json").write_text("{}"), "not a valid result: profile"),
         (widget_error, "an error in a widget: ValueError: hidden"),
+        (undrawn_figure, "an error in a widget: Error displaying this figure at k = 1: KeyError: x > y"),
     ],
 )
 def test_exit_code_0_is_not_enough(tmp_path, monkeypatch, outcome, message):
@@ -306,6 +315,31 @@ def test_write_result_is_read_back(tmp_path):
     assert read == written
     assert (read.seed, read.config.size, read.files) == (2, 224, ["overlays/a.png"])
     assert {"python", "torch", "timm", "co3lib"} <= set(read.versions)
+
+
+def test_a_result_may_be_numbers_without_classes(tmp_path, capsys):
+    run = set_up(Parameters(output=str(tmp_path)))
+    written = write_result(run, data="x", synthetic=True, numbers={"loss": np.float32(0.25), "peaks": torch.tensor(3)})
+    read = read_result(tmp_path)
+    assert read == written and read.numbers == {"loss": 0.25, "peaks": 3.0}
+    assert (read.config, read.weights_sha256, read.classes, read.mean_average_precision) == (None, None, {}, {})
+    report = notebook._report(read, tmp_path / "a.ipynb")
+    assert "loss 0.25" in report and "synthetic data" in report and "mAP" not in report
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"classes": {}, "numbers": {}}, "at least one class or one number"),
+        ({"config": None}, "with which config and weights_sha256"),
+        ({"weights_sha256": None}, "with which config and weights_sha256"),
+        ({"numbers": {"loss": float("nan")}}, "finite"),
+        ({"numbers": {"loss": float("inf")}}, "finite"),
+    ],
+)
+def test_a_result_that_says_nothing_or_half_is_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        result(**changes)
 
 
 def instance(mask, score):
