@@ -11,7 +11,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 	"co3 needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d; name another one, as in: make demo PYTHON=python3.12" \
 	% sys.version_info[:2])
 
-.PHONY: help install demo test lint lab measure clean
+.PHONY: help install demo test lint notebooks gallery lab measure clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
@@ -19,6 +19,8 @@ help:
 	@echo "make test                  install and run all tests"
 	@echo "make lint                  check the style of the code and the notebooks"
 	@echo "make lab                   open the notebooks in JupyterLab"
+	@echo "make notebooks             run all notebooks and say how many seconds each took; results in results/notebooks"
+	@echo "make gallery               the same, and make pages of them: results/gallery/index.html"
 	@echo "make measure PHOTOS=PATH   measure the method on the sets in a folder"
 	@echo "make clean                 remove the environment and everything that can be made again"
 
@@ -36,6 +38,12 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/python -m ruff check
 
+notebooks: $(STAMP)
+	@$(BIN)/python -m co3lib.gallery notebooks --output results/notebooks
+
+gallery: $(STAMP)
+	@$(BIN)/python -m co3lib.gallery notebooks --output results/notebooks --pages results/gallery
+
 lab: $(STAMP)
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
 
@@ -44,7 +52,8 @@ measure: $(STAMP)
 	$(BIN)/python benchmarks/measure.py $(if $(PHOTOS),--root "$(PHOTOS)")
 
 clean:
-	rm -rf $(if $(wildcard $(VENV)/pyvenv.cfg),$(VENV)) results/quickstart results/photos .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(if $(wildcard $(VENV)/pyvenv.cfg),$(VENV)) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(addprefix results/,quickstart photos notebooks gallery browser)
 	find co3lib tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # The stamp is there only while the environment is whole. Without it an environment is made from nothing, so a call

@@ -99,6 +99,7 @@ def test_readme_and_ci_use_the_same_commands():
     ci = ROOT / ".ci" / "run"
     assert os.access(ci, os.X_OK)
     assert re.search(r"^make test\b", ci.read_text(), re.M)
+    assert re.search(r"^export CO3_REQUIRE_BROWSER=1$", ci.read_text(), re.M)
 
 
 def test_readme_links_resolve():
@@ -144,7 +145,7 @@ def clone(tmp_path):
         done = subprocess.run(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
-        what = r".*-m (venv --clear|pip install|co3lib\.notebook|pytest).*"
+        what = r".*-m (venv --clear|pip install|co3lib\.notebook|co3lib\.gallery|jupyter lab|pytest).*"
         return done, [re.sub(what, r"\1", line) for line in log.read_text().splitlines()]
 
     make.folder = folder
@@ -155,6 +156,14 @@ def test_the_environment_is_made_once(clone):
     assert clone("demo")[1] == ["venv --clear", "pip install", "co3lib.notebook"]
     assert clone("demo")[1] == ["co3lib.notebook"]
     assert clone("test")[1] == ["pytest"]
+    assert clone("notebooks")[1] == clone("gallery")[1] == ["co3lib.gallery"]
+    assert clone("lab")[1] == ["jupyter lab"]
+
+
+def test_help_names_every_target(clone):
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    said = clone("help")[0].stdout
+    assert {name for name in targets if f"make {name} " not in said} == {"help", "install"}
 
 
 def test_new_requirements_are_installed_into_the_same_environment(clone):
@@ -203,7 +212,8 @@ def test_a_missing_python_is_one_sentence(clone):
 
 def test_clean_removes_only_what_can_be_made_again(clone):
     clone("install")
-    for folder in ("results/quickstart", "results/mine", "co3lib/__pycache__", "tests", "benchmarks"):
+    made = ("results/quickstart", "results/notebooks", "results/gallery", "results/browser")
+    for folder in (*made, "results/mine", "co3lib/__pycache__", "tests", "benchmarks"):
         (clone.folder / folder).mkdir(parents=True)
     assert clone("clean")[0].returncode == 0
     left = {path.relative_to(clone.folder).as_posix() for path in clone.folder.rglob("*")}

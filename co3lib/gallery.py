@@ -1,0 +1,161 @@
+"""All notebooks, run one after another, and a gallery of their pages.
+
+    python -m co3lib.gallery notebooks --output results/notebooks              # run them, and say how long each took
+    python -m co3lib.gallery notebooks --output results/notebooks --pages results/gallery     # and make pages of them
+
+A notebook that fails does not keep the others from being run; the exit code says at the end whether all is well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import html
+import io
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .notebook import NotebookError, run_notebook
+
+_THUMBNAIL = 320  # pixels, the longer side
+_PICTURE = re.compile(r'<img[^>]*?src="data:image/png;base64,([^"]+)"[^>]*?alt="([^"]*)"', re.S)
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #111; background: #fff }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+ul { list-style: none; padding: 0 } li { display: flex; gap: 1.5rem; margin: 2rem 0 } li > div { flex: 1 }
+img { width: 16rem; height: 12rem; object-fit: contain; object-position: top } h2 { margin: 0 } a { color: #0050a0 }
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A notebook that was run: its file, the seconds from start to end, the executed notebook, and why it failed, if so."""
+
+    path: Path
+    seconds: float
+    executed: Path
+    failure: str = ""
+
+
+def find(folder: Path) -> list[Path]:
+    """The notebooks of a folder, and the solutions after them."""
+    return [*sorted(folder.glob("*.ipynb")), *sorted((folder / "solutions").glob("*.ipynb"))]
+
+
+def run_all(paths: Sequence[Path], output: Path) -> Iterator[Ran]:
+    """Run notebooks in the profile "smoke", each into a folder of its name in ``output``."""
+    for path in paths:
+        started, folder, failure = time.perf_counter(), output / path.stem, ""
+        try:
+            run_notebook(path, folder, {"profile": "smoke"})
+        except (ValueError, NotebookError) as error:
+            failure = str(error)
+        yield Ran(path, time.perf_counter() - started, folder / path.name, failure)
+
+
+def make_gallery(runs: Sequence[Ran], folder: Path) -> None:
+    """Pages of the notebooks that ran, solutions in a folder of theirs, and ``index.html`` with a picture, the title, the
+    purpose and the seconds of each."""
+    good = [one for one in runs if not one.failure]
+    pages = {one.path.resolve(): folder.resolve() / _page(one) for one in good}
+    entries = []
+    for one in good:
+        page = folder / _page(one)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        text = one.executed.with_suffix(".html").read_text(encoding="utf-8")
+        page.write_text(_relink(text, one.path.resolve().parent, page.resolve().parent, pages), encoding="utf-8")
+        if page.parent == folder:
+            entries.append(_entry(one, page.name))
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+    body = f"<h1>The notebooks of co3</h1><p>As run in the profile smoke, on bundled data.</p><ul>{''.join(entries)}</ul>"
+    index = f'<!doctype html><html lang="en"><head>{head}<title>co3: gallery</title></head><body>{body}</body></html>'
+    (folder / "index.html").write_text(index, encoding="utf-8")
+
+
+def _page(one: Ran) -> Path:
+    return Path("solutions" if one.path.parent.name == "solutions" else "", f"{one.path.stem}.html")
+
+
+def _entry(one: Ran, page: str) -> str:
+    from nbconvert.filters import markdown2html
+
+    book = json.loads(one.executed.read_text(encoding="utf-8"))
+    title, purpose = title_and_purpose(book)
+    picture = thumbnail(book)
+    image = '<img src="data:image/png;base64,{}" alt="{}">'.format(*picture) if picture else ""
+    heading = f'<h2><a href="{page}">{html.escape(title)}</a></h2>'
+    return f"<li>{image}<div>{heading}{markdown2html(purpose)}<p>{one.seconds:.0f} s</p></div></li>\n"
+
+
+def title_and_purpose(book: Mapping) -> tuple[str, str]:
+    """A notebook's first heading, and the paragraph under it as Markdown."""
+    text = next("".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "markdown")
+    title, _, rest = text.strip().partition("\n")
+    return title.lstrip("# ").strip(), rest.strip().partition("\n\n")[0]
+
+
+def thumbnail(book: Mapping) -> tuple[str, str] | None:
+    """A notebook's largest figure made small, as base64 of a PNG, and its alternative text, still escaped; None if it has
+    no figure."""
+    from PIL import Image
+
+    outputs = [one for cell in book["cells"] for one in cell.get("outputs", [])]
+    text = "".join("".join(one.get("data", {}).get("text/html", "")) for one in outputs)
+    found = [(Image.open(io.BytesIO(base64.b64decode(data))), alt) for data, alt in _PICTURE.findall(text)]
+    if not found:
+        return None
+    image, alt = max(found, key=lambda one: one[0].width * one[0].height)
+    image = image.convert("RGB")
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, format="png")
+    return base64.b64encode(file.getvalue()).decode(), alt
+
+
+def _relink(text: str, source: Path, target: Path, pages: Mapping[Path, Path]) -> str:
+    # A page lies elsewhere than its notebook: links to notebooks become links to their pages, others go the longer way.
+    def moved(match: re.Match) -> str:
+        name, mark, heading = match[1].partition("#")
+        file = Path(os.path.normpath(source / name))
+        if ":" in name or not name or not file.exists():
+            return match[0]
+        return f'<a href="{Path(os.path.relpath(pages.get(file, file), target)).as_posix()}{mark}{heading}"'
+
+    return re.sub(r'<a href="([^"]*)"', moved, text)
+
+
+def table(runs: Sequence[Ran]) -> str:
+    """What came of each notebook: its seconds, its name, and "failed" where it did."""
+    lines = [f"{one.seconds:7.1f} s  {one.path.stem}{'  FAILED' if one.failure else ''}" for one in runs]
+    return "\n".join([*lines, f"{sum(one.seconds for one in runs):7.1f} s  together"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m co3lib.gallery", description="Run all notebooks of a folder.")
+    parser.add_argument("notebooks", type=Path)
+    parser.add_argument("--output", type=Path, required=True, help="folder for what the notebooks leave")
+    parser.add_argument("--pages", type=Path, help="folder for a gallery of their pages")
+    options = parser.parse_args(arguments)
+    paths, runs = find(options.notebooks), []
+    if not paths:
+        print(f"{options.notebooks} must be a folder with notebooks, got one with none", file=sys.stderr)
+        return 1
+    for number, one in enumerate(run_all(paths, options.output), start=1):
+        runs.append(one)
+        print(f"{number}/{len(paths)} {one.path.stem}: {one.failure or f'{one.seconds:.1f} s'}", flush=True)
+    if options.pages:
+        make_gallery(runs, options.pages)
+        print(f"gallery: {options.pages / 'index.html'}")
+    print(table(runs))
+    return int(any(one.failure for one in runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
