@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from co3lib.correlation import normalize_features
+from co3lib.datasets import demo_set
+from co3lib.images import fit_within
+from co3lib.lessons import affinity as lesson
+from co3lib.losses import affinity_loss
+
+
+def seconds(draw) -> float:
+    """The shortest of three drawings, in seconds of the processor."""
+    spans = []
+    for _ in range(3):
+        started = time.process_time()
+        assert isinstance(draw(), Figure)
+        spans.append(time.process_time() - started)
+    assert not pyplot.get_fignums()
+    return min(spans)
+
+
+@pytest.fixture(scope="module")
+def features() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return normalize_features(torch.randn(2, 8, 14, 14, generator=generator, dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def pair(features) -> lesson.Pair:
+    pixels = tuple(fit_within(sample.image, 200) for sample in demo_set()["person"][:2])
+    score = torch.randn(2, 1, 14, 14, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return lesson.make_pair(pixels, features, score)
+
+
+def test_the_terms_of_all_cells_are_the_loss(pair, features):
+    saliency = pair.score[:, None].sigmoid()
+    terms = [lesson.terms_of(pair, row, column) for row in range(14) for column in range(14)]
+    across = sum(one.together.sum() + one.apart.sum() for one in terms)
+    whole = affinity_loss(features, saliency, form="published")
+    own = [affinity_loss(features[[k, k]], saliency[[k, k]], form="published") / 3 for k in (0, 1)]
+    assert torch.isclose(across, whole - own[0] - own[1])
+
+
+def test_without_sharpness_nothing_differs(pair):
+    terms = lesson.terms_of(pair, 3, 5, sharpness=0.0)
+    assert terms.own == 0.5 and not terms.apart.any()
+
+
+@pytest.mark.parametrize("alpha", [0.25, 1.0, 4.0, 16.0])
+@pytest.mark.parametrize("likeness", [0.05, 0.2, 0.5, 0.9])
+def test_the_best_partner_costs_least(alpha, likeness):
+    saliency = torch.linspace(0, 1, 100001, dtype=torch.float64)
+    cost = saliency * (1 - likeness) + alpha * (1 - saliency).square() * likeness
+    best = lesson.best_partner(torch.tensor(likeness, dtype=torch.float64), alpha)
+    assert abs(saliency[cost.argmin()] - best) < 2e-5
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (13, 13), (0, 13)])
+@pytest.mark.parametrize("alpha", [0.0, 16.0])
+@pytest.mark.parametrize("sharpness", [0.0, 8.0])
+def test_any_cell_is_drawn_at_once(pair, cell, alpha, sharpness):
+    assert seconds(partial(lesson.terms_figure, pair, *cell, alpha, sharpness)) < 0.2
+    assert f"{cell}" in lesson.describe_terms(pair, *cell, alpha, sharpness)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 4.0, 16.0])
+def test_any_alpha_is_drawn_at_once(alpha):
+    assert seconds(partial(lesson.partner_figure, alpha)) < 0.2
