@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3lib.exercises.evaluation import EXERCISES
+
+SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "09_evaluation_solutions.ipynb"
+CODED = {"09.2", "09.3", "09.4"}
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory):
+    """What the solutions notebook's cells leave behind."""
+    names: dict = {}
+    for cell in nbformat.read(SOLUTIONS, 4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names["output"] = str(tmp_path_factory.mktemp("solutions"))
+    return names
+
+
+def test_every_solution_is_right(solved):
+    assert [verdict.number for verdict in solved["verdicts"]] == sorted(EXERCISES)
+    assert {verdict.state for verdict in solved["verdicts"]} == {RIGHT}
+
+
+@pytest.mark.parametrize("number", sorted(EXERCISES))
+def test_stubs_are_not_tried_and_have_hints(number):
+    def stub(*_):
+        raise NotImplementedError
+
+    assert check(number, stub if number in CODED else ...).state == NOT_TRIED
+    assert hint(number) != hint(number, 2)
+
+
+@pytest.mark.parametrize(
+    "number, answer, said",
+    [
+        ("09.1", 0.6167, "envelope"),
+        ("09.1", 0.7917, "share of the five"),
+        ("09.1", 4 / 6, "one point"),
+        ("09.1", 0.2, "not the area"),
+        ("09.5", (5 / 6, 5 / 6), "now come before"),
+        ("09.5", (1.0, 2 / 3), "Before"),
+        ("09.5", (5 / 6, 0.5833), "envelope"),
+        ("09.5", 5 / 6, "2 numbers"),
+    ],
+)
+def test_wrong_predictions_are_told_why(number, answer, said):
+    verdict = check(number, answer)
+    assert verdict.state == WRONG and said in verdict.reason
+
+
+def matching(order=True, strict=True, cover=True, fall_back=True, largest=True, keep_order=True):
+    """A matching with one thing wrong, if one is switched off."""
+
+    def match(ious, scores, threshold):
+        flags, covered = [], set()
+        walk = scores.argsort(descending=True).tolist() if order else list(range(len(scores)))
+        for k in walk:
+            free = [g for g in range(ious.shape[1]) if g not in covered or not fall_back]
+            if largest:
+                free = sorted(free, key=lambda g: -ious[k, g])[:1]
+            hits = [g for g in free if (ious[k, g] > threshold if strict else ious[k, g] >= threshold)]
+            hits = [g for g in hits if g not in covered]
+            flags.append(bool(hits))
+            covered |= set(hits[:1]) if cover else set()
+        return [flag for _, flag in sorted(zip(walk, flags, strict=True))] if keep_order else flags
+
+    return match
+
+
+def area(envelope=True, order=True, all_instances=True, tail=True):
+    def value(right, scores, instances):
+        if not len(scores):
+            return 0.0
+        found = (right[scores.argsort(descending=True)] if order else right).double().cumsum(0)
+        precision = found / torch.arange(1, len(found) + 1)
+        recall = found / (instances if all_instances else max(float(found[-1]), 1))
+        precision = precision.flip(0).cummax(0).values.flip(0) if envelope else precision
+        area = float((precision * recall.diff(prepend=torch.zeros(1).double())).sum())
+        return area if tail else area * float(precision[-1])
+
+    return value
+
+
+def on_grid(levels=101, all_levels=True, envelope=True):
+    def value(right, scores, instances):
+        found = right[scores.argsort(descending=True)].double().cumsum(0)
+        precision, recall = found / torch.arange(1, len(found) + 1), found / instances
+        values = []
+        for level in torch.linspace(0, 1, levels, dtype=torch.float64):
+            there = precision[recall >= level]
+            if len(there):
+                values.append(float(there.max() if envelope else there[0]))
+            elif all_levels:
+                values.append(0.0)
+        return sum(values) / len(values)
+
+    return value
+
+
+def test_the_helpers_of_these_tests_are_right_when_nothing_is_switched_off():
+    assert check("09.2", matching()).state == RIGHT
+    assert check("09.3", area()).state == RIGHT
+    assert check("09.4", on_grid()).state == RIGHT
+
+
+@pytest.mark.parametrize(
+    "number, answer, said",
+    [
+        ("09.2", matching(strict=False), "equal to the threshold"),
+        ("09.2", matching(cover=False), "found once"),
+        ("09.2", matching(order=False), "falling score"),
+        ("09.2", matching(keep_order=False), "order given"),
+        ("09.2", matching(fall_back=False), "those that are left"),
+        ("09.2", matching(largest=False), "overlaps most"),
+        ("09.2", lambda ious, scores, threshold: ious.max(1).values > threshold, "found once"),
+        ("09.3", area(envelope=False), "envelope"),
+        ("09.3", area(order=False), "falling score"),
+        ("09.3", area(all_instances=False), "Half"),
+        ("09.3", area(tail=False), "costs nothing"),
+        ("09.4", area(), "101 recalls"),
+        ("09.4", on_grid(all_levels=False), "never reached"),
+        ("09.4", on_grid(levels=11), "COCO's way"),
+        ("09.4", on_grid(envelope=False), "COCO's way"),
+    ],
+)
+def test_plausible_wrong_answers_are_told_why(number, answer, said):
+    verdict = check(number, answer)
+    assert verdict.state == WRONG and said in verdict.reason, verdict
