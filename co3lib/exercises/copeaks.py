@@ -118,7 +118,7 @@ def _wrong_loss(given: torch.Tensor, correlation: torch.Tensor, at: torch.Tensor
     for reason, value in slips.items():
         if torch.allclose(given.detach().to(value.dtype), value, rtol=1e-6):
             return f'For form="{form}": {reason}'
-    return f'For form="{form}" the value is {float(given):.4f} where {float(copeak_loss(correlation, form)):.4f} was wanted'
+    return f'For form="{form}" the value is {given.item():.4f} where {float(copeak_loss(correlation, form)):.4f} was wanted'
 
 
 def _judge_votes(answer) -> str | None:

@@ -63,19 +63,20 @@ def _judge_loss(answer) -> str | None:
         return problem
     if torch.allclose(given.to(truth.dtype), truth):
         return None if given.requires_grad else "The value is right, but no gradient flows back to the saliency"
-    weight, off = saliency_weight(prior), saliency.detach() - prior
+    now = saliency.detach()
+    weight, off = saliency_weight(prior), now - prior
     slips = {
         "You forgot the weights rho": off.square().mean((1, 2, 3)).sum(),
         "Sum over the images of the batch, do not take their mean": (weight * off.square()).mean(),
         "Divide by the number of pixels H W": (weight * off.square()).sum(),
         "The difference must be squared": (weight * off.abs()).mean((1, 2, 3)).sum(),
         "rho multiplies the square, it is not squared itself": (weight * off).square().mean((1, 2, 3)).sum(),
-        "rho is that of the prior, not of the saliency": (saliency_weight(saliency.detach()) * off.square()).mean((1, 2, 3)).sum(),
+        "rho is that of the prior, not of the saliency": (saliency_weight(now) * off.square()).mean((1, 2, 3)).sum(),
     }
     for reason, value in slips.items():
         if torch.allclose(given.detach().to(value.dtype), value):
             return reason
-    return f"It gives {float(given):.4f} where {float(truth):.4f} was wanted"
+    return f"It gives {given.item():.4f} where {truth.item():.4f} was wanted"
 
 
 EXERCISES = {
@@ -93,7 +94,7 @@ EXERCISES = {
     "03.3": Exercise(
         _judge_number(
             0.09375,
-            {0.25: "You forgot the weights rho", 0.1875: "You have weighted negatives alone, or forgotten (0.5 - Shat)^2 = 0.25"},
+            {0.25: "You forgot the weights rho", 0.1875: "The differences are 0.5, but they must be squared"},
             "Add up: the positives' share times their weight times 0.25, and the negatives' likewise",
         ),
         ("The difference is 0.5 at every pixel, its square 0.25.", "0.25 * 0.75 * 0.25 + 0.75 * 0.25 * 0.25."),

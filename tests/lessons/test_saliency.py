@@ -1,0 +1,121 @@
+"""What notebook 03 shows: the data of its figures, and its figures at the ends of their ranges."""
+
+import time
+
+import matplotlib.pyplot
+import numpy as np
+import pytest
+import torch
+from draws import uniform
+from matplotlib.figure import Figure
+
+from co3lib.config import CoSegConfig
+from co3lib.datasets import demo_set
+from co3lib.figures import png
+from co3lib.lessons.saliency import (
+    Epochs,
+    Priors,
+    above_mean,
+    epoch_figure,
+    iou,
+    learn,
+    maps_figure,
+    mean_iou,
+    order_figure,
+    read_category,
+    read_priors,
+    weigh,
+    weight_figure,
+)
+from co3lib.losses import saliency_weight
+
+SMALL = CoSegConfig(size=64, copeak_weight=0, affinity_weight=0, head_start=False, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def category():
+    return read_category(demo_set("collage")["cat"][:2], SMALL)
+
+
+def cpu_seconds(call) -> float:
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def test_a_category_fits_together(category):
+    n, _, h, w = category.output.features.shape
+    assert n == len(category.photos) == len(category.masks) == 2
+    assert category.output.score.shape == (n, 1, h, w) and category.prior.shape == (n, 1, 64, 64)
+    assert category.output.features.mean((0, 2, 3)).abs().max() < 1e-5
+    for photo, masks in zip(category.photos, category.masks, strict=True):
+        assert masks.shape[1:] == photo.shape[:2] and masks.flatten(1).any(1).all()
+
+
+def test_priors_are_at_the_photo_s_size(category):
+    priors = read_priors(category, 1)
+    assert list(priors.maps) == ["combined", "minimum barrier", "boundary connectivity", "whole class"]
+    assert all(one.shape == priors.truth.shape and one.min() >= 0 and one.max() <= 1 for one in priors.maps.values())
+
+
+def test_learning_is_looked_at_before_and_after_every_epoch(category):
+    epochs = learn(category, category.prior, SMALL, shown=1)
+    assert len(epochs.maps) == len(epochs.scores) == SMALL.epochs + 1
+    assert (epochs.maps[0] == 0.5).all() and (epochs.maps[-1] != 0.5).any()
+    assert np.array_equal(epochs.photo, category.photos[1])
+
+
+def test_overlap():
+    first, second = torch.zeros(2, 4, 4, dtype=torch.bool)
+    first[:2], second[1:3] = True, True
+    assert iou(first, second) == pytest.approx(1 / 3)
+    assert iou(first & second, first & ~second) == 0
+    maps = torch.stack([first, second]).float()[:, None]
+    assert mean_iou(maps, [first[None], first[None]]) == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_weights_are_the_library_s_where_the_threshold_is_the_mean():
+    prior = uniform(6, 7).float() ** 3
+    assert torch.equal(weigh(above_mean(prior)), saliency_weight(prior[None, None])[0, 0])
+
+
+@pytest.fixture(scope="module")
+def priors() -> Priors:
+    maps = {"some": uniform(448, 448).float(), "flat": torch.zeros(448, 448)}
+    return Priors(np.full((448, 448, 3), 90, np.uint8), torch.ones(448, 448, dtype=torch.bool), maps)
+
+
+@pytest.mark.parametrize("kind", ["some", "flat"])
+@pytest.mark.parametrize("threshold", [0.2, 3.0])
+def test_weight_figure_at_the_ends_of_its_ranges(priors, kind, threshold):
+    assert isinstance(weight_figure(priors, kind, threshold), Figure)
+    assert cpu_seconds(lambda: weight_figure(priors, kind, threshold)) < 0.2
+    assert not matplotlib.pyplot.get_fignums()
+
+
+def test_weight_figure_shows_positives_and_weights(priors):
+    axes = weight_figure(priors, "some", 1.0).axes
+    positive = above_mean(priors.maps["some"])
+    assert np.array_equal(axes[2].images[0].get_array(), positive) and np.array_equal(
+        axes[3].images[0].get_array(), weigh(positive)
+    )
+
+
+@pytest.mark.parametrize("epoch", [0, 12])
+def test_epoch_figure_at_the_ends_of_its_ranges(epoch):
+    maps = tuple(torch.full((112, 112), k / 12) for k in range(13))
+    epochs = Epochs(np.zeros((448, 336, 3), np.uint8), maps, tuple(k / 12 for k in range(13)))
+    figure = epoch_figure(epochs, epoch)
+    assert np.array_equal(figure.axes[1].images[0].get_array(), maps[epoch])
+    assert cpu_seconds(lambda: epoch_figure(epochs, epoch)) < 0.2
+    assert not matplotlib.pyplot.get_fignums()
+
+
+def test_still_figures_can_be_drawn():
+    photo, one = np.zeros((40, 60, 3), np.uint8), uniform(32, 32).float()
+    figures = [order_figure(one, one), maps_figure(photo, {"a": one, "b": one[:16]})]
+    assert all(png(figure).startswith(b"\x89PNG") for figure in figures)
+    assert not matplotlib.pyplot.get_fignums()
