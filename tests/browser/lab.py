@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import subprocess
@@ -30,6 +31,8 @@ BROKEN = (
     "text=/Error (displaying|creating) widget/",
     ".co3-error",
 )
+# A notebook is there and its kernel waits for work: cells that are run before that are passed over without a word.
+IDLE = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 CONTROLS = ".noUi-handle, select"
 
 
@@ -93,24 +96,23 @@ def run_all(page: Page, address: str) -> None:
     """Open a notebook, run all of its cells, and wait until that is done."""
     page.set_default_timeout(START * 1000)
     page.goto(address)
-    page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget?.sessionContext")
-    page.evaluate(
-        """async () => {
-            const panel = window.jupyterapp.shell.currentWidget;
-            await panel.revealed; await panel.sessionContext.ready;
-        }"""
-    )
+    page.wait_for_function(f"window.jupyterapp && {IDLE}")
     page.evaluate("() => { window.co3done = jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.set_default_timeout(RUN * 1000)
     page.evaluate("async () => { await window.co3done; }")
-    idle = "() => jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
-    page.wait_for_function(idle)
+    page.wait_for_function(IDLE)
     page.set_default_timeout(START * 1000)
+
+
+def cells_run(page: Page) -> tuple[int, int]:
+    """How many code cells have been run, and how many there are."""
+    prompts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+    return sum(bool(re.fullmatch(r"\[\d+\]:", prompt.strip())) for prompt in prompts), len(prompts)
 
 
 def complaints(page: Page) -> list[str]:
     """What is wrong on the page, in its own words."""
-    return [text.strip()[:400] for where in BROKEN for text in page.locator(where).all_inner_texts()]
+    return [text.strip()[-400:] for where in BROKEN for text in page.locator(where).all_inner_texts()]
 
 
 def widgets(page: Page) -> list[Locator]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lab import CONTROLS, ROOT, complaints, move, run_all, spoken_name, widgets
+from lab import CONTROLS, ROOT, cells_run, complaints, move, run_all, spoken_name, widgets
 from playwright.sync_api import expect
 
 REDRAWN = 60_000  # ms; far above what a figure takes, as the machine may be busy
@@ -54,16 +54,19 @@ def test_what_these_tests_ask_and_whether_they_would_notice(page, lab, suite, sc
 
 
 def test_a_cell_that_stops_is_noticed(page, lab, suite, screenshot):
-    write(suite / "stops.ipynb", "1 / 0")
+    write(suite / "stops.ipynb", "1 / 0", "1")
     run_all(page, lab.format("stops.ipynb"))
     assert any("ZeroDivisionError" in one for one in complaints(page))
+    assert cells_run(page) == (1, 2)
 
 
 @pytest.mark.parametrize("path", WITH_WIDGETS, ids=lambda path: path.stem)
 def test_widgets(path, page, lab, screenshot):
     run_all(page, lab.format(f"notebooks/{path.name}"))
-    page.locator(".widget-vbox img").nth(number_of_widgets(path) - 1).wait_for()
     assert complaints(page) == []
+    ran, cells = cells_run(page)
+    assert ran == cells > 0
+    page.locator(".widget-vbox img").nth(number_of_widgets(path) - 1).wait_for()
     found = widgets(page)
     assert len(found) == number_of_widgets(path)
     for widget in found:
