@@ -11,7 +11,7 @@ Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -125,13 +125,62 @@ def build_backbone(
     Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
     back-propagation has no rule for, a wrong tap or an impossible stride.
     """
+    backbone, _ = _whole(name, weights, stride)
+    return _cut(backbone, tap or _TAPS.get(name))
+
+
+class Recognizer(nn.Module):
+    """What a network makes of features on their way to its classifier: (B, C, h, w) -> logits (B, 1000, h, w).
+
+    The rest of the stages, then the classifier at every cell instead of on the mean of all cells. It names what is seen where
+    in the words of ImageNet's classes, from the same weights as the features.
+    """
+
+    def __init__(self, rest: Sequence[nn.Module], classifier: nn.Module):
+        super().__init__()
+        self.rest = nn.Sequential(*rest)
+        self.classifier = classifier
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """features: (B, C, h, w), as the backbone gives them."""
+        return self.classifier(self.rest(features))
+
+
+def build_recognizer(
+    name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
+) -> Recognizer:
+    """What stands behind the backbone that ``build_backbone`` gives for the same arguments; raises as that does, and
+    ``ValueError`` for a network without a linear classifier."""
+    whole, classifier = _whole(name, weights, stride)
+    if classifier is None:
+        raise ValueError(f"{name} must end in a linear classifier for its classes to be seen, and has none")
+    first = len(_cut(whole, tap or _TAPS.get(name)).stages)
+    return Recognizer(list(whole.stages.values())[first:], classifier).requires_grad_(False).eval()
+
+
+def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[Backbone, nn.Module | None]:
+    """All the stages of a network, and its classifier as convolutions."""
     if name in VGG16_VARIANTS:
         if stride not in (None, 32):
             raise ValueError(f"stride of {name} is 32, got {stride}")
-        backbone = Backbone(name, _vgg16_stages(name, weights), *_imagenet_normalisation())
-    else:
-        backbone = _from_timm(name, weights, stride)
-    return _cut(backbone, tap or _TAPS.get(name))
+        network = _vgg16(name, weights)
+        stages = _vgg16_stages(network, with_fc6=name == "vgg16_fc6")
+        fc6 = [] if name == "vgg16_fc6" else [_as_convolution(network.classifier[0], 512, 7), nn.ReLU()]
+        fc7, fc8 = (_as_convolution(network.classifier[k], 4096) for k in (3, 6))
+        return Backbone(name, stages, *_imagenet_normalisation()), nn.Sequential(*fc6, fc7, nn.ReLU(), fc8)
+    network, backbone = _from_timm(name, weights, stride)
+    linear = network.get_classifier()
+    if not isinstance(linear, nn.Linear) or linear.in_features != backbone.channels:
+        return backbone, None
+    return backbone, _as_convolution(linear, backbone.channels)
+
+
+def _as_convolution(linear: nn.Linear, channels: int, size: int = 1) -> nn.Conv2d:
+    """A linear layer over ``channels`` maps of ``size`` x ``size`` cells, at every cell of a larger map."""
+    convolution = nn.utils.skip_init(nn.Conv2d, channels, linear.out_features, size, padding=size // 2)
+    weight = linear.weight.detach().view(linear.out_features, channels, size, size)
+    convolution.load_state_dict({"weight": weight, "bias": linear.bias.detach()})
+    return convolution
 
 
 def digest(module: nn.Module) -> str:
@@ -159,7 +208,7 @@ def _imagenet_normalisation():
 # ---------------------------------------------------------------------------------------------------- VGG-16
 
 
-def _vgg16_stages(name: str, weights: str | Path) -> dict[str, nn.Module]:
+def _vgg16(name: str, weights: str | Path) -> nn.Module:
     with _seeded(weights):
         network = torchvision.models.vgg16(weights=None, init_weights=str(weights) == "random")
     if str(weights) == "imagenet":
@@ -172,6 +221,10 @@ def _vgg16_stages(name: str, weights: str | Path) -> dict[str, nn.Module]:
         network.load_state_dict(state)
     elif str(weights) != "random":
         _load(network, _read_weights(weights), weights)
+    return network
+
+
+def _vgg16_stages(network: nn.Module, with_fc6: bool) -> dict[str, nn.Module]:
     stages: dict[str, nn.Module] = {}
     part: list[nn.Module] = []
     for layer in network.features:
@@ -184,18 +237,15 @@ def _vgg16_stages(name: str, weights: str | Path) -> dict[str, nn.Module]:
         if isinstance(layer, nn.MaxPool2d):
             stages[f"pool{len(stages) + 1}"] = nn.Sequential(*part)
             part = []
-    if name == "vgg16_fc6":
-        linear = network.classifier[0]
-        convolution = nn.Conv2d(512, 4096, 7, padding=3)
-        convolution.load_state_dict({"weight": linear.weight.view(4096, 512, 7, 7), "bias": linear.bias})
-        stages["fc6"] = nn.Sequential(convolution, nn.ReLU())
+    if with_fc6:
+        stages["fc6"] = nn.Sequential(_as_convolution(network.classifier[0], 512, 7), nn.ReLU())
     return stages
 
 
 # ---------------------------------------------------------------------------------------------------- timm
 
 
-def _from_timm(name: str, weights: str | Path, stride: int | None) -> Backbone:
+def _from_timm(name: str, weights: str | Path, stride: int | None) -> tuple[nn.Module, Backbone]:
     model_name = _LITE.get(name, name)
     if not timm.is_model(model_name):
         raise ValueError(f"name must be 'efficientnet_lite0', {', '.join(VGG16_VARIANTS)} or a timm model, got {name!r}")
@@ -239,7 +289,7 @@ def _from_timm(name: str, weights: str | Path, stride: int | None) -> Backbone:
     backbone = Backbone(name, kept, network.default_cfg["mean"], network.default_cfg["std"])
     if stride not in (None, backbone.stride):
         raise ValueError(f"{name} cannot be built with stride {stride}: it comes out as {backbone.stride}")
-    return backbone
+    return network, backbone
 
 
 def _load_in_order(network: nn.Module, name: str) -> None:

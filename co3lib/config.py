@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -15,13 +15,16 @@ class CoSegConfig(BaseModel):
     """Every choice of the method. ``CoSegConfig()`` is our default, ``CoSegConfig.released()`` the authors' released
     method on the same backbone.
 
-    Network: backbone, weights, tap, stride (``backbones.build_backbone``); size, the square the photos are resized to;
-    center, whether the category's mean feature is subtracted.
-    Training: prior ("single" photo or whole "class"); epochs, batch_size, learning_rate, optimizer ("released" or
-    "adamw"); freeze, the last stage that stays as it is; head_start, whether the score starts as a linear fit of the
-    prior and not at zero; saliency_weight, copeak_weight, affinity_weight, alpha and form of the losses.
+    Network: backbone, weights, tap, stride (``backbones.build_backbone``); size, the square the photos are resized to; center,
+    whether the category's mean feature is subtracted.
+    Training: prior ("single" photo, whole "class", or class "recognized" by the network's classifier too); scales, the
+    multiples of ``size`` at which a recognized prior looks at the photos, the first being 1; epochs, batch_size,
+    learning_rate, optimizer ("released" or "adamw"); freeze, the last stage that stays as it is; head_start, whether the
+    score starts as a linear fit of the prior and not at zero; saliency_weight, copeak_weight, affinity_weight, alpha and
+    form of the losses.
     Segmentation: seeds; heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are
-    ranked; proposals, how many a photo; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
+    ranked; proposals, how many a photo; ranking ("released": Eq. 7, "distinct": times fit and contrast);
+    ranking_saliency, beta, gamma, nms_iou, noise_percentile.
     A stage is a name of the backbone's, "middle" for its last of stride 16 or less (``Backbone.middle_stage``), or None
     for the image: nothing is frozen, heat maps go all the way down.
     """
@@ -33,9 +36,10 @@ class CoSegConfig(BaseModel):
     tap: str | None = None
     stride: Count | None = None
     size: Annotated[int, Field(ge=64, multiple_of=32)] = 448
+    scales: Annotated[tuple[Annotated[float, Field(ge=1, le=4)], ...], Field(min_length=1)] = (1.0, 1.5, 2.0)
     center: bool = True
 
-    prior: Literal["single", "class"] = "class"
+    prior: Literal["single", "class", "recognized"] = "recognized"
     epochs: Annotated[int, Field(ge=0)] = 10
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 6
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
@@ -52,6 +56,7 @@ class CoSegConfig(BaseModel):
     heat_stop: str | None = "middle"
     work_size: Annotated[int, Field(ge=64)] = 448
     proposals: Count = 1000
+    ranking: Literal["released", "distinct"] = "distinct"
     ranking_saliency: bool = True
     beta: Weight = 0.8
     gamma: Weight = 1e-5
@@ -60,11 +65,25 @@ class CoSegConfig(BaseModel):
 
     seed: Annotated[int, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> CoSegConfig:
+        if self.scales[0] != 1:
+            raise ValueError(f"scales must begin with 1, got {self.scales}")
+        if self.ranking == "distinct" and not self.ranking_saliency:
+            raise ValueError("ranking must be 'released' where ranking_saliency is False: nothing stands out, got 'distinct'")
+        return self
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sides of the squares at which the prior looks at the photos, in pixels: multiples of 32, ``size`` first."""
+        return [32 * round(self.size * scale / 32) for scale in self.scales]
+
     @classmethod
     def released(cls, **changes) -> CoSegConfig:
         """The authors' released method to the letter, with the default backbone unless ``changes`` names another."""
         return cls(
             **{
+                "scales": (1.0,),
                 "center": False,
                 "prior": "single",
                 "epochs": 40,
@@ -74,6 +93,7 @@ class CoSegConfig(BaseModel):
                 "head_start": False,
                 "seeds": "score",
                 "heat_stop": None,
+                "ranking": "released",
             }
             | changes
         )

@@ -25,7 +25,7 @@ from .export import overlay
 from .images import fit_within, resize_nearest
 from .overlap import tight_box
 from .ranking import Instance
-from .segmentation import CoSegmenter, heat_maps, look, prepare, prepare_proposals, seed_cells
+from .segmentation import CoSegmenter, heat_maps, look, prepare, prepare_proposals, rank, seed_cells
 
 _DPI = 90
 _WIDEST = 5  # photos in a row of a grid
@@ -63,8 +63,7 @@ def tell(segmenter: CoSegmenter, photo) -> Story:
     cells = seed_cells(view.output, config, segmenter.bank)
     heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
     proposals = prepare_proposals(image, config)
-    guide = view.saliency if config.ranking_saliency else torch.ones_like(view.saliency)
-    scores = proposals.scores(heat, guide, config.beta, config.gamma)
+    scores = rank(heat, view.saliency, proposals, config)
     if not torch.isfinite(scores).any():
         raise ValueError(f"{image.name} must have a peak and a usable proposal for a story, got none")
     best = int(scores.max(1).values.argmax())

@@ -25,6 +25,9 @@ _SUPERPIXELS = 300
 _NOTICEABLE = 2.3  # the smallest colour difference that people notice, in Lab units
 _CLEAR = 10.0  # a colour difference, in Lab units, beyond which two neighbours are different things
 _SPATIAL = 0.25  # reach of contrast, in sides of the photo
+_SHARED_CLASSES = 5  # of the classifier: one thing goes by several names
+_AGREE = 0.02  # no map vetoes the other where it is zero
+_RIDGE = 0.01  # of the mean variance
 _FLOOR = 0.3  # what is left of a class's map where a single photo has no saliency at all
 
 
@@ -67,14 +70,60 @@ def class_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = No
     features: (N, C, h, w); images: N photos (H, W, 3) uint8. Returns (N, h, w) in [0, 1].
     """
     weight, bias = principal_component(features)
-    maps = (features.movedim(1, -1) @ weight + bias).clamp_min(0)
-    # A few cells of extreme projection must not dim all others.
-    maps = (maps / maps.flatten().quantile(0.98).clamp_min(1e-6)).clamp_max(1)
+    maps = _unit_range(features.movedim(1, -1) @ weight + bias)
     if images is not None:
         checks.same_length(features=features, images=images)
         single = [interpolate(saliency_prior(image)[None, None], maps.shape[1:], mode="area")[0] for image in images]
         maps = maps * (_FLOOR + (1 - _FLOOR) * torch.cat(single))
     return maps / maps.max().clamp_min(1e-6)
+
+
+def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Co-saliency of a whole category at several scales: what its descriptors share *and* its photos are recognised by.
+
+    The first principal component alone finds what varies most, which in street scenes is the street. The network's own
+    classifier, read at every cell, names things instead: the classes it is surest of, somewhere in every photo, are what
+    the photos have in common, whether or not the words fit. The geometric mean of both maps is then replaced by the linear
+    function of the features closest to it (ridge regression), which carries over from where the two agree to all that looks
+    alike. Each map is the mean over the scales.
+
+    features: for every scale, (N, C, h, w); logits: likewise, (N, classes, h, w), before the softmax. Returns (N, h, w) on the
+    finest grid, in [0, 1].
+    """
+    checks.same_length(features=features, logits=logits)
+    finest = max((one.shape[2:] for one in features), key=lambda size: size[0])
+    cells = torch.cat([cells_of(one) for one in features])
+    mean = cells.mean(0)
+    centred = cells - mean
+    covariance = centred.T @ centred / len(cells)
+    # The eigenvector of the largest eigenvalue is the first principal component of the cells of all scales together.
+    weight, bias = as_score(features[0], torch.linalg.eigh(covariance).eigenvectors[:, -1], mean)
+    component = _mean_over_scales([one.movedim(1, -1) @ weight + bias for one in features], finest)
+    likely = [one.softmax(1) for one in logits]
+    certainty = torch.stack([one.flatten(2).amax(2).mean(0) for one in likely]).mean(0)
+    shared = certainty.topk(min(_SHARED_CLASSES, len(certainty))).indices
+    evidence = _unit_range(_mean_of([one[:, shared].sum(1) for one in likely], finest))
+    both = (component.clamp_min(_AGREE) * evidence.clamp_min(_AGREE)).sqrt()
+    target = torch.cat([interpolate(both[:, None], one.shape[2:], mode="area").flatten() for one in features])
+    ridge = _RIDGE * covariance.diagonal().mean().clamp_min(1e-9) * torch.eye(len(covariance))
+    weight = torch.linalg.solve(covariance + ridge, centred.T @ (target - target.mean()) / len(cells))
+    # Half the mean is added back: in between "all that is above the mean" and "all that is above zero".
+    offset = target.mean() / 2
+    return _mean_over_scales([(one.movedim(1, -1) - mean) @ weight + offset for one in features], finest)
+
+
+def _mean_over_scales(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    return _mean_of([_unit_range(one) for one in maps], size)
+
+
+def _mean_of(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    return torch.cat([interpolate(one[:, None], size, mode="bilinear") for one in maps], 1).mean(1)
+
+
+def _unit_range(maps: torch.Tensor) -> torch.Tensor:
+    """The positive part over its 98th percentile: a few extreme cells must not dim all others."""
+    maps = maps.clamp_min(0)
+    return (maps / torch.from_numpy(np.quantile(maps.numpy(), 0.98, keepdims=True)).clamp_min(1e-6)).clamp_max(1)
 
 
 def principal_component(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

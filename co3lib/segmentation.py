@@ -10,7 +10,7 @@ Shape letters: N images, C channels, H W size of the work image, ``h w`` feature
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +21,16 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from . import checks
-from .backbones import Backbone, build_backbone
+from .backbones import Backbone, build_backbone, build_recognizer
 from .config import CoSegConfig
-from .images import fit_within, name_of, read_image, resize_nearest, to_tensor
+from .images import fit_within, name_of, read_image, resize_image, resize_nearest, to_tensor
 from .model import CoPeakNet, CoPeakOutput
 from .overlap import tight_box
 from .peak_backprop import enlarge, response_maps_from
 from .peaks import copeak_votes, peak_cells, regional_maxima, score_peaks
 from .proposals import propose_regions, regions_of
 from .ranking import Instance, RegionRanker, mask_nms, noise_filter
-from .saliency import class_prior, saliency_prior
+from .saliency import class_prior, recognized_prior, saliency_prior
 from .training import load_tensors, save_tensors, start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
@@ -41,12 +41,20 @@ _BANK = 20  # photos of the category that are kept as partners for co-peaks
 @dataclass(frozen=True)
 class WorkImage:
     """A photo made ready: ``size`` (height, width) of the photo itself; ``pixels`` (H, W, 3) uint8, at most
-    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input."""
+    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input; ``squares``, the same at the larger of
+    ``config.sizes``, at which the prior looks at it, as (side, side, 3) uint8."""
 
     name: str
     size: tuple[int, int]
     pixels: np.ndarray
     tensor: torch.Tensor
+    squares: tuple[np.ndarray, ...] = ()
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """The network's inputs at all of ``config.sizes``, smallest first: (1, 3, side, side)."""
+        yield self.tensor
+        for square in self.squares:
+            yield to_tensor(square, len(square))
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,8 @@ def prepare(photo, config: CoSegConfig, index: int = 0) -> WorkImage:
     """Read a photo (path, PIL image or array) and make it ready."""
     pixels = read_image(photo, name=name_of(photo, index))
     small = fit_within(pixels, config.work_size)
-    return WorkImage(name_of(photo, index), pixels.shape[:2], small, to_tensor(pixels, config.size))
+    squares = tuple(resize_image(pixels, (side, side)) for side in config.sizes[1:])
+    return WorkImage(name_of(photo, index), pixels.shape[:2], small, to_tensor(pixels, config.size), squares)
 
 
 def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RegionRanker:
@@ -118,6 +127,14 @@ def heat_maps(
     return enlarge(response_maps_from(model, activations, config.heat_stop, cells), size)
 
 
+def rank(heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, config: CoSegConfig) -> torch.Tensor:
+    """Scores of the proposals for every peak, as ``config.ranking`` says: heat (Q, H, W), saliency (H, W) -> (Q, K)."""
+    if config.ranking == "distinct":
+        return proposals.distinct_scores(heat, saliency, config.beta, config.gamma)
+    guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
+    return proposals.scores(heat, guide, config.beta, config.gamma)
+
+
 def choose_masks(
     heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, cells: torch.Tensor, grid, config: CoSegConfig
 ) -> Candidates:
@@ -126,8 +143,7 @@ def choose_masks(
     heat: (Q, H, W); saliency: (H, W); cells: (Q, 2) of a grid ``(h, w)``.
     """
     size = heat.shape[1:]
-    guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
-    scores = proposals.scores(heat, guide, config.beta, config.gamma)
+    scores = rank(heat, saliency, proposals, config)
     if not scores.numel():
         return Candidates(torch.zeros(0, *size, dtype=torch.bool), heat.new_zeros(0), torch.zeros(0, 2, dtype=torch.long))
     best, chosen = scores.max(1)
@@ -203,8 +219,10 @@ class CoSegmenter:
     def priors_of(self, work: Sequence[WorkImage], features: torch.Tensor | None = None, progress: bool = True):
         """The saliency priors that ``config.prior`` asks for, at network size: (N, 1, size, size).
 
-        features: (N, C, h, w) of the photos, needed by the prior of the whole class; None: computed here.
+        features: (N, C, h, w) of the photos, which the prior of the whole class is made from; None: computed here.
         """
+        if self.config.prior == "recognized":
+            return self._at_network_size(self._recognized(work, progress))
         if self.config.prior == "single":
             bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
             return self._at_network_size([saliency_prior(image.pixels) for image in bar])
@@ -213,6 +231,18 @@ class CoSegmenter:
             with torch.no_grad():
                 features = torch.cat([backbone(image.tensor) for image in work])
         return self._at_network_size(class_prior(features, [image.pixels for image in work]))
+
+    def _recognized(self, work: Sequence[WorkImage], progress: bool) -> torch.Tensor:
+        config = self.config
+        backbone = _backbone(config)
+        recognizer = build_recognizer(config.backbone, config.weights, config.tap, config.stride)
+        features, logits = [], []
+        for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
+            with torch.no_grad():
+                seen = [backbone(tensor) for tensor in image.tensors()]
+                features.append(seen)
+                logits.append([recognizer(one) for one in seen])
+        return recognized_prior(*([torch.cat(scale) for scale in zip(*maps, strict=True)] for maps in (features, logits)))
 
     def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)

@@ -225,6 +225,42 @@ def rank_scores(response, saliency, proposals, beta=0.8, gamma=1e-5) -> np.ndarr
     return out
 
 
+def distinct_scores(heat, saliency, labels, members, beta=0.8, gamma=1e-5, faint=0.05) -> np.ndarray:
+    """Eq. 7 times fit squared times contrast, by loops over pixels; (Q, K)."""
+    mean, count = {}, {}
+    for cell in np.unique(labels):
+        mean[cell], count[cell] = saliency[labels == cell].mean(), (labels == cell).sum()
+    height, width = labels.shape
+    masks = members[:, labels]
+    shared = np.zeros(heat.shape)
+    per_cell = {(q, cell): np.maximum(heat[q], 0)[labels == cell].sum() for q in range(len(heat)) for cell in mean}
+    total = [sum(per_cell[q, cell] for cell in mean) for q in range(len(heat))]
+    for y in range(height):
+        for x in range(width):
+            cell = labels[y, x]
+            here = [per_cell[q, cell] / total[q] for q in range(len(heat))]
+            for q in range(len(heat)):
+                shared[q, y, x] = mean[cell] * here[q] / sum(here)
+    scores = np.zeros((len(heat), len(masks)))
+    contrasts = []
+    for k, mask in enumerate(masks):
+        ring = []
+        for y, x in np.argwhere(mask):
+            for j, i in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
+                if 0 <= j < height and 0 <= i < width and not mask[j, i]:
+                    ring.append(mean[labels[j, i]])
+        contrasts.append(saliency[mask].mean() - (np.mean(ring) if ring else 0.0) if mask.any() else 0.0)
+        for q in range(len(heat)):
+            paper = rank_scores((heat[q] * saliency)[None], saliency, mask[None], beta, gamma)[0, 0]
+            common = shared[q][mask].sum()
+            fit = common / (mask.sum() + shared[q].sum() - common)
+            scores[q, k] = max(paper, 0) * fit**2 * max(contrasts[k], 0)
+    usable = np.array([0.00002 <= mask.mean() <= 0.85 for mask in masks])
+    clear = usable & (np.array(contrasts) >= faint)
+    scores[:, ~(clear if clear.any() else usable)] = -np.inf
+    return scores
+
+
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     """Two masks; two empty ones have nothing in common."""
     union = np.sum(a | b)

@@ -11,7 +11,7 @@ from skimage.data import chelsea
 from torch import nn
 
 from co3lib import backbones
-from co3lib.backbones import WeightsError, build_backbone, digest
+from co3lib.backbones import WeightsError, build_backbone, build_recognizer, digest
 from co3lib.images import to_tensor
 
 timm, torchvision = backbones.timm, backbones.torchvision
@@ -98,6 +98,34 @@ def test_the_default_network_knows_a_cat():
     with torch.no_grad():
         logits = network.forward_head(whole(to_tensor(chelsea(), 224)))
     assert int(logits.argmax()) in range(281, 286)  # ImageNet's five domestic cats
+
+
+def test_the_recognizer_knows_a_cat_and_where_it_is(lite):
+    with torch.no_grad():
+        logits = build_recognizer()(lite(to_tensor(chelsea(), 448)))
+    assert logits.shape == (1, 1000, 14, 14)
+    cats = logits.softmax(1)[0, 281:286].sum(0)
+    assert cats.max() > 0.9 and cats[0, :7].max() < 0.2  # the face, and not the wall above
+
+
+@pytest.mark.parametrize("name", ["vgg16_fc6", "vgg16_pool5"])
+def test_the_recognizer_of_vgg_is_its_classifier(name):
+    # On one cell's worth of photo the convolutions see what the linear layers see.
+    network = backbones._vgg16(name, "random").eval()
+    images = picture(224, 224)[:1]
+    features = build_backbone(name, "random")
+    with torch.no_grad():
+        logits = build_recognizer(name, "random")(features(images))
+        expected = network((images - features.mean) / features.std)
+    assert logits.shape == (1, 1000, 7, 7)
+    torch.testing.assert_close(logits[:, :, 3, 3], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_without_a_linear_classifier_recognizes_nothing(monkeypatch):
+    make = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *names, **options: make(*names, **options, num_classes=0))
+    with pytest.raises(ValueError, match="resnet18 must end in a linear classifier"):
+        build_recognizer("resnet18", "random")
 
 
 def test_the_default_network(lite):

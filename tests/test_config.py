@@ -22,6 +22,7 @@ def test_the_released_settings_are_the_authors():
     assert config.form == "released"
     # Segmentation
     assert (config.seeds, config.heat_stop, config.ranking_saliency) == ("score", None, True)
+    assert (config.scales, config.ranking) == ((1,), "released")
     assert (config.beta, config.gamma, config.nms_iou, config.noise_percentile) == (0.8, 1e-5, 0.4, 20)
 
 
@@ -50,6 +51,11 @@ def test_unknown_names_are_refused(make):
         {"form": "new"},
         {"seeds": "saliency"},
         {"prior": "none"},
+        {"scales": ()},
+        {"scales": (2.0,)},
+        {"scales": (1.0, 9.0)},
+        {"ranking": "paper"},
+        {"ranking": "distinct", "ranking_saliency": False},
         {"nms_iou": 1.5},
         {"nms_iou": float("nan")},
         {"noise_percentile": 101.0},
@@ -83,3 +89,9 @@ def test_a_configuration_does_not_change():
 )
 def test_a_configuration_survives_a_file(config):
     assert CoSegConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_sizes_are_multiples_of_the_stride():
+    assert CoSegConfig().sizes == [448, 672, 896]
+    assert CoSegConfig(size=96, scales=(1.0, 1.5)).sizes == [96, 128]
+    assert CoSegConfig.released().sizes == [448]

@@ -322,6 +322,62 @@ def test_ranking_one_cell_no_cell_used_and_nothing():
     same_as_masks(halves, torch.eye(2, dtype=torch.bool), heat[:0], saliency)
 
 
+# Our default: times fit, times contrast
+
+
+def patches(seed: int, cells: int = 12, proposals: int = 7, peaks: int = 3):
+    """Compact cells of a 20 x 24 image, unions of them, heat maps and a co-saliency."""
+    points = uniform(cells, 2, seed=seed) * torch.tensor([20.0, 24.0])
+    grid = torch.stack(torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij"), -1).double()
+    labels = (grid[:, :, None] - points).square().sum(-1).argmin(-1)
+    members = uniform(proposals, cells, seed=seed + 1) < 0.3
+    return labels, members, random(peaks, 20, 24, seed=seed + 2).float() + 0.5, uniform(20, 24, seed=seed + 3).float()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distinct_scores_are_the_loops(seed):
+    labels, members, heat, saliency = patches(seed)
+    # Cells differ in co-saliency as a whole, so that some proposals stand out and some do not.
+    saliency = saliency * uniform(12, seed=seed + 9).float()[labels]
+    actual = RegionRanker(labels, members).distinct_scores(heat, saliency, beta=0.6, gamma=1e-3)
+    expected = naive.distinct_scores(heat.numpy(), saliency.numpy(), labels.numpy(), members.numpy(), beta=0.6, gamma=1e-3)
+    assert (expected > 0).any()
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def halves_and_quarter():
+    """An 8 x 8 image in four cells of two columns; the co-saliency is the two in the middle, a peak on each of them."""
+    labels = (torch.arange(8) // 2).expand(8, 8)
+    saliency = ((labels == 1) | (labels == 2)).float()
+    heat = torch.stack([(labels == 1).float(), (labels == 2).float()])
+    return labels, heat + 0.01, saliency
+
+
+def test_peaks_divide_what_is_salient_among_themselves():
+    labels, heat, saliency = halves_and_quarter()
+    members = torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0], [1, 1, 1, 0]]).bool()
+    ranker = RegionRanker(labels, members)
+    # By Eq. 7 a proposal with more in it is never worse for it; the fit makes each peak take its own half.
+    assert ranker.scores(heat, saliency, gamma=0).argmax(1).tolist() != [0, 1]
+    assert ranker.distinct_scores(heat, saliency).argmax(1).tolist() == [0, 1]
+
+
+def test_what_does_not_stand_out_is_no_instance():
+    labels, heat, saliency = halves_and_quarter()
+    members = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0]]).bool()
+    assert torch.isneginf(RegionRanker(labels, members).distinct_scores(heat, saliency)).tolist() == [[True, False]] * 2
+    # But where nothing does, the photo is not left without anything.
+    flat = RegionRanker(labels, members).distinct_scores(heat, torch.full((8, 8), 0.5))
+    assert torch.isfinite(flat).all()
+
+
+def test_no_peaks_and_no_proposals_have_no_distinct_scores():
+    labels, heat, saliency = halves_and_quarter()
+    one = torch.tensor([[False, True, True, False]])
+    assert RegionRanker(labels, one).distinct_scores(heat[:0], saliency).shape == (0, 1)
+    assert RegionRanker(labels, one[:0]).distinct_scores(heat, saliency).shape == (2, 0)
+
+
 def test_choosing_no_masks_of_unions():
     ranker = RegionRanker(torch.zeros(3, 4, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool))
     assert ranker.masks(torch.zeros(0, dtype=torch.long)).shape == (0, 3, 4)

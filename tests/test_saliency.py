@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from co3lib.saliency import _barrier_distance, class_prior, saliency_prior
+from co3lib.saliency import _barrier_distance, class_prior, recognized_prior, saliency_prior
 
 
 def disc_photo(seed=0, center=(50, 90)):
@@ -116,3 +116,42 @@ def test_class_prior_wants_a_photo_per_feature_map():
     features, _ = descriptors(2)
     with pytest.raises(ValueError, match="features has 2, images has 1"):
         class_prior(features, [disc_photo()[0]])
+
+
+def street(count=5, classes=20):
+    """Photos with a large area that varies most and a small block that the classifier names.
+
+    Returns features at two scales, logits likewise, and the block (8, 8)."""
+    generator = torch.Generator().manual_seed(3)
+    block = torch.zeros(8, 8, dtype=torch.bool)
+    block[3:5, 2:5] = True
+    features = 0.1 * torch.randn(count, 6, 8, 8, generator=generator)
+    features[:, 0, 2:7, 1:7] += 5  # the road: most of the variance
+    features[:, 4, block] += 2
+    logits = torch.zeros(count, classes, 8, 8)
+    logits[:, 7, block] = 12
+    finer = [torch.nn.functional.interpolate(maps, scale_factor=2) for maps in (features, logits)]
+    return [features, finer[0]], [logits, finer[1]], block
+
+
+def test_recognized_prior_finds_what_the_photos_are_recognized_by():
+    features, logits, block = street()
+    component = class_prior(features[0])
+    assert component[:, block].mean() < 1.1 * component[:, 2:7, 1:7].mean()  # the component alone shows the road
+    prior = recognized_prior(features, logits)
+    assert prior.shape == (5, 16, 16) and prior.min() >= 0 and prior.max() <= 1
+    large = block.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    assert prior[:, large].mean() > 1.5 * prior[:, 4:14, 2:14].mean()
+
+
+def test_recognized_prior_at_one_scale():
+    features, logits, block = street()
+    prior = recognized_prior(features[:1], logits[:1])
+    assert prior.shape == (5, 8, 8)
+    assert prior[:, block].min() > prior[:, ~block].max()
+
+
+def test_recognized_prior_wants_as_many_scales_of_both():
+    features, logits, _ = street(2)
+    with pytest.raises(ValueError, match="features has 2, logits has 1"):
+        recognized_prior(features, logits[:1])
