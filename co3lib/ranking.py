@@ -166,7 +166,7 @@ class RegionRanker:
         return scores.masked_fill((self.share < SMALLEST) | (self.share > LARGEST), -torch.inf)
 
     def distinct_scores(self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5):
-        """Eq. 7 times how well the proposal fits the peak's share of the co-saliency, squared, times how far it stands out.
+        """Eq. 7 times how well the proposal fits the peak's share of the co-saliency, times how far it stands out.
 
         Eq. 7 adds up, so a larger proposal rarely scores less, and a peak's heat says little about where its instance ends. The
         two factors do. *Fit*: the peak's share of the co-saliency is ``t = S O / sum over the peaks of O``, so that peaks
@@ -190,7 +190,7 @@ class RegionRanker:
         contrast = inside - (border @ mean) / border.sum(1).clamp_min(1)
         usable = (self.share >= SMALLEST) & (self.share <= LARGEST)
         clear = usable & (contrast >= FAINT)
-        scores = paper * fit**2 * contrast.clamp_min(_TINY)
+        scores = paper * fit * contrast.clamp_min(_TINY)
         return scores.masked_fill(~(clear if clear.any() else usable), -torch.inf)
 
     def _border_with_outside(self) -> torch.Tensor:
