@@ -226,7 +226,7 @@ def rank_scores(response, saliency, proposals, beta=0.8, gamma=1e-5) -> np.ndarr
 
 
 def distinct_scores(heat, saliency, labels, members, beta=0.8, gamma=1e-5, faint=0.05) -> np.ndarray:
-    """Eq. 7 times fit times contrast, by loops over pixels; (Q, K)."""
+    """Eq. 7 times fit to the power of 1.5 times contrast, by loops over pixels; (Q, K)."""
     mean, count = {}, {}
     for cell in np.unique(labels):
         mean[cell], count[cell] = saliency[labels == cell].mean(), (labels == cell).sum()
@@ -254,7 +254,7 @@ def distinct_scores(heat, saliency, labels, members, beta=0.8, gamma=1e-5, faint
             paper = rank_scores((heat[q] * saliency)[None], saliency, mask[None], beta, gamma)[0, 0]
             common = shared[q][mask].sum()
             fit = common / (mask.sum() + shared[q].sum() - common)
-            scores[q, k] = max(paper, 0) * fit * max(contrasts[k], 0)
+            scores[q, k] = max(paper, 0) * fit**1.5 * max(contrasts[k], 0)
     usable = np.array([0.00002 <= mask.mean() <= 0.85 for mask in masks])
     clear = usable & (np.array(contrasts) >= faint)
     scores[:, ~(clear if clear.any() else usable)] = -np.inf
