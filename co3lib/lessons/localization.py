@@ -142,7 +142,7 @@ def answer_figure(shown: Gallery, photo: int, method: str) -> Figure:
     answer = shown.answers[method][photo]
     figure = Figure(figsize=(10, 3.5))
     left, middle, right = figure.subplots(1, 3)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.9, wspace=0.06)
+    figure.subplots_adjust(left=0.01, right=0.92, bottom=0.02, top=0.9, wspace=0.06)
     for axis, title in ((left, "photo, true boxes"), (middle, f"map of {method}"), (right, _verdict(answer))):
         axis.set_axis_off()
         axis.set_title(title, fontsize=10, loc="left")
@@ -150,7 +150,7 @@ def answer_figure(shown: Gallery, photo: int, method: str) -> Figure:
     for box in shown.truth[photo].tolist():
         _frame(left, box, TRUTH)
     image = middle.imshow(answer.saliency, cmap="cividis", vmin=0, vmax=1)
-    figure.colorbar(image, ax=middle, shrink=0.8, pad=0.02)
+    figure.colorbar(image, cax=figure.add_axes((0.935, 0.1, 0.012, 0.7)), label="map")
     right.imshow(answer.drawn)
     if answer.box is not None:
         _frame(right, answer.box, RIGHT if answer.right else WRONG)
@@ -174,7 +174,7 @@ def maps_figure(shown: Gallery, photo: int) -> Figure:
         axis.set_title(f"{method}\n{_verdict(answers[photo])}", fontsize=9, loc="left")
         if answers[photo].box is not None:
             _frame(axis, answers[photo].box, RIGHT if answers[photo].right else WRONG)
-    figure.colorbar(image, cax=figure.add_axes((0.95, 0.1, 0.008, 0.6)))
+    figure.colorbar(image, cax=figure.add_axes((0.95, 0.1, 0.008, 0.6)), label="map")
     return figure
 
 
