@@ -170,8 +170,8 @@ class RegionRanker:
         return scores.masked_fill((self.share < SMALLEST) | (self.share > LARGEST), -torch.inf)
 
     def distinct_scores(self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5):
-        """Eq. 7 times fit to the power of 1.5 times contrast: does the proposal fit the peak's share of the co-saliency, and does
-        it stand out?
+        """Eq. 7 times fit to the power of 1.5 times contrast: does the proposal fit the peak's share of the co-saliency, and
+        does it stand out?
 
         Eq. 7 adds up, so a larger proposal rarely scores less, and a peak's heat says little about where its instance ends. The
         two factors do. *Fit*: the peak's share of the co-saliency is ``t = S O / sum over the peaks of O``, so that peaks

@@ -58,6 +58,13 @@ def experiment_of(parameters: RowParameters) -> Experiment:
     )
 
 
+_PRIORS = {
+    "single": "each photo",
+    "class": "all photos of a class",
+    "recognized": "all photos of a class and what the network's classifier names in them",
+}
+
+
 def folder_of(output: Path, experiment: Experiment) -> Path:
     """A folder of its own for every experiment, so that another choice of parameters does not meet the last one's."""
     digest = hashlib.sha256(experiment.model_dump_json().encode()).hexdigest()[:8]
@@ -73,7 +80,7 @@ def protocol(experiment: Experiment, classes: Mapping[str, list[Sample]]) -> pd.
         "instances": sum(len(sample.mask_paths) for samples in classes.values() for sample in samples),
     }
     config = experiment.config
-    prior = "made here without training, from " + {"single": "each photo", "class": "all photos of a class"}[config.prior]
+    prior = f"made here without training, from {_PRIORS[config.prior]}"
     rows = [
         ("set", "the authors' four: COCO_VOC, COCO_NONVOC, VOC12, SOC", experiment.set),
         *((what, _printed_count(experiment.set, what), str(count)) for what, count in counts.items()),
