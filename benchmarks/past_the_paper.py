@@ -231,6 +231,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder with sets in the authors' layout, measured beside the bundled ones")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--released-seeds", type=int, help="seeds of the released configuration, which takes longest")
+    parser.add_argument("--classes", nargs="*", help="only these classes, the page still being of all that was measured")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=Path("results/past-the-paper"))
     parser.add_argument("--page-only", action="store_true", help="measure nothing, write the page from what is there")
@@ -239,10 +240,10 @@ def main() -> None:
     last = arguments.seeds if arguments.released_seeds is None else arguments.released_seeds
     jobs = [
         (*one, seed, released, arguments.output / f"{one[0]}-{one[1]}-{'released-' if released else ''}{seed}.json")
-        for seed in range(arguments.seeds)
+        for seed in range(max(arguments.seeds, last))
         for released in (False, True)
         for one in every_set(arguments.root, bundled=True)
-        if not released or seed < last
+        if seed < (last if released else arguments.seeds) and (not arguments.classes or one[1] in arguments.classes)
     ]
     left = [] if arguments.page_only else [job for job in jobs if not job[-1].exists()]
     with ProcessPoolExecutor(arguments.processes) as pool:
