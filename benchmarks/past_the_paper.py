@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=Path("results/past-the-paper"))
     parser.add_argument("--page-only", action="store_true", help="measure nothing, write the page from what is there")
+    parser.add_argument("--measure-only", action="store_true", help="write no page")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     last = arguments.seeds if arguments.released_seeds is None else arguments.released_seeds
@@ -250,6 +251,8 @@ def main() -> None:
         running = [pool.submit(_job, *job) for job in left]
         for done in tqdm(as_completed(running), total=len(running), desc="classes and seeds"):
             done.result()
+    if arguments.measure_only:
+        return
     rows = read_rows(arguments.output)
     parts = {
         "AP25 / AP50 in percent, mean over classes": markdown(summary(rows)),
