@@ -121,7 +121,7 @@ def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
         f"3  score map, {len(points)} peaks to start from",
         "4  heat map of one peak",
         "5  the proposal that fits it best",
-        f"6  all instances: {len(instances)}",
+        f"6  instances: {len(instances)}",
     )
     for axis, title in zip(axes, titles, strict=True):
         axis.set_axis_off()
