@@ -46,7 +46,7 @@ class Category:
 
 def read_category(samples: Sequence[Sample], config: CoSegConfig | None = None) -> Category:
     """Photos, features, the class's prior and the score that training would start from."""
-    config = config or CoSegConfig()
+    config = config or CoSegConfig(prior="class")
     work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
     masks = [resize_nearest(sample.masks, image.pixels.shape[:2]) for sample, image in zip(samples, work, strict=True)]
     model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
