@@ -158,8 +158,10 @@ def summary(rows: pd.DataFrame, values=VALUES[:2]) -> pd.DataFrame:
         complete = part.groupby(["method", "seed"], sort=False)["class"].nunique()
         by_seed = by_seed[complete == part["class"].nunique()]
         spread = by_seed.groupby("method", sort=False).std()
-        columns[name] = {
+        counts, everything = part.groupby("method")["class"].nunique(), part["class"].nunique()
+        columns[f"{name} ({everything} classes)"] = {
             method: " / ".join(f"{100 * row[key]:.1f}" + _deviation(spread, method, key) for key in values)
+            + (f" ({counts[method]} of them)" if counts[method] < everything else "")
             for method, row in mean.iterrows()
         }
     return pd.DataFrame(columns).rename_axis("method").reindex(_order(rows)).fillna("")
