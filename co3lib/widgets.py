@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from .figures import figure_html
 
-_WIDE = ipywidgets.Layout(width="30em")
-_LABEL = {"description_width": "13em"}
+_WIDE = ipywidgets.Layout(width="36em")
+_LABEL = {"description_width": "17em"}
 # Two things that JupyterLab and ipywidgets leave undone for whoever works with keys or a screen reader: a slider's handle has
 # no name, and arrow keys on a menu are taken for moving to another cell. A style sheet, though empty, says when it has come
 # into the page, and by then labels and controls are there.
