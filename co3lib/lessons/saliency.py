@@ -45,7 +45,7 @@ class Category:
 
 
 def read_category(samples: Sequence[Sample], config: CoSegConfig | None = None) -> Category:
-    """Photos, features, the prior and the score that training would start from; ``config``: the whole class's prior unless given."""
+    """Photos, features, the prior (the whole class's unless ``config`` says) and the score that training would start from."""
     config = config or CoSegConfig(prior="class")
     work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
     masks = [resize_nearest(sample.masks, image.pixels.shape[:2]) for sample, image in zip(samples, work, strict=True)]
