@@ -1,0 +1,232 @@
+"""Notebook 11: what the default does beyond the paper, each change measured on top of the last.
+
+Networks are trained once for every way of training and heat maps made once for every network, seed rule and stage at which
+they stop, so that a ladder of configurations (``climb``) costs no more than its dearest steps.
+
+Shape letters: H W work size, ``h w`` feature grid, K proposals, S superpixels, Q peaks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from ..config import CoSegConfig
+from ..datasets import Sample
+from ..notebook import class_result, photo_results
+from ..ranking import FAINT, FIT_POWER, Instance, RegionRanker
+from ..segmentation import CoSegmenter, WorkImage, choose_masks, finish, heat_maps, look, seed_cells
+from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
+
+_STEP = 2  # every second pixel is drawn, as in notebook 08
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The three factors of the default's ranking for every proposal of one photo: paper (Q, K), Eq. 7 and at least 0;
+    fit (Q, K) in [0, 1]; contrast (K,) in [-1, 1]; target (Q, H, W), each peak's share of the co-saliency; usable (K,)
+    bool, within the size limits."""
+
+    paper: torch.Tensor
+    fit: torch.Tensor
+    contrast: torch.Tensor
+    target: torch.Tensor
+    usable: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What ranking wants of one photo: heat (Q, H, W), saliency (H, W), cells (Q, 2) of a ``grid`` (h, w)."""
+
+    heat: torch.Tensor
+    saliency: torch.Tensor
+    cells: torch.Tensor
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rung of the ladder: the fitted segmenter, what it saw and found in each photo, its AP25 and AP50, and the processor
+    seconds that its training and its heat maps took (0 where an earlier step had made them)."""
+
+    segmenter: CoSegmenter
+    seen: list[Seen]
+    instances: list[list[Instance]]
+    ap25: float
+    ap50: float
+    fit_seconds: float
+    heat_seconds: float
+
+
+# ---------------------------------------------------------------------------------------------------- the factors
+
+
+def factors_of(ranker: RegionRanker, heat: torch.Tensor, saliency: torch.Tensor) -> Factors:
+    """The factors that ``RegionRanker.distinct_scores`` multiplies, apart: heat (Q, H, W), saliency (H, W)."""
+    members, labels, area = ranker.members, ranker.labels, ranker.area.clamp_min(1)
+    sums = torch.cat([heat.clamp_min(0), saliency[None]]).flatten(1)
+    sums = sums.new_zeros(len(sums), members.shape[1]).index_add_(1, labels, sums)
+    # Each peak's heat sums to one, so that strong peaks do not take everything.
+    warm, salient = sums[:-1] / sums[:-1].sum(1, keepdim=True).clamp_min(_TINY), sums[-1]
+    target = warm / warm.sum(0).clamp_min(_TINY) * salient
+    size, common = members @ ranker.area, target @ members.T
+    fit = common / (size + target.sum(1, keepdim=True) - common).clamp_min(_TINY)
+    around = border_lengths(labels.reshape(ranker.size), members.shape[1])
+    outside = (members @ around) * (1 - members)
+    contrast = members @ salient / size.clamp_min(1) - outside @ (salient / area) / outside.sum(1).clamp_min(1)
+    paper = ranker.scores(heat, saliency)
+    pixels = (target / area)[:, labels].reshape(heat.shape)
+    return Factors(paper.clamp_min(0), fit, contrast, pixels, torch.isfinite(paper).any(0))
+
+
+def border_lengths(labels: torch.Tensor, cells: int) -> torch.Tensor:
+    """How many pairs of neighbouring pixels (side by side or one above the other) any two cells have: (H, W) -> (S, S), zero
+    on the diagonal."""
+    pairs = [(labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1])]
+    code = torch.cat([(one * cells + other).flatten() for one, other in pairs])
+    length = torch.bincount(code, minlength=cells**2).reshape(cells, cells).float()
+    return (length + length.T).fill_diagonal_(0)
+
+
+def scores(factors: Factors, fit: bool = True, contrast: bool = True) -> torch.Tensor:
+    """Eq. 7, times fit to its power and times contrast if asked for: (Q, K); -inf outside the size limits and, with contrast,
+    where a proposal does not stand out."""
+    result = factors.paper * (factors.fit**FIT_POWER if fit else 1)
+    usable = factors.usable
+    if contrast:
+        result = result * factors.contrast.clamp_min(_TINY)
+        clear = usable & (factors.contrast >= FAINT)
+        usable = clear if clear.any() else usable
+    return result.masked_fill(~usable, -torch.inf)
+
+
+# ----------------------------------------------------------------------------------------------------- the ladder
+
+
+def see(segmenter: CoSegmenter, work: Sequence[WorkImage]) -> list[Seen]:
+    """What a fitted segmenter sees in each photo, up to its heat maps."""
+    seen = []
+    for image in work:
+        view = look(segmenter.model, image, segmenter.config)
+        cells = seed_cells(view.output, segmenter.config, segmenter.bank)
+        heat = heat_maps(segmenter.model, view.at_stop, cells, segmenter.config, image.pixels.shape[:2])
+        seen.append(Seen(heat, view.saliency, cells, tuple(view.output.score.shape[2:])))
+    return seen
+
+
+def climb(
+    samples: Sequence[Sample], work: Sequence[WorkImage], rankers: Sequence[RegionRanker], configs: Mapping[str, CoSegConfig]
+) -> dict[str, Step]:
+    """Segment one class by every configuration. work: the samples, prepared at all scales that any of them needs; rankers:
+    their proposals."""
+    fitted, maps, steps = {}, {}, {}
+    for name, config in configs.items():
+        # Seeds, heat maps and ranking come after training and change nothing about it.
+        training = config.model_copy(update={"seeds": "copeak", "heat_stop": "middle", "ranking": "distinct"})
+        started = time.process_time()
+        if training not in fitted:
+            fitted[training] = CoSegmenter(training)
+            fitted[training].fit_prepared(work, progress=False)
+        first, trained = fitted[training], time.process_time()
+        stop = first.config.heat_stop if config.heat_stop == "middle" else config.heat_stop
+        changes = {"seeds": config.seeds, "ranking": config.ranking, "heat_stop": stop}
+        segmenter = CoSegmenter(first.config.model_copy(update=changes))
+        segmenter.model, segmenter.bank = first.model, first.bank
+        key = training, config.seeds, stop
+        if key not in maps:
+            maps[key] = see(segmenter, work)
+        seconds = trained - started, time.process_time() - trained
+        found = [
+            choose_masks(one.heat, one.saliency, ranker, one.cells, one.grid, segmenter.config)
+            for one, ranker in zip(maps[key], rankers, strict=True)
+        ]
+        instances = finish(found, [image.size for image in work], segmenter.config)
+        precision = class_result(photo_results(samples, instances)).average_precision
+        steps[name] = Step(segmenter, maps[key], instances, precision["0.25"], precision["0.5"], *seconds)
+    return steps
+
+
+def verdict(name: str, before: tuple[float, float], after: tuple[float, float]) -> str:
+    """One sentence on a step from its AP25 and AP50 before and after, as rounded to two places."""
+    gains = [round(new, 2) - round(old, 2) for old, new in zip(before, after, strict=True)]
+    ups, downs = sum(gain > 0.005 for gain in gains), sum(gain < -0.005 for gain in gains)
+    if ups and downs:
+        said = "helps at one overlap and hurts at the other"
+    else:
+        said = "helps" if ups else "hurts" if downs else "changes nothing"
+    return f"{name}: {said} here (AP25 {gains[0]:+.2f}, AP50 {gains[1]:+.2f})"
+
+
+# ---------------------------------------------------------------------------------------------------- the figures
+
+
+@_plain
+def maps_figure(pixels: np.ndarray, maps: Mapping[str, torch.Tensor], label: str, limit: float | None = None) -> Figure:
+    """A photo (H, W, 3) and maps of it beside it, (h, w) each, from 0 to ``limit`` (None: each to its own maximum), with one
+    colour bar that says ``label``."""
+    figure = Figure(figsize=(2.15 * (len(maps) + 1) + 0.7, 2.7), layout="constrained")
+    axes = figure.subplots(1, len(maps) + 1)
+    height, width = pixels.shape[:2]
+    axes[0].imshow(pixels[::_STEP, ::_STEP], extent=(0, width, height, 0))
+    axes[0].set_title("the photo", fontsize=9)
+    for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
+        shown = values / values.max().clamp_min(1e-30) if limit is None else values
+        picture = axis.imshow(shown.numpy(), cmap="magma", vmin=0, vmax=limit or 1, extent=(0, width, height, 0))
+        axis.set_title(title, fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.01, label=label)
+    return figure
+
+
+@_plain
+def choice_figure(scene: Scene, factors: Factors, peak: int, ways: Sequence[tuple[str, bool, bool]]) -> Figure:
+    """For one peak its heat, its share of the co-saliency, and the proposal that each of the ``ways`` (title, with fit?, with
+    contrast?) chooses, with the proposal's numbers."""
+    figure = Figure(figsize=(2.25 * (len(ways) + 2), 2.9))
+    axes = figure.subplots(1, len(ways) + 2)
+    heat = (scene.heat[peak] / scene.heat[peak].max().clamp_min(1e-30))[::_STEP, ::_STEP].clamp_min(0)
+    for axis, values, title in zip(
+        axes, (heat, factors.target[peak, ::_STEP, ::_STEP]), ("heat / its maximum", "share t"), strict=False
+    ):
+        picture = axis.imshow(values.numpy(), cmap="magma", vmin=0, vmax=1)
+        axis.set_title(title, fontsize=9)
+    bar = figure.colorbar(picture, ax=axes[:2].tolist(), location="left", shrink=0.7, pad=0.03)
+    bar.ax.tick_params(labelsize=7)
+    for axis, (title, fit, contrast) in zip(axes[2:], ways, strict=True):
+        k = scores(factors, fit, contrast)[peak].argmax()
+        axis.imshow(_on_photo(scene, k[None]))
+        axis.set_title(f"{title}\n{numbers(scene, factors, peak, int(k))}", fontsize=8)
+    for axis in axes:
+        axis.set_axis_off()
+        _mark(axis, scene.points[peak])
+    figure.subplots_adjust(left=0.09, right=0.99, bottom=0.03, top=0.84, wspace=0.08)
+    return figure
+
+
+def numbers(scene: Scene, factors: Factors, peak: int, k: int) -> str:
+    """A proposal's fit and contrast, and its IoU with the true instance that it fits best."""
+    return f"fit {factors.fit[peak, k]:.2f}, contrast {factors.contrast[k]:.2f}, IoU {scene.ious[k].max():.2f}"
+
+
+@_plain
+def ladder_figure(precisions: Mapping[str, tuple[float, float]]) -> Figure:
+    """AP25 and AP50 of every step, first step on top."""
+    figure = Figure(figsize=(7.6, 0.55 * len(precisions) + 1.1), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(precisions))
+    for k, (color, name) in enumerate(((BLUE, "AP25"), (ORANGE, "AP50"))):
+        values = [one[k] for one in precisions.values()]
+        bars = axis.barh(places + 0.38 * (k - 0.5), values, height=0.36, color=color, label=name)
+        axis.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
+    axis.set_yticks(places, list(precisions))
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 1.08), xlabel="average precision")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2, fontsize=8, frameon=False)
+    return figure

@@ -1,0 +1,138 @@
+"""The lesson of notebook 11: its factors are the library's, its ladder shares what it may, its figures follow a slider."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from co3lib.config import CoSegConfig
+from co3lib.datasets import demo_set
+from co3lib.figures import png
+from co3lib.lessons import past_the_paper as lesson
+from co3lib.lessons.ranking import scene_of
+from co3lib.ranking import RegionRanker
+from co3lib.segmentation import CoSegmenter, prepare, prepare_proposals
+
+SECONDS = 0.2  # CPU time that a slider may take
+UNTRAINED = CoSegConfig(epochs=0, prior="class", scales=(1.0,))
+WAYS = [("Eq. 7", False, False), ("with fit", True, False), ("with both", True, True)]
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return demo_set("collage")["coin"][:2]
+
+
+@pytest.fixture(scope="module")
+def steps(samples):
+    work = [prepare(sample.image_path, UNTRAINED) for sample in samples]
+    rankers = [prepare_proposals(image, UNTRAINED) for image in work]
+    configs = {"paper's ranking": UNTRAINED.model_copy(update={"ranking": "released"}), "ours": UNTRAINED}
+    configs["score"] = UNTRAINED.model_copy(update={"seeds": "score"})
+    return lesson.climb(samples, work, rankers, configs)
+
+
+@pytest.fixture(scope="module")
+def scene(steps, samples):
+    return scene_of(steps["ours"].segmenter, samples[0])
+
+
+@pytest.fixture(scope="module")
+def factors(scene):
+    return lesson.factors_of(scene.ranker, scene.heat, scene.saliency)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open():
+    yield
+    assert plt.get_fignums() == []
+
+
+def test_the_product_is_the_librarys(scene, factors):
+    expected = scene.ranker.distinct_scores(scene.heat, scene.saliency)
+    torch.testing.assert_close(lesson.scores(factors), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_without_factors_it_is_equation_seven(scene, factors):
+    paper = scene.ranker.scores(scene.heat, scene.saliency)
+    expected = torch.where(torch.isfinite(paper), paper.clamp_min(0), paper)
+    torch.testing.assert_close(lesson.scores(factors, fit=False, contrast=False), expected)
+
+
+def test_where_nothing_stands_out_all_may_win():
+    labels = torch.arange(4).repeat_interleave(3)[None].repeat(3, 1)
+    ranker = RegionRanker(labels, torch.eye(4).bool())
+    heat, flat = torch.rand(2, 3, 12), torch.full((3, 12), 0.5)
+    actual = lesson.scores(lesson.factors_of(ranker, heat, flat))
+    torch.testing.assert_close(actual, ranker.distinct_scores(heat, flat))
+    assert torch.isfinite(actual).all()
+
+
+def test_the_peaks_divide_the_cosaliency(scene, factors):
+    total, warm = factors.target.sum(0), (factors.target > 0).any(0)
+    means = scene.saliency.new_zeros(scene.ranker.members.shape[1]).index_add_(0, scene.ranker.labels, scene.saliency.flatten())
+    means = (means / scene.ranker.area.clamp_min(1))[scene.labels]
+    torch.testing.assert_close(total[warm], means[warm], rtol=1e-3, atol=1e-4)
+    assert factors.fit.min() >= 0 and factors.fit.max() <= 1 and factors.contrast.abs().max() <= 1
+
+
+def test_border_lengths():
+    labels = torch.tensor([[0, 0, 1], [2, 2, 1]])
+    assert lesson.border_lengths(labels, 3).tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
+
+
+def test_a_ladder_shares_networks_and_heat_maps(steps):
+    paper, ours, score = steps.values()
+    assert paper.segmenter.model is ours.segmenter.model is score.segmenter.model
+    assert paper.seen is ours.seen and ours.seen is not score.seen
+    assert (ours.segmenter.config.seeds, score.segmenter.config.seeds) == ("copeak", "score")
+
+
+def test_a_step_finds_what_the_library_finds(steps, samples):
+    fitted = CoSegmenter(UNTRAINED).fit([sample.image_path for sample in samples], progress=False)
+    found = fitted.predict([sample.image_path for sample in samples], progress=False)
+    for one, other in zip(found, steps["ours"].instances, strict=True):
+        assert [(i.peak, i.box) for i in one] == [(i.peak, i.box) for i in other]
+        assert [i.score for i in one] == pytest.approx([i.score for i in other], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "after, said",
+    [((0.6, 0.4), "helps here"), ((0.4, 0.3), "hurts here"), ((0.6, 0.1), "hurts at the other"), ((0.501, 0.299), "nothing")],
+)
+def test_verdicts_follow_the_numbers(after, said):
+    assert said in lesson.verdict("a step", (0.5, 0.3), after)
+
+
+def draw_slider(scene, factors, peak, fit, contrast):
+    return lesson.choice_figure(scene, factors, peak, [("chosen", fit, contrast)])
+
+
+def test_sliders_at_their_ends(scene, factors):
+    for ends in itertools.product((0, len(scene.points) - 1), (True, False), (True, False)):
+        assert isinstance(draw_slider(scene, factors, *ends), Figure)
+
+
+def test_sliders_are_quick(scene, factors):
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        draw_slider(scene, factors, 0, True, True)
+        times.append(time.process_time() - start)
+    assert min(times) < SECONDS
+
+
+def test_the_still_figures(scene, factors, steps):
+    maps = {"one": scene.saliency, "other": torch.zeros(4, 4)}
+    for figure in (
+        lesson.maps_figure(scene.pixels, maps, "value", limit=1.0),
+        lesson.maps_figure(scene.pixels, maps, "over its maximum"),
+        lesson.choice_figure(scene, factors, 0, WAYS),
+        lesson.ladder_figure({name: (one.ap25, one.ap50) for name, one in steps.items()}),
+    ):
+        assert png(figure).startswith(b"\x89PNG")
