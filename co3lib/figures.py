@@ -143,7 +143,8 @@ def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
 def png(figure: Figure) -> bytes:
     """A figure as a PNG file's bytes, on white."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI, facecolor="white")
+    # A third less time for a tenth more bytes: a slider's figure must follow at once.
+    figure.savefig(file, format="png", dpi=_DPI, facecolor="white", pil_kwargs={"compress_level": 1})
     return file.getvalue()
 
 
