@@ -197,7 +197,8 @@ def choice_figure(scene: Scene, factors: Factors, peak: int, ways: Sequence[tupl
     ):
         picture = axis.imshow(values.numpy(), cmap="magma", vmin=0, vmax=1)
         axis.set_title(title, fontsize=9)
-    bar = figure.colorbar(picture, ax=axes[:2].tolist(), location="left", shrink=0.7, pad=0.03)
+    bar = figure.colorbar(picture, cax=figure.add_axes((0.045, 0.1, 0.012, 0.66)), ticks=[0, 0.5, 1])
+    bar.ax.yaxis.set_ticks_position("left")
     bar.ax.tick_params(labelsize=7)
     for axis, (title, fit, contrast) in zip(axes[2:], ways, strict=True):
         k = scores(factors, fit, contrast)[peak].argmax()
