@@ -68,11 +68,11 @@ def shift(mask: torch.Tensor, right: int, down: int) -> torch.Tensor:
     return moved
 
 
-def change(scene: Scene, which: int, score: float, right: int = 0, down: int = 0) -> Scene:
-    """The scene with detection ``which`` (counted from 1) moved, and given another score."""
+def change(scene: Scene, which: int, added: float = 0.0, right: int = 0, down: int = 0) -> Scene:
+    """The scene with detection ``which`` (counted from 1) moved, and something added to its score."""
     masks, scores = scene.masks.clone(), scene.scores.clone()
     masks[which - 1] = shift(masks[which - 1], right, down)
-    scores[which - 1] = score
+    scores[which - 1] += added
     return replace(scene, masks=masks, scores=scores)
 
 
@@ -90,34 +90,38 @@ def describe(scene: Scene, iou: float) -> str:
     return f"IoU above {iou:g}: in the order of their scores the detections are {', '.join(said)}; AP {value:.3f}."
 
 
-def describe_changed(scene: Scene, which: int, score: float, right: int, down: int, iou: float) -> str:
+def describe_changed(scene: Scene, which: int, added: float, right: int, down: int, iou: float) -> str:
     """``describe`` of the changed scene, with what was changed."""
-    ious = mask_iou(shift(scene.masks[which - 1], right, down)[None], scene.truth)[0]
-    moved = f"Detection {which} with score {score:.3g}, moved {right} to the right and {down} down"
-    return f"{moved}, best IoU {float(ious.max()):.3f}. {describe(change(scene, which, score, right, down), iou)}"
+    changed = change(scene, which, added, right, down)
+    best = float(mask_iou(changed.masks[which - 1][None], scene.truth).max())
+    score = float(changed.scores[which - 1])
+    moved = f"Detection {which} (black label) with score {score:.3g}, moved {right} to the right and {down} down"
+    return f"{moved}, best IoU {best:.3f}. {describe(changed, iou)}"
 
 
 @_plain
-def scene_figure(scene: Scene, iou: float = 0.5) -> Figure:
-    """The detections on the true instances, and precision over recall: numbered points, their envelope, the area under it."""
+def scene_figure(scene: Scene, iou: float = 0.5, chosen: int | None = None) -> Figure:
+    """The detections on the true instances, and precision over recall: numbered points, their envelope, the area under it.
+    Detection ``chosen`` (counted from 1) has a black label on both sides."""
     right, value = outcome(scene, iou)
     figure = Figure(figsize=(10, 3.6))
     left, axis = figure.subplots(1, 2, width_ratios=(1.35, 1))
     figure.subplots_adjust(left=0.01, right=0.98, bottom=0.14, top=0.9, wspace=0.12)
-    _draw_scene(left, scene, right)
+    _draw_scene(left, scene, right, chosen)
     order = scene.scores.argsort(descending=True, stable=True)
     precision, recall = precision_recall(right, scene.scores, len(scene.truth))
     draw_curve(axis, precision, recall)
     for k, x, y in zip(order.tolist(), recall.tolist(), precision.tolist(), strict=True):
         axis.plot(x, y, "o" if right[k] else "X", color=RIGHT if right[k] else WRONG, markersize=8, zorder=3, clip_on=False)
-        axis.annotate(str(k + 1), (x, y), (6, 5), textcoords="offset points", fontsize=10)
+        look = _label(k + 1 == chosen, "none")
+        axis.annotate(str(k + 1), (x, y), (7, 6), textcoords="offset points", fontsize=10, zorder=4, **look)
     axis.set_title(f"AP at IoU > {iou:g}: {value:.3f}", fontsize=11, loc="left")
     return figure
 
 
-def changed_figure(scene: Scene, which: int, score: float, right: int, down: int, iou: float) -> Figure:
+def changed_figure(scene: Scene, which: int, added: float, right: int, down: int, iou: float) -> Figure:
     """``scene_figure`` after ``change``."""
-    return scene_figure(change(scene, which, score, right, down), iou)
+    return scene_figure(change(scene, which, added, right, down), iou, which)
 
 
 def draw_curve(axis, precision: torch.Tensor, recall: torch.Tensor, color: str = COLORS[0]) -> None:
@@ -193,7 +197,7 @@ def outline(mask) -> np.ndarray:
     return np.concatenate([across, np.stack([np.stack([x, y], 1), np.stack([x, y + 1], 1)], 1)])
 
 
-def _draw_scene(axis, scene: Scene, right: torch.Tensor) -> None:
+def _draw_scene(axis, scene: Scene, right: torch.Tensor, chosen: int | None) -> None:
     height, width = scene.truth.shape[1:]
     extent = (0, width, height, 0)
     if scene.pixels is None:
@@ -202,20 +206,40 @@ def _draw_scene(axis, scene: Scene, right: torch.Tensor) -> None:
         axis.imshow(scene.pixels // 2 + 127, extent=extent)  # paler, so that the outlines are seen
     for mask in scene.truth:
         axis.add_collection(LineCollection(outline(mask), colors=TRUTH, linewidths=1))
-    for k, (mask, good) in enumerate(zip(scene.masks, right.tolist(), strict=True)):
+    for mask, good in zip(scene.masks, right.tolist(), strict=True):
         color, thickness = (RIGHT, 3.5) if good else (WRONG, 1.5)
         axis.add_collection(LineCollection(outline(mask), colors=color, linewidths=thickness))
-        y, x = np.nonzero(mask.numpy())
-        if len(y):
-            # Labels of detections on the same thing must not lie on each other: they take turns at the top and the bottom.
-            place = (x.mean() + 0.5, y.min() + 0.06 * height if k % 2 else y.max() + 1 - 0.06 * height)
-            # On a photo there is no room for the score.
-            text = f"{k + 1}: {float(scene.scores[k]):.2g}" if scene.pixels is None else str(k + 1)
-            style = {"facecolor": "white", "edgecolor": color, "boxstyle": "round,pad=0.15", "alpha": 0.85}
-            axis.text(*place, text, ha="center", va="center", fontsize=9, bbox=style)
+    for k, place in _label_places(scene.masks).items():
+        # On a photo there is no room for the score.
+        text = f"{k + 1}: {float(scene.scores[k]):.2g}" if scene.pixels is None else str(k + 1)
+        look = _label(k + 1 == chosen, RIGHT if right[k] else WRONG)
+        axis.text(*place, text, ha="center", va="center", fontsize=9, zorder=4 + (k + 1 == chosen), **look)
     axis.set(xlim=(0, width), ylim=(height, 0), xticks=(), yticks=())
     said = "truth black, right thick green, wrong thin orange" + ("; number: score" if scene.pixels is None else "")
     axis.set_title(said, fontsize=11, loc="left")
+
+
+def _label_places(masks: torch.Tensor) -> dict[int, tuple[float, float]]:
+    """Where to write the number of each mask that is not empty: at an edge or in the middle of its box, and of these places
+    the one furthest from the numbers already there, as masks may lie in each other."""
+    margin, places = 0.06 * masks.shape[-2], {}
+    for k, mask in enumerate(masks):
+        y, x = np.nonzero(mask.numpy())
+        if not len(y):
+            continue
+        middle, top, bottom = (x.mean() + 0.5, y.mean() + 0.5), y.min() + margin, y.max() + 1 - margin
+        free = [(middle[0], bottom), (middle[0], top), (x.min() + margin, middle[1]), (x.max() + 1 - margin, middle[1]), middle]
+        taken = np.array([*places.values()]).reshape(-1, 1, 2)
+        nearest = np.hypot(*np.moveaxis(taken - np.array(free), -1, 0)).min(0, initial=8 * margin)
+        places[k] = free[int(nearest.argmax())]
+    return places
+
+
+def _label(chosen: bool, edge: str) -> dict:
+    """The look of a number: white on black if it is the chosen one, else black on white."""
+    ground = "black" if chosen else "white" if edge != "none" else "none"
+    box = {"facecolor": ground, "edgecolor": edge, "boxstyle": "round,pad=0.15", "alpha": 0.85}
+    return {"color": "white" if chosen else "black", "bbox": box}
 
 
 def _envelope(precision: torch.Tensor, recall: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

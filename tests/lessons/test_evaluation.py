@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from co3lib.datasets import demo_set
@@ -68,8 +69,8 @@ def test_a_mask_moves_and_leaves_the_image(right, down):
 
 def test_a_change_touches_one_detection_and_not_the_scene_itself():
     toy = toy_scene()
-    changed = change(toy, 3, 0.95, right=-2)
-    assert torch.equal(changed.masks[2], toy.truth[1]) and changed.scores[2] == 0.95
+    changed = change(toy, 3, 0.25, right=-2)
+    assert torch.equal(changed.masks[2], toy.truth[1]) and changed.scores[2] == pytest.approx(0.95)
     assert torch.equal(changed.masks[[0, 1, 3, 4]], toy.masks[[0, 1, 3, 4]]) and toy.scores[2] == 0.7
 
 
@@ -82,16 +83,29 @@ def test_an_outline_runs_along_the_pixels_edges():
     assert len(outline(mask[:0])) == 0
 
 
-@pytest.mark.parametrize("score, right, down, iou", [(0.0, -20, -5, 0.25), (1.0, 20, 5, 0.75), (0.7, 0, 0, 0.5)])
-def test_the_explorer_of_the_toy_at_its_ends(score, right, down, iou):
-    assert seconds(lambda: changed_figure(toy_scene(), 3, score, right, down, iou)) < 0.2
-    assert f"score {score:.3g}" in describe_changed(toy_scene(), 3, score, right, down, iou)
+@pytest.mark.parametrize("added, right, down, iou", [(-0.9, -20, -5, 0.25), (0.5, 20, 5, 0.75), (0.0, 0, 0, 0.5)])
+def test_the_explorer_of_the_toy_at_its_ends(added, right, down, iou):
+    for which in (1, 5):
+        assert seconds(lambda which=which: changed_figure(toy_scene(), which, added, right, down, iou)) < 0.2
+        score = float(toy_scene().scores[which - 1]) + added
+        assert f"score {score:.3g}" in describe_changed(toy_scene(), which, added, right, down, iou)
 
 
-@pytest.mark.parametrize("score, right, down, iou", [(0.0, -300, -300, 0.25), (2.0, 120, 120, 0.75)])
-def test_the_explorer_of_a_photo_at_its_ends(scene, score, right, down, iou):
+@pytest.mark.parametrize("added, right, down, iou", [(-1.0, -300, -300, 0.25), (1.0, 120, 120, 0.75)])
+def test_the_explorer_of_a_photo_at_its_ends(scene, added, right, down, iou):
     for which in (1, len(scene.scores)):
-        assert seconds(lambda which=which: changed_figure(scene, which, score, right, down, iou)) < 0.2
+        assert seconds(lambda which=which: changed_figure(scene, which, added, right, down, iou)) < 0.2
+
+
+def test_whoever_chooses_a_detection_sees_which_it_is_and_nothing_else_moves(scene):
+    def pixels(figure):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())
+
+    one, other = (changed_figure(scene, which, 0.0, 0, 0, 0.5) for which in (1, 2))
+    assert (pixels(one) != pixels(other)).any()
+    assert outcome(change(scene, 2), 0.5)[1] == outcome(scene, 0.5)[1]
 
 
 def test_a_photo_in_which_nothing_was_found():
