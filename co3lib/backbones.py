@@ -414,6 +414,7 @@ def _fold_batch_norms(chain: nn.Module, sample: torch.Tensor, name: str) -> None
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
             convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
+        convolution.bias.requires_grad_()  # a convolution that had no bias would keep its new one out of training
         replaced[id(norm)] = getattr(norm, "act", nn.Identity())
     for parent in chain.modules():
         for key, child in list(parent.named_children()):

@@ -73,6 +73,10 @@ def test_a_backbone_does_the_same_in_training_and_in_use(lite):
         assert torch.equal(trained, lite(image))
 
 
+def test_every_weight_can_be_trained_the_biases_that_folding_made_included(lite):
+    assert all(one.requires_grad for one in lite.parameters())
+
+
 def test_no_activation_writes_over_its_input(lite):
     kept = {}
     handles = [
