@@ -35,7 +35,7 @@ from co3lib.segmentation import CoSegmenter, finish, prepare, prepare_proposals
 
 LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1, 1)}
 PRIORS = ("single", "class")
-BEGIN, END = "<!-- what `make measure` printed -->", "<!-- end of what `make measure` printed -->"
+BEGIN, END = "<!-- printed by the command -->", "<!-- end of what was printed -->"
 COMPONENTS, UNTRAINED, ALL = "components of the prior", "untrained", "ls + lt + la"
 READINGS = {
     "": {"seeds": "score"},

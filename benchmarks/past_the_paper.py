@@ -5,9 +5,9 @@
 Every class and seed is kept in a file of its own under ``--output``, and a run that was stopped goes on with what is left;
 seeds come in turn, so that every class has its first before any has its second. From the files the page ``--output``.md is
 written: both configurations, the ladder of changes, each with its gain and its cost, the rivals, every class by itself, the
-half of the real classes on which settings were chosen apart from the half on which they were not. The gallery shows,
-on the bundled sets, the photos where the default does worst. What is text by hand in the page, between its two
-markers, is kept.
+half of the real classes on which settings were chosen apart from the half on which they were not; where quality is lost
+before and after the changes (see diagnosis.py; first seed); and a gallery of the photos of the bundled sets where the default
+does worst. What is text by hand in the page, outside its two markers, is kept.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from common import every_set
+from diagnosis import diagnose, shown
 from measure import ClassRun, markdown, put_between
 from PIL import Image
 from tqdm import tqdm
@@ -159,12 +160,17 @@ def summary(rows: pd.DataFrame, values=VALUES[:2]) -> pd.DataFrame:
         by_seed = by_seed[complete == part["class"].nunique()]
         spread = by_seed.groupby("method", sort=False).std()
         counts, everything = part.groupby("method")["class"].nunique(), part["class"].nunique()
-        columns[f"{name} ({everything} classes)"] = {
+        columns[f"{name} ({_classes(part)})"] = {
             method: " / ".join(f"{100 * row[key]:.1f}" + _deviation(spread, method, key) for key in values)
             + (f" ({counts[method]} of them)" if counts[method] < everything else "")
             for method, row in mean.iterrows()
         }
     return pd.DataFrame(columns).rename_axis("method").reindex(_order(rows)).fillna("")
+
+
+def _classes(rows: pd.DataFrame) -> str:
+    count = rows["class"].nunique()
+    return f"{count} class{'es' * (count > 1)}"
 
 
 def _deviation(spread: pd.DataFrame, method: str, key: str) -> str:
@@ -186,6 +192,25 @@ def by_class(rows: pd.DataFrame) -> pd.DataFrame:
     table = table[[name for name in _order(kept)]].fillna("")
     table["seeds of ours"] = rows[rows["method"] == ours].groupby(["set", "class"])["seed"].nunique()
     return table
+
+
+def diagnosis(folder: Path) -> pd.DataFrame:
+    """Where quality is lost before and after the changes: group and time by stage, means over classes."""
+    contents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    rows = pd.DataFrame(
+        [
+            {"set": one["set"], "class": one["class"], "when": when, **row}
+            for one in contents
+            for when, row in one["rows"].items()
+        ]
+    )
+    table = {}
+    for name, part in groups(rows).items() if len(rows) else ():
+        for when, same in part.groupby("when", sort=False):
+            table[f"{name} ({_classes(part)})", when] = {
+                key: shown(np.stack(same[key]).mean(0).tolist()) for key in rows.columns[3:]
+            }
+    return pd.DataFrame(table).T.rename_axis(["classes", "when"])
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -223,8 +248,20 @@ def gallery(folder: Path) -> list[str]:
 
 def _job(set_name: str, category: str, samples, seed: int, released: bool, path: Path) -> None:
     rows = measure_class(samples, seed, released)
+    _write(path, {"set": set_name, "class": category, "photos": len(samples), "rows": rows})
+
+
+def _diagnosis_job(set_name: str, category: str, samples, path: Path) -> None:
+    """Before: the released stages with our training; after: the default."""
+    torch.set_num_threads(1)
+    before = CoSegConfig(**next(iter(LADDER.values())))
+    rows = {"before": diagnose(samples, before), "after": diagnose(samples, CoSegConfig())}
+    _write(path, {"set": set_name, "class": category, "rows": rows})
+
+
+def _write(path: Path, content: dict) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps({"set": set_name, "class": category, "photos": len(samples), "rows": rows}, indent=1))
+    aside.write_text(json.dumps(content, indent=1))
     os.replace(aside, path)
 
 
@@ -239,18 +276,21 @@ def main() -> None:
     parser.add_argument("--page-only", action="store_true", help="measure nothing, write the page from what is there")
     parser.add_argument("--measure-only", action="store_true", help="write no page")
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    stages = arguments.output / "diagnosis"
+    stages.mkdir(parents=True, exist_ok=True)
     last = arguments.seeds if arguments.released_seeds is None else arguments.released_seeds
+    classes = [one for one in every_set(arguments.root, bundled=True) if not arguments.classes or one[1] in arguments.classes]
     jobs = [
-        (*one, seed, released, arguments.output / f"{one[0]}-{one[1]}-{'released-' if released else ''}{seed}.json")
+        (_job, *one, seed, released, arguments.output / f"{one[0]}-{one[1]}-{'released-' if released else ''}{seed}.json")
         for seed in range(max(arguments.seeds, last))
         for released in (False, True)
-        for one in every_set(arguments.root, bundled=True)
-        if seed < (last if released else arguments.seeds) and (not arguments.classes or one[1] in arguments.classes)
+        for one in classes
+        if seed < (last if released else arguments.seeds)
     ]
+    jobs += [(_diagnosis_job, *one, stages / f"{one[0]}-{one[1]}.json") for one in classes]
     left = [] if arguments.page_only else [job for job in jobs if not job[-1].exists()]
     with ProcessPoolExecutor(arguments.processes) as pool:
-        running = [pool.submit(_job, *job) for job in left]
+        running = [pool.submit(*job) for job in left]
         for done in tqdm(as_completed(running), total=len(running), desc="classes and seeds"):
             done.result()
     if arguments.measure_only:
@@ -260,6 +300,7 @@ def main() -> None:
         "AP25 / AP50 in percent, mean over classes": markdown(summary(rows)),
         "CorLoc in percent": markdown(summary(rows, ["CorLoc"])),
         "AP25 / AP50 / CorLoc by class": markdown(by_class(rows)),
+        "Where quality is lost, stage by stage: shares, then AP25 / AP50 in percent": markdown(diagnosis(stages)),
         "Processor seconds a photo": markdown(costs(rows)),
         "Failure gallery (synthetic sets)": "\n".join(gallery(arguments.output)),
     }
