@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 import scipy.io
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
 from . import demo_sets
@@ -61,10 +62,10 @@ class Sample:
         size = self.image.shape[:2]
         masks = np.zeros((len(self.mask_paths), *size), bool)
         for k, path in enumerate(self.mask_paths):
-            mask = _read_gray(path)
+            mask = _read_mask(path)
             if mask.shape != size:
                 raise DatasetError(f"{path} must be of its photo's size {size}, got {mask.shape}")
-            masks[k] = mask > 0
+            masks[k] = mask
         return torch.from_numpy(masks)
 
     @property
@@ -179,6 +180,13 @@ def _read_gray(path: Path) -> np.ndarray:
         return read_image(path).max(2)
     except ImageError as error:
         raise DatasetError(str(error)) from error
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    """Where an image (H, W) is not zero; the ones of a 16-bit file would not survive its scaling to eight bits."""
+    gray = _read_gray(path)
+    with Image.open(path) as image:
+        return np.asarray(image) != 0 if image.mode.startswith("I") else gray > 0
 
 
 def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:

@@ -106,7 +106,7 @@ def train(
     checks.tensor(priors, "priors", (len(activations), 1, "H", "W"), floating=True)
     trained = _trained_parameters(model, config.freeze)
     optimizer = _optimizer(trained, config)
-    fingerprint = _fingerprint(activations, priors, config)
+    fingerprint = _fingerprint(model, activations, priors, config)
     history = []
     if checkpoint is not None and Path(checkpoint).exists():
         history = _resume(Path(checkpoint), trained, optimizer, fingerprint)
@@ -167,8 +167,9 @@ def _optimizer(trained: dict[str, nn.Parameter], config: CoSegConfig) -> torch.o
     return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
 
 
-def _fingerprint(activations: torch.Tensor, priors: torch.Tensor, config: CoSegConfig) -> str:
+def _fingerprint(model: CoPeakNet, activations: torch.Tensor, priors: torch.Tensor, config: CoSegConfig) -> str:
     sha = hashlib.sha256(config.model_dump_json(exclude={"epochs"}).encode())
+    sha.update(model.backbone.weights_sha256.encode())  # a file under the same path may have been changed
     for value in (activations, priors):
         sha.update(value.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()
@@ -185,7 +186,7 @@ def _save(path: Path, trained, optimizer, fingerprint: str, history) -> None:
 def _resume(path: Path, trained, optimizer, fingerprint: str) -> list[dict[str, float]]:
     tensors, metadata = load_tensors(path)
     if metadata.get("fingerprint") != fingerprint:
-        raise ValueError(f"{path} is a checkpoint of other images or settings; remove it or name another file")
+        raise ValueError(f"{path} is a checkpoint of other images, weights or settings; remove it or name another file")
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(tensors[f"weight:{name}"])

@@ -114,6 +114,12 @@ def test_damaged_mask_is_named(root):
         _ = _cat(root).masks
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_whatever_is_not_zero_in_a_mask_is_the_instance(root, kind):
+    _save(root / "SET/Mask/cat/1_InstID1.png", (_mask(1) > 0).astype(kind))
+    assert torch.equal(_cat(root, "1").masks[0], torch.from_numpy(_mask(1) > 0))
+
+
 def _write(path, **arrays):
     """Arrays in MATLAB's axes, as the file's name says; ``v73`` in it: HDF5, axes reversed as MATLAB does."""
     if path.suffix == ".npz":

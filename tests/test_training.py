@@ -183,7 +183,7 @@ def test_a_checkpoint_of_other_settings_is_refused(change, tmp_path):
     file = tmp_path / "state.safetensors"
     run(settings(epochs=1), checkpoint=file)
     content = file.read_bytes()
-    with pytest.raises(ValueError, match=r"state\.safetensors is a checkpoint of other images or settings"):
+    with pytest.raises(ValueError, match=r"state\.safetensors is a checkpoint of other images, weights or settings"):
         run(settings(**({"epochs": 1} | change)), checkpoint=file)
     assert file.read_bytes() == content
 
@@ -195,6 +195,15 @@ def test_a_checkpoint_of_other_images_or_priors_is_refused(tmp_path):
     for others in ((images + 0.01, priors), (images, 1 - priors), (images[:4], priors[:4])):
         with pytest.raises(ValueError, match=r"state\.safetensors"):
             train(small_model(), *others, settings(epochs=1), file, progress=False)
+
+
+def test_a_checkpoint_of_other_weights_under_the_same_name_is_refused(tmp_path):
+    file = tmp_path / "state.safetensors"
+    run(settings(epochs=1), checkpoint=file)
+    other = small_model()
+    other.backbone.weights_sha256 = "0" * 64
+    with pytest.raises(ValueError, match="other images, weights or settings"):
+        train(other, *task(), settings(epochs=1), file, progress=False)
 
 
 @pytest.mark.parametrize("damage", ["text", "empty", "short", "folder", "other"])
