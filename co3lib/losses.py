@@ -61,6 +61,7 @@ def affinity_loss(
     ``S(p) S(q) (1 - T(p, q)) + alpha (S(p) - S(q))^2 T(p, q)``. Returns a scalar: for ``form="released"`` their mean
     over all pairs of cells of the whole batch, for ``form="published"`` their sum over the cells of (n, m), (n, n) and
     (m, m), summed over the pairs of the batch (Eq. 5; ``pair_up`` says which).
+    Where the features' mean was taken off before they were normalised, ``T`` may be negative, and so may the loss.
     """
     checks.choice(form, "form", FORMS)
     features = checks.tensor(features, "features", ("B", "C", "h", "w"), floating=True)
