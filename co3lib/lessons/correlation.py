@@ -175,7 +175,7 @@ def cell_figure(pairs: Mapping[str, Pair], features: str, row: int, column: int)
     grid = pair.saliency.shape[1:]
     figure = Figure(figsize=(9, 2.5))
     axes = figure.subplots(1, 4)
-    figure.subplots_adjust(left=0.01, right=0.94, bottom=0.02, top=0.9, wspace=0.06)
+    figure.subplots_adjust(left=0.01, right=0.92, bottom=0.02, top=0.9, wspace=0.06)
     _photo(axes[0], pair.photos[0], grid)
     _box(axes[0], (row, column), WRONG)
     _photo(axes[1], pair.photos[1], grid)
@@ -183,7 +183,7 @@ def cell_figure(pairs: Mapping[str, Pair], features: str, row: int, column: int)
         picture = axis.imshow(values.numpy(), cmap="cividis", **limits)
         _box(axes[1], _argmax(values), color, solid=color == WRONG)
         _box(axis, _argmax(values), color, solid=color == WRONG)
-    figure.colorbar(picture, cax=figure.add_axes((0.95, 0.06, 0.012, 0.8)))
+    figure.colorbar(picture, cax=figure.add_axes((0.93, 0.06, 0.012, 0.8)))
     titles = (f"photo A, cell ({row}, {column})", "photo B, best cells", "raw T over B", "guided Ts over B")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(xticks=(), yticks=())
@@ -218,8 +218,9 @@ def split_figure(splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Fig
         axis.axvline(0, color="#777777", linewidth=0.8)
         axis.set_title(f"{name}: AUC {auc(same, different):.2f}", fontsize=11, loc="left")
         axis.set_xlabel("correlation T")
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(frameon=False, fontsize=8, loc="upper right")
     axes[0].set_ylabel("share of the pairs")
+    axes[0].set_ylim(0, 1.3 * axes[0].get_ylim()[1])  # room for the legends above the curves
     return figure
 
 
@@ -267,8 +268,10 @@ def _photo(axis, photo: np.ndarray, grid) -> None:
 def _box(axis, cell, color: str, solid: bool = True) -> None:
     row, column = cell
     corner = (column - 0.5, row - 0.5)
-    axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="white", linewidth=3.6))
-    axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=color, linewidth=2, linestyle="-" if solid else "--"))
+    # White lies below every colour, so that a solid box shows between the dashes of one on the same cell.
+    axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="white", linewidth=3.6, zorder=1))
+    style = "-" if solid else (0, (1.8, 1.8))
+    axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=color, linewidth=2, linestyle=style, zorder=2))
 
 
 def _argmax(values: torch.Tensor) -> tuple[int, int]:
