@@ -72,11 +72,12 @@ class Priors:
 @dataclass(frozen=True)
 class Epochs:
     """What the co-saliency of one photo (H, W, 3) uint8 became: maps[k] (S/4, S/4) and scores[k], the mean IoU with
-    the true masks over all photos, after k epochs."""
+    the true masks over all photos, after k epochs; teacher: the same of the priors that it learnt from."""
 
     photo: np.ndarray
     maps: tuple[torch.Tensor, ...]
     scores: tuple[float, ...]
+    teacher: float
 
 
 def read_priors(category: Category, k: int) -> Priors:
@@ -126,7 +127,7 @@ def learn(category: Category, priors: torch.Tensor, config: CoSegConfig, shown: 
         scores.append(mean_iou(big, category.masks))
 
     train(model, activations, priors, config.model_copy(update={"freeze": stage}), progress=False, on_epoch=look)
-    return Epochs(category.photos[shown], tuple(maps), tuple(scores))
+    return Epochs(category.photos[shown], tuple(maps), tuple(scores), mean_iou(priors, category.masks))
 
 
 def weigh(positive: torch.Tensor) -> torch.Tensor:
@@ -148,8 +149,8 @@ def order_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
     axes[2].plot(before[middle].numpy(), color=NEGATIVE, linestyle="--", label="sigmoid first")
     axes[2].plot(after[middle].numpy(), color=POSITIVE, label="enlarged first")
     axes[2].set_title("along the white line", fontsize=10)
-    axes[2].set_ylim(0, 1.02)
-    axes[2].legend(fontsize=8)
+    axes[2].set(ylim=(0, 1.4), yticks=np.linspace(0, 1, 6), xlabel="pixel")
+    axes[2].legend(fontsize=8, loc="upper center")  # above the curves
     return figure
 
 
@@ -193,8 +194,9 @@ def weight_figure(priors: Priors, kind: str, threshold: float) -> Figure:
 
 @_plain
 def epoch_figure(epochs: Epochs, epoch: int) -> Figure:
-    """A photo, its co-saliency after an epoch, and the mean IoU over the epochs with this one marked."""
+    """A photo, its co-saliency after an epoch, and the mean IoU over the epochs with this one marked, beside the prior's."""
     figure = Figure(figsize=(8.4, 2.7), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.08)  # the colour bar's numbers away from the curve's
     left, middle, right = figure.subplots(1, 3)
     left.imshow(epochs.photo, extent=(0, 1, 1, 0))
     picture = middle.imshow(epochs.maps[epoch].numpy(), extent=(0, 1, 1, 0), cmap="cividis", vmin=0, vmax=1)
@@ -203,7 +205,10 @@ def epoch_figure(epochs: Epochs, epoch: int) -> Figure:
     for axis in (left, middle):
         axis.set_axis_off()
         axis.set_aspect(epochs.photo.shape[0] / epochs.photo.shape[1])
-    right.plot(epochs.scores, "o-", color=NEGATIVE)
+    right.axhline(epochs.teacher, color="black", linestyle="--", linewidth=1, label="the prior itself")
+    right.plot(epochs.scores, "o-", color=NEGATIVE, markersize=4, label="learnt from it")
     right.plot(epoch, epochs.scores[epoch], "o", color=POSITIVE, ms=11, mec="black")
-    right.set(ylim=(0, 1), xlabel="epoch", title="IoU with the true masks")
+    right.set(ylim=(0, 1), xlabel="epoch")
+    right.set_title("IoU with the true masks", fontsize=10)
+    right.legend(fontsize=8, loc="upper right")
     return figure

@@ -66,6 +66,7 @@ def test_learning_is_looked_at_before_and_after_every_epoch(category):
     assert len(epochs.maps) == len(epochs.scores) == SMALL.epochs + 1
     assert (epochs.maps[0] == 0.5).all() and (epochs.maps[-1] != 0.5).any()
     assert np.array_equal(epochs.photo, category.photos[1])
+    assert epochs.teacher == mean_iou(category.prior, category.masks)
 
 
 def test_overlap():
@@ -107,9 +108,10 @@ def test_weight_figure_shows_positives_and_weights(priors):
 @pytest.mark.parametrize("epoch", [0, 12])
 def test_epoch_figure_at_the_ends_of_its_ranges(epoch):
     maps = tuple(torch.full((112, 112), k / 12) for k in range(13))
-    epochs = Epochs(np.zeros((448, 336, 3), np.uint8), maps, tuple(k / 12 for k in range(13)))
+    epochs = Epochs(np.zeros((448, 336, 3), np.uint8), maps, tuple(k / 12 for k in range(13)), teacher=0.5)
     figure = epoch_figure(epochs, epoch)
     assert np.array_equal(figure.axes[1].images[0].get_array(), maps[epoch])
+    assert set(figure.axes[2].lines[0].get_ydata()) == {0.5}
     assert cpu_seconds(lambda: epoch_figure(epochs, epoch)) < 0.2
     assert not matplotlib.pyplot.get_fignums()
 
