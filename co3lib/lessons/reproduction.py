@@ -109,12 +109,12 @@ _AP = "AP^r: detections of a class pooled, all points, IoU above the threshold; 
 _READY_PRIORS = "ready-made, the set's SalRes_ZhangICCV17"
 _READY_PROPOSALS = "ready-made, the set's MCG_fast"
 _SETTINGS = {
-    "input": ("size", "center"),
+    "input": ("size", "scales", "center"),
     "training": ("epochs", "batch_size", "learning_rate", "optimizer", "freeze", "head_start"),
     "losses": ("saliency_weight", "copeak_weight", "affinity_weight", "alpha", "form"),
     "seeds of instances": ("seeds",),
     "heat maps": ("heat_stop",),
-    "ranking": ("work_size", "beta", "gamma", "nms_iou", "noise_percentile", "ranking_saliency"),
+    "ranking": ("ranking", "ranking_saliency", "work_size", "beta", "gamma", "nms_iou", "noise_percentile"),
 }
 
 
@@ -130,7 +130,8 @@ def _printed_count(set_name: str, what: str) -> str:
 def _network(config: CoSegConfig) -> str:
     source = "torchvision's" if config.backbone.startswith("vgg16") else "its package's"
     weights = f"{source} ImageNet weights" if config.weights == "imagenet" else f"weights {config.weights}"
-    return f"{config.backbone}, {weights}, mean subtracted, divided by the deviation"
+    other = "".join(f", {key} {getattr(config, key)}" for key in ("tap", "stride") if getattr(config, key) is not None)
+    return f"{config.backbone}{other}, {weights}, mean subtracted, divided by the deviation"
 
 
 def row_table(table: pd.DataFrame, set_name: str) -> pd.DataFrame:
@@ -178,7 +179,7 @@ def paper_figure(set_name: str, measure: str) -> Figure:
     at the bottom; orange what was trained with extra annotations, gray what is not in the paper."""
     rows = paper_results().query("table in ('Table 2', 'Table 4') and set == @set_name and measure == @measure")
     rows = rows.sort_values("value", kind="stable")
-    figure = Figure(figsize=(7, 3.6))
+    figure = Figure(figsize=(7, 3.9))
     axis = figure.subplots()
     for note, color in _NOTES.items():
         places = np.flatnonzero(rows.note == note)
@@ -187,8 +188,8 @@ def paper_figure(set_name: str, measure: str) -> Figure:
             axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
     axis.set_yticks(range(len(rows)), rows.method)
     axis.set(xlim=(0, 65), xlabel=f"{measure} in percent", title=f"Published, {set_name}")
-    axis.legend(fontsize=8, loc="lower right")
-    figure.subplots_adjust(left=0.27, right=0.97, bottom=0.14, top=0.91)
+    figure.legend(fontsize=8, loc="lower center", ncols=3, frameon=False)  # below, where no bar can be
+    figure.subplots_adjust(left=0.27, right=0.97, bottom=0.2, top=0.92)
     return figure
 
 
