@@ -58,9 +58,9 @@ def describe_terms(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpn
     """One sentence with the numbers of ``terms_figure``."""
     terms = terms_of(pair, row, column, alpha, sharpness)
     return (
-        f"Cell ({row}, {column}) with co-saliency {terms.own:.2f} pays {terms.together.mean():.3f} on average for being "
-        f"salient with unlike cells, {terms.apart.mean():+.3f} for differing from like ones "
-        f"(alpha {alpha:g}, sharpness {sharpness:g})."
+        f"Cell ({row}, {column}) with co-saliency {terms.own:.2f} pays on average {terms.together.mean():+.3f} in the first "
+        f"term (salient with unlike cells) and {terms.apart.mean():+.3f} in the second (differing from like ones), "
+        f"with alpha {alpha:g} and sharpness {sharpness:g}."
     )
 
 
@@ -88,7 +88,7 @@ def terms_figure(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpnes
     for axis, (title, values, bottom, top) in zip(axes[2:], maps, strict=True):
         axis.set_title(title, fontsize=9, loc="left")
         shown = axis.imshow(values.numpy(), cmap="cividis", vmin=bottom, vmax=top, aspect="auto")
-        figure.colorbar(shown, ax=axis, fraction=0.05, pad=0.02).ax.tick_params(labelsize=7)
+        figure.colorbar(shown, ax=axis, fraction=0.05, pad=0.02, aspect=40).ax.tick_params(labelsize=7)
     for axis in axes:
         axis.set_axis_off()
     figure.subplots_adjust(left=0.01, right=0.97, bottom=0.04, top=0.88, wspace=0.32)
