@@ -69,7 +69,8 @@ def explore(
 
     def page() -> str:
         now = values()
-        return figure_html(draw(**now), caption(**now), alt(**now)) + _FOR_KEYS
+        said = caption(**now)
+        return figure_html(draw(**now), said, said if alt is caption else alt(**now)) + _FOR_KEYS
 
     def redraw(_change) -> None:
         try:

@@ -243,6 +243,7 @@ def ranking_figure(scene: Scene, peak: int, beta: float = 0.8, gamma: float = 1e
     heat = axes[0].imshow(response.numpy(), cmap="magma", vmin=0)
     bar = figure.colorbar(heat, ax=axes[0], location="left", shrink=0.7, pad=0.04)
     bar.ax.tick_params(labelsize=7)
+    bar.ax.locator_params(axis="y", nbins=3)
     axes[0].set_title("R = O S" if cosaliency else "R = O", fontsize=9)
     for place, (axis, k) in enumerate(zip(axes[1:4], order, strict=True), start=1):
         axis.imshow(_on_photo(scene, k[None]))
@@ -275,6 +276,7 @@ def _draw_terms(axis, values: np.ndarray) -> None:
     axis.tick_params(labelsize=8)
     axis.yaxis.tick_right()
     axis.margins(y=0.45)
+    axis.locator_params(axis="y", nbins=4)
     axis.legend(fontsize=7, ncols=2, loc="upper center")
 
 
@@ -296,8 +298,7 @@ def class_figure(
     axes[0].imshow(_on_photo(scene, here.proposals))
     axes[0].set_title(f"photo {photo + 1}: {len(here.proposals)} found, {len(scene.truth)} there", fontsize=9)
     axes[0].set_axis_off()
-    for k in here.peaks:
-        _mark(axes[0], scene.points[k])
+    _mark(axes[0], scene.points[here.peaks])
     _draw_scores(axes[1], scenes, found, photo)
     _draw_curves(axes[2], scenes, found)
     figure.subplots_adjust(left=0.01, right=0.98, bottom=0.16, top=0.9, wspace=0.28)
@@ -305,14 +306,16 @@ def class_figure(
 
 
 def _draw_scores(axis, scenes: Sequence[Scene], found: Sequence[Chosen], photo: int) -> None:
-    for k, (scene, one) in enumerate(zip(scenes, found, strict=True)):
-        overlap = scene.ious[one.proposals].max(1).values
-        here = k == photo
-        axis.scatter(one.scores, overlap, s=34 if here else 16, color=VERMILION if here else BLUE, zorder=2 + here)
+    overlaps = [scene.ious[one.proposals].max(1).values for scene, one in zip(scenes, found, strict=True)]
+    others = [k for k in range(len(scenes)) if k != photo] or [photo]
+    for shown, size, color in ((others, 16, BLUE), ([photo], 34, VERMILION)):
+        points = torch.cat([found[k].scores for k in shown]), torch.cat([overlaps[k] for k in shown])
+        axis.scatter(*points, s=size, color=color)
     for iou in (0.25, 0.5):
         axis.axhline(iou, color="gray", linewidth=0.8, linestyle=":")
-    axis.set(xlabel="score", ylabel="IoU with the truth", ylim=(-0.03, 1.03))
-    axis.set_title("all found (red: this photo)", fontsize=9)
+    axis.set(xlabel="score", ylabel="IoU with the truth", ylim=(-0.03, 1.03), yticks=(0, 0.25, 0.5, 1))
+    axis.locator_params(axis="x", nbins=3)
+    axis.set_title("all found (orange: this photo)", fontsize=9)
 
 
 def _draw_curves(axis, scenes: Sequence[Scene], found: Sequence[Chosen]) -> None:
@@ -324,7 +327,7 @@ def _draw_curves(axis, scenes: Sequence[Scene], found: Sequence[Chosen]) -> None
         values, reached = precision_recall(right, pooled, instances)
         area = precision(scenes, found, iou)
         axis.plot(reached, values, color=color, linestyle=style, marker=".", label=f"AP{100 * iou:.0f} = {area:.2f}")
-    axis.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(0, 1.03))
+    axis.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(0, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     axis.set_title("precision over recall", fontsize=9)
     axis.legend(loc="lower left", fontsize=9)
 
@@ -344,6 +347,7 @@ def _mean_colours(scene: Scene) -> np.ndarray:
     return means[scene.labels].byte().numpy()
 
 
-def _mark(axis, point: torch.Tensor) -> None:
-    y, x = (point / _STEP).tolist()
+def _mark(axis, points: torch.Tensor) -> None:
+    """White dots at pixels (2,) or (M, 2), ``(y, x)``; one call for all, as every call costs milliseconds."""
+    y, x = (points.reshape(-1, 2) / _STEP).T.tolist()
     axis.plot(x, y, "o", color="white", markeredgecolor="black", markersize=5)
