@@ -97,7 +97,7 @@ def overlay_grid(
         axis.set_axis_off()
     for axis, image, found, caption in zip(axes, images, instances, captions, strict=False):
         small = fit_within(np.asarray(image), _LONGEST)
-        found = _at_size(found, small.shape[:2])
+        found = at_size(found, small.shape[:2])
         axis.imshow(overlay(small, found))
         axis.set_title(caption, fontsize=9)
         _mark(axis, [(x + 0.5, y + 0.5) for y, x in (instance.peak for instance in found)], size=16)
@@ -134,7 +134,7 @@ def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
     _mark(axes[2], points)
     _with_bar(figure, axes[3], axes[3].imshow(heat.numpy(), extent=extent, cmap="magma", vmin=0, vmax=1))
     axes[4].imshow(overlay(story.pixels, [story.chosen]), extent=extent)
-    axes[5].imshow(overlay(story.pixels, _at_size(instances, (height, width))), extent=extent)
+    axes[5].imshow(overlay(story.pixels, at_size(instances, (height, width))), extent=extent)
     for axis in (axes[3], axes[4]):
         _mark(axis, points[[story.best]])
     return figure
@@ -168,7 +168,8 @@ def show(figure: Figure, caption: str, alt: str) -> None:
     display(HTML(figure_html(figure, caption, alt)))
 
 
-def _at_size(instances: Sequence[Instance], size: tuple[int, int]) -> list[Instance]:
+def at_size(instances: Sequence[Instance], size: tuple[int, int]) -> list[Instance]:
+    """The instances on a copy of their photo of another ``size`` (H, W); one that vanishes there is left out."""
     resized = []
     for one in instances:
         mask = resize_nearest(torch.from_numpy(one.mask)[None], size)[0].numpy()

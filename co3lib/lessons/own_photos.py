@@ -16,7 +16,7 @@ from skimage import data
 
 from ..datasets import demo_set
 from ..export import overlay
-from ..figures import _at_size, overlay_grid
+from ..figures import at_size, overlay_grid
 from ..images import ImageError, fit_within, read_image
 from ..overlap import tight_box
 from ..ranking import Instance
@@ -93,7 +93,7 @@ class Album:
 def album_of(names: Sequence[str], photos: Sequence[np.ndarray], found: Sequence[Sequence[Instance]]) -> Album:
     """photos: (H, W, 3) uint8; found: instances in the photos' own pixels, as ``predict`` gives them."""
     small = tuple(fit_within(photo, _LONGEST) for photo in photos)
-    resized = tuple(tuple(_at_size(ones, photo.shape[:2])) for photo, ones in zip(small, found, strict=True))
+    resized = tuple(tuple(at_size(ones, photo.shape[:2])) for photo, ones in zip(small, found, strict=True))
     return Album(tuple(names), small, resized, max((one.score for ones in found for one in ones), default=0.0))
 
 
