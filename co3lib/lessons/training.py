@@ -6,6 +6,7 @@ Shape letters: N photos, H W photo size, ``h w`` feature grid, Q peaks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import matplotlib.style
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from ..backbones import build_backbone
 from ..config import CoSegConfig
 from ..datasets import Sample
 from ..images import fit_within, resize_nearest
@@ -21,7 +23,7 @@ from ..notebook import class_result, photo_results
 from ..peaks import peak_cells, score_peaks
 from ..ranking import RegionRanker
 from ..segmentation import CoSegmenter, WorkImage, finish, prepare, prepare_proposals
-from ..training import total_loss
+from ..training import start_head, total_loss, train
 
 # What is added to the configuration for each row of the ablation.
 ARMS = {
@@ -45,7 +47,7 @@ _plain = matplotlib.style.context("default")
 @dataclass(frozen=True)
 class Task:
     """The N photos of one class, made ready once for many trainings: their samples, the network's inputs, priors (N, H, W),
-    and proposals ready to be ranked."""
+    and of those that are segmented afterwards, the first ones or all, proposals ready to be ranked."""
 
     name: str
     samples: Sequence[Sample]
@@ -78,11 +80,11 @@ class Trial:
     precision: Mapping[str, float]
 
 
-def make_task(name: str, samples: Sequence[Sample], config: CoSegConfig) -> Task:
-    """Read a class's photos; make priors (as ``config.prior`` says) and proposals."""
+def make_task(name: str, samples: Sequence[Sample], config: CoSegConfig, segmented: int | None = None) -> Task:
+    """Read a class's photos; make priors (as ``config.prior`` says), and proposals of the first ``segmented`` (None: all)."""
     work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
     priors = CoSegmenter(config).priors_of(work, progress=False)[:, 0]
-    proposals = [prepare_proposals(image, config) for image in work]
+    proposals = [prepare_proposals(image, config) for image in work[:segmented]]
     return Task(name, samples, work, priors, proposals)
 
 
@@ -95,23 +97,39 @@ def snapshot(model: CoPeakNet, activations: torch.Tensor, stage: str, priors: to
     return Frame(output.score[:, 0], float(losses.saliency), float(losses.copeak), float(losses.affinity))
 
 
-def run_trial(task: Task, config: CoSegConfig, activations: torch.Tensor, stage: str) -> Trial:
-    """Train on a task's photos, with a frame after every epoch, and segment them."""
-    frames = []
+def start_of(task: Task, config: CoSegConfig, stage: str) -> tuple[CoPeakNet, torch.Tensor]:
+    """The network before its first epoch, head started and mean feature known, and the photos' activations (N, C', h', w'),
+    the output of ``stage``."""
+    model = CoPeakNet(build_backbone(config.backbone))
+    with torch.no_grad():
+        activations = torch.cat([model.backbone(image.tensor, until=stage) for image in task.work])
+        features = model.resume(activations, stage).features
+        model.center.copy_(features.mean((0, 2, 3), keepdim=True))
+    start_head(model, features - model.center, task.priors[:, None])
+    return model, activations
+
+
+def run_trial(task: Task, start: CoPeakNet, activations: torch.Tensor, stage: str, config: CoSegConfig) -> Trial:
+    """Train a copy of ``start`` on a task's photos, with a frame after every epoch, and segment them.
+
+    activations: (N, C', h', w'), the output of ``stage``, up to which the network is frozen.
+    """
+    segmenter = CoSegmenter(config.model_copy(update={"freeze": stage, "heat_stop": stage}))
+    segmenter.model, frames = deepcopy(start), []
 
     def keep(_epoch: int, model: CoPeakNet) -> None:
         frames.append(snapshot(model, activations, stage, task.priors))
 
-    segmenter = CoSegmenter(config)
-    segmenter.fit_prepared(task.work, task.priors, progress=False, on_epoch=keep)
+    train(segmenter.model, activations, task.priors[:, None], segmenter.config, progress=False, on_epoch=keep)
     return Trial(frames, precision(segmenter, task))
 
 
 def precision(segmenter: CoSegmenter, task: Task) -> dict[str, float]:
-    """AP^r of a fitted segmenter on its task, by IoU."""
-    candidates = [segmenter.candidates(*pair) for pair in zip(task.work, task.proposals, strict=True)]
-    found = finish(candidates, [image.size for image in task.work], segmenter.config)
-    return dict(class_result(photo_results(task.samples, found)).average_precision)
+    """AP^r of a fitted segmenter on the photos of its task that have proposals, by IoU."""
+    count = len(task.proposals)
+    candidates = [segmenter.candidates(*pair) for pair in zip(task.work[:count], task.proposals, strict=True)]
+    found = finish(candidates, [image.size for image in task.work[:count]], segmenter.config)
+    return dict(class_result(photo_results(task.samples[:count], found)).average_precision)
 
 
 def things(samples: Sequence[Sample], grid: tuple[int, int]) -> torch.Tensor:
@@ -187,6 +205,7 @@ def curves_figure(runs: Mapping[str, Sequence[Frame]], on_thing: torch.Tensor) -
     for axis, title in zip(axes, (*_LOSSES.values(), "separation (AUC)"), strict=True):
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
@@ -209,7 +228,7 @@ def precision_figure(precision: Mapping[str, Mapping[str, Sequence[float]]]) -> 
         axis.set_xlim(0, 1)
         axis.grid(alpha=0.3, axis="x")
     axes[0].set_yticks(range(len(precision)), list(precision))
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(precision) - 0.5, -0.5)
     return figure
 
 

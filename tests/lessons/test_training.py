@@ -13,8 +13,7 @@ from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
 from co3lib.lessons import training as lesson
 from co3lib.lessons.training import Frame, Task
-from co3lib.model import CoPeakNet
-from co3lib.segmentation import prepare
+from co3lib.segmentation import CoSegmenter, prepare
 
 EPOCHS, PHOTOS = 10, 4
 
@@ -86,14 +85,26 @@ def test_things_are_cells_whose_centre_is_on_a_mask(task):
 def test_a_trial_has_a_frame_an_epoch_and_a_precision():
     config = CoSegConfig(size=128, work_size=128, proposals=50, prior="single", epochs=2)
     task = lesson.make_task("person", demo_set()["person"][:2], config)
-    model = CoPeakNet(build_backbone(config.backbone))
-    stage = model.backbone.middle_stage
-    with torch.no_grad():
-        activations = torch.cat([model.backbone(image.tensor, until=stage) for image in task.work])
-    trial = lesson.run_trial(task, config, activations, stage)
+    stage = build_backbone(config.backbone).middle_stage
+    start, activations = lesson.start_of(task, config, stage)
+    trial = lesson.run_trial(task, start, activations, stage, config)
     assert len(trial.frames) == 3
     assert trial.frames[0].score.shape == (2, 4, 4)
     assert min(trial.frames[-1].saliency, trial.frames[-1].copeak) > 0
     assert trial.frames[-1].affinity != trial.frames[0].affinity
     assert not torch.equal(trial.frames[0].score, trial.frames[2].score)
     assert 0 <= trial.precision["0.5"] <= trial.precision["0.25"] <= 1
+
+
+def test_a_trial_is_what_fit_does():
+    config = CoSegConfig(size=128, work_size=128, proposals=50, prior="single", seeds="score", epochs=1)
+    task = lesson.make_task("person", demo_set()["person"][:2], config, segmented=1)
+    assert len(task.work) == len(task.priors) == 2 and len(task.proposals) == 1
+    segmenter = CoSegmenter(config)
+    segmenter.fit_prepared(task.work, task.priors, progress=False)
+    start, activations = lesson.start_of(task, config, segmenter.config.freeze)
+    trial = lesson.run_trial(task, start, activations, segmenter.config.freeze, config)
+    with torch.no_grad():
+        score = segmenter.model.resume(activations, segmenter.config.freeze).score[:, 0]
+    assert torch.allclose(trial.frames[-1].score, score, atol=1e-4)
+    assert trial.precision == pytest.approx(lesson.precision(segmenter, task))
