@@ -58,7 +58,8 @@ class TestSource:
 
     def test_whoever_is_told_of_hints_can_ask_for_one(self, path):
         told = any("hint(" in source for source in sources(path, "markdown"))
-        assert not told or any(re.search(r"^from co3lib\.exercises import .*\bhint\b", one, re.M) for one in sources(path, "code"))
+        imported = r"^from co3lib\.exercises import .*\bhint\b"
+        assert not told or any(re.search(imported, source, re.M) for source in sources(path, "code"))
 
     def test_links_lead_somewhere(self, path):
         assert dead_links(path) == []
