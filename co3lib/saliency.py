@@ -26,6 +26,7 @@ _NOTICEABLE = 2.3  # the smallest colour difference that people notice, in Lab u
 _CLEAR = 10.0  # a colour difference, in Lab units, beyond which two neighbours are different things
 _SPATIAL = 0.25  # reach of contrast, in sides of the photo
 _SHARED_CLASSES = 5  # of the classifier: one thing goes by several names
+_COMPONENTS = 5  # principal components of which one may be the thing
 _AGREE = 0.02  # no map vetoes the other where it is zero
 _RIDGE = 0.01  # of the mean variance
 _FLOOR = 0.3  # what is left of a class's map where a single photo has no saliency at all
@@ -83,9 +84,10 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
 
     The first principal component alone finds what varies most, which in street scenes is the street. The network's own
     classifier, read at every cell, names things instead: the classes it is surest of, somewhere in every photo, are what
-    the photos have in common, whether or not the words fit. The geometric mean of both maps is then replaced by the linear
-    function of the features closest to it (ridge regression), which carries over from where the two agree to all that looks
-    alike. Each map is the mean over the scales.
+    the photos have in common, whether or not the words fit. Of the first few components, and of both ends of each, the one
+    that agrees best with the classifier is taken. The geometric mean of both maps is then replaced by the linear function
+    of the features closest to it (ridge regression), which carries over from where the two agree to all that looks alike.
+    Each map is the mean over the scales.
 
     features: for every scale, (N, C, h, w); logits: likewise, (N, classes, h, w), before the softmax. Returns (N, h, w) on the
     finest grid, in [0, 1].
@@ -96,13 +98,11 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     mean = cells.mean(0)
     centred = cells - mean
     covariance = centred.T @ centred / len(cells)
-    # The eigenvector of the largest eigenvalue is the first principal component of the cells of all scales together.
-    weight, bias = as_score(features[0], torch.linalg.eigh(covariance).eigenvectors[:, -1], mean)
-    component = _mean_over_scales([one.movedim(1, -1) @ weight + bias for one in features], finest)
     likely = [one.softmax(1) for one in logits]
     certainty = torch.stack([one.flatten(2).amax(2).mean(0) for one in likely]).mean(0)
     shared = certainty.topk(min(_SHARED_CLASSES, len(certainty))).indices
     evidence = _unit_range(_mean_of([one[:, shared].sum(1) for one in likely], finest))
+    component = _agreeing_component(features, mean, covariance, evidence)
     both = (component.clamp_min(_AGREE) * evidence.clamp_min(_AGREE)).sqrt()
     target = torch.cat([interpolate(both[:, None], one.shape[2:], mode="area").flatten() for one in features])
     ridge = _RIDGE * covariance.diagonal().mean().clamp_min(1e-9) * torch.eye(len(covariance))
@@ -110,6 +110,20 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     # Half the mean is added back: in between "all that is above the mean" and "all that is above zero".
     offset = target.mean() / 2
     return _mean_over_scales([(one.movedim(1, -1) - mean) @ weight + offset for one in features], finest)
+
+
+def _agreeing_component(features, mean, covariance, evidence) -> torch.Tensor:
+    """Of both ends of the first principal components of the cells of all scales together, the one whose map correlates best
+    with the evidence (N, h, w); the inner end of the first where nothing correlates, as with even evidence."""
+    axes = torch.linalg.eigh(covariance).eigenvectors[:, -_COMPONENTS:].flip(1).T  # of the largest eigenvalues, largest first
+    inner = [as_score(features[0], axis, mean) for axis in axes]
+    maps = [
+        _mean_over_scales([end * (one.movedim(1, -1) @ weight + bias) for one in features], evidence.shape[1:])
+        for end in (1, -1)
+        for weight, bias in inner
+    ]
+    agreement = torch.corrcoef(torch.stack([evidence, *maps]).flatten(1))[0, 1:]
+    return maps[int(agreement.nan_to_num(-1).argmax())]
 
 
 def _mean_over_scales(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
