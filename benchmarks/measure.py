@@ -205,8 +205,10 @@ def main() -> None:
 
 def put_between(page: Path, text: str) -> None:
     """Replace what stands between the two markers of a page; a page without them gets both at its end."""
-    before, _, rest = page.read_text().partition(BEGIN) if page.exists() else ("", "", "")
-    after = rest.partition(END)[2]
+    before, begun, rest = page.read_text().partition(BEGIN) if page.exists() else ("", "", "")
+    _, ended, after = rest.partition(END)
+    if begun and not ended:
+        raise SystemExit(f"{page} must have {END!r} after {BEGIN!r}, or neither; it was left as it is")
     aside = page.with_name(f".{page.name}.{os.getpid()}")
     aside.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
     os.replace(aside, page)
