@@ -38,7 +38,7 @@ from co3lib.ranking import Instance
 from co3lib.saliency import principal_component
 from co3lib.segmentation import CoSegmenter, choose_masks, finish, heat_maps, look, seed_cells
 
-CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit"}  # of the real classes; the others were not looked at
+CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit"}  # of the real classes
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
 SPINE = {"prior": "class", "scales": (1.0,), "ranking": "released"}
 LADDER = {
@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--classes", nargs="*", help="only these classes, the page still being of all that was measured")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=Path("results/past-the-paper"))
-    parser.add_argument("--page-only", action="store_true", help="measure nothing, write the page from what is there")
+    parser.add_argument("--page-only", action="store_true", help="measure nothing, write the page from what is there; the gallery is made anew")
     parser.add_argument("--measure-only", action="store_true", help="write no page")
     arguments = parser.parse_args()
     stages = arguments.output / "diagnosis"
