@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--classes", nargs="*", help="only these classes, the page still being of all that was measured")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=Path("results/past-the-paper"))
-    parser.add_argument("--page-only", action="store_true", help="write the page from what is there; only its gallery is made anew")
+    parser.add_argument("--page-only", action="store_true", help="measure nothing; only the gallery is made anew")
     parser.add_argument("--measure-only", action="store_true", help="write no page")
     arguments = parser.parse_args()
     stages = arguments.output / "diagnosis"
