@@ -120,6 +120,13 @@ def widgets(page: Page) -> list[Locator]:
     return page.locator(".jp-OutputArea-output .widget-vbox").filter(has=page.locator(CONTROLS)).all()
 
 
+def cut_labels(page: Page) -> list[str]:
+    """The labels of controls that are longer than their place, of which a reader sees the beginning only."""
+    return page.locator(".widget-label").evaluate_all(
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
+    )
+
+
 def move(control: Locator) -> None:
     """Move a slider or a menu by one step with the arrow keys: on, or back where it is at its end."""
     control.focus()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lab import CONTROLS, ROOT, cells_run, complaints, move, run_all, spoken_name, widgets
+from lab import CONTROLS, ROOT, cells_run, complaints, cut_labels, move, run_all, spoken_name, widgets
 from playwright.sync_api import expect
 
 REDRAWN = 60_000  # ms; far above what a figure takes, as the machine may be busy
@@ -25,7 +25,8 @@ def draw(power, colour):
     figure = Figure(figsize=(2, 2))
     figure.subplots().plot([k**power for k in range(4)], color=colour)
     return figure
-controls = {"power": slider("Power of the curve", 1, 4, 4), "colour": choice("Colour", ["red", "blue", "none"])}
+controls = {"power": slider("Power of the curve", 1, 4, 4)}
+controls["colour"] = choice("Colour, in more words than have room", ["red", "blue", "none"])
 words = lambda power, colour: f"A {colour} curve of power {power}."
 explore(draw, controls, words, words)
 """
@@ -42,7 +43,8 @@ def test_what_these_tests_ask_and_whether_they_would_notice(page, lab, suite, sc
     run_all(page, lab.format("one.ipynb"))
     (widget,) = widgets(page)
     power, colour = widget.locator(CONTROLS).all()
-    assert [spoken_name(power), spoken_name(colour)] == ["Power of the curve", "Colour"]
+    assert [spoken_name(power), spoken_name(colour)] == ["Power of the curve", "Colour, in more words than have room"]
+    assert cut_labels(page) == ["Colour, in more words than have room"]
     move(power)  # at its end: it goes back
     expect(widget.locator("img")).to_have_attribute("alt", "A red curve of power 3.", timeout=REDRAWN)
     move(colour)
@@ -70,6 +72,7 @@ def test_widgets(path, page, lab, screenshot):
     page.locator(".widget-vbox img").nth(number_of_widgets(path) - 1).wait_for()
     found = widgets(page)
     assert len(found) == number_of_widgets(path)
+    assert cut_labels(page) == []
     for widget in found:
         for control in widget.locator(CONTROLS).all():
             assert spoken_name(control), f"a control without a name: {control.evaluate('one => one.outerHTML')}"
