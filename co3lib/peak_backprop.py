@@ -19,7 +19,6 @@ from . import checks
 from .model import CoPeakNet
 
 _EPS = 1e-10
-_PEAKS_AT_ONCE = 16  # bounds the memory of one backward pass
 
 
 def peak_conv2d(input, weight, stride=1, padding=0, dilation=1, groups=1) -> torch.Tensor:
@@ -36,52 +35,53 @@ def peak_conv2d(input, weight, stride=1, padding=0, dilation=1, groups=1) -> tor
 
 
 class _PeakConv2d(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(input, weight, stride, padding, dilation, groups):
-        return conv2d(input, weight, None, stride, padding, dilation, groups)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        input, weight, *ctx.geometry = inputs
-        ctx.save_for_backward(input, weight)
-
-    @staticmethod
-    def backward(ctx, grad_output):
-        input, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.geometry
+    def forward(ctx, input, weight, stride, padding, dilation, groups):
         positive = weight.clamp_min(0)
         shifted = input - input.amin((1, 2, 3), keepdim=True)
         normalizer = conv2d(shifted, positive, None, stride, padding, dilation, groups)
         share = torch.where(normalizer < _EPS, 0, 1 / (normalizer.abs() + _EPS))
-        # The rows and columns at the far edge that a stride never reaches.
-        extra = [
-            shifted.shape[2 + k]
-            - ((normalizer.shape[2 + k] - 1) * stride[k] - 2 * padding[k] + dilation[k] * (weight.shape[2 + k] - 1) + 1)
-            for k in range(2)
-        ]
-        spread = conv_transpose2d(grad_output * share, positive, None, stride, padding, extra, groups, dilation)
-        return shifted * spread, None, None, None, None, None
+        # Kept from here: the same for every peak, and there are dozens of them.
+        ctx.save_for_backward(shifted, share, positive)
+        ctx.geometry = stride, padding, dilation, groups
+        return conv2d(input, weight, None, stride, padding, dilation, groups)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        shifted, share, positive = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.geometry
+        result = torch.zeros_like(shifted)
+        # One peak's relevance fills a small window of a large map: only there is there anything to compute.
+        reached = (grad_output.amax((0, 1)) != 0) | (grad_output.amin((0, 1)) != 0)
+        if not reached.any():
+            return result, None, None, None, None, None
+        window, sources, targets = [], [], []
+        for k in range(2):
+            lines = torch.nonzero(reached.any(1 - k)).flatten()
+            first, last = int(lines[0]), int(lines[-1])
+            start = first * stride[k] - padding[k]
+            stop = last * stride[k] - padding[k] + dilation[k] * (positive.shape[2 + k] - 1) + 1
+            window.append(slice(first, last + 1))
+            targets.append(slice(max(start, 0), min(stop, shifted.shape[2 + k])))
+            sources.append(slice(targets[k].start - start, targets[k].stop - start))
+        part = grad_output[..., *window] * share[..., *window]
+        spread = conv_transpose2d(part, positive, None, stride, 0, 0, groups, dilation)
+        result[..., *targets] = shifted[..., *targets] * spread[..., *sources]
+        return result, None, None, None, None, None
 
 
 class _SharedAddition(torch.autograd.Function):
     """``a + b`` whose backward pass shares the relevance in proportion to the summands, each above its minimum."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(first, second):
+    def forward(ctx, first, second):
+        above, other = (part - part.amin((1, 2, 3), keepdim=True) for part in (first, second))
+        ctx.save_for_backward((above / (above + other + _EPS)).nan_to_num())
         return first + second
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
     def backward(ctx, grad_output):
-        first, second = (part - part.amin((1, 2, 3), keepdim=True) for part in ctx.saved_tensors)
-        share = (first / (first + second + _EPS)).nan_to_num()
+        (share,) = ctx.saved_tensors
         return grad_output * share, grad_output * (1 - share)
 
 
@@ -152,13 +152,12 @@ def response_maps_from(
     height, width = score.shape[2:]
     if len(peaks) and not ((peaks >= 0) & (peaks < torch.tensor([height, width]))).all():
         raise ValueError(f"peaks must be cells of the {height} x {width} score map, got {peaks.tolist()}")
-    maps = [activations.new_zeros(0, *activations.shape[2:])]
-    for part in peaks.split(_PEAKS_AT_ONCE) if len(peaks) else ():
-        seeds = torch.zeros(len(part), *score.shape, dtype=score.dtype, device=score.device)
-        seeds[torch.arange(len(part)), 0, 0, part[:, 0], part[:, 1]] = 1
-        (relevance,) = torch.autograd.grad(score, start, seeds, retain_graph=True, is_grads_batched=True)
+    maps = activations.new_zeros(len(peaks), *activations.shape[2:])
+    # One by one: a batch of them is three times slower, its tensors being too large for the processor's cache.
+    for k, (i, j) in enumerate(peaks.tolist()):
+        (relevance,) = torch.autograd.grad(score[0, 0, i, j], start, retain_graph=True)
         if stage is None:
             # Relevance belongs to the network's input, which is the image over its standard deviation.
             relevance = relevance * model.backbone.std
-        maps.append(relevance[:, 0].sum(1))
-    return torch.cat(maps)
+        maps[k] = relevance[0].sum(0)
+    return maps

@@ -67,6 +67,19 @@ def test_backwards_it_is_the_loops(name, batch):
     close(actual, naive.peak_rule(values.numpy(), weight.numpy(), grad.numpy(), **options))
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_gradient_in_one_cell_is_the_loops_too(name, sign):
+    # Backwards only the window that the gradient reaches is computed: in the corners, at the edges and inside.
+    values, weight, grad, options = layer(name, seed=6)
+    for row in range(grad.shape[2]):
+        for column in (0, grad.shape[3] // 2, grad.shape[3] - 1):
+            alone = torch.zeros_like(grad)
+            alone[0, -1, row, column] = sign
+            expected = naive.peak_rule(values.numpy(), weight.numpy(), alone.numpy(), **options)
+            close(backwards(values, weight, alone, **options), expected)
+
+
 @pytest.mark.parametrize("name", ["padded", "strided", "dilated", "depthwise"])
 def test_pairs_as_options(name):
     values, weight, grad, options = layer(name, seed=4)

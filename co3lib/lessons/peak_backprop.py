@@ -67,7 +67,7 @@ def descent_of(segmenter: CoSegmenter, sample: Sample, limit: int = 4) -> Descen
 
 
 def stage_maps(model: CoPeakNet, image: torch.Tensor, cells: torch.Tensor, rule: bool = True) -> dict[str, torch.Tensor]:
-    """Heat maps (Q, h', w') of peaks at the image and at every stage, all in one backward pass.
+    """Heat maps (Q, h', w') of peaks at the image and at every stage, one backward pass a peak.
 
     image: (1, 3, H, W); cells: (Q, 2). rule: False for the ordinary gradient, whose sign is dropped before the channels
     are summed. At the image it is the relevance of the network's input, the normalised image.
@@ -79,10 +79,11 @@ def stage_maps(model: CoPeakNet, image: torch.Tensor, cells: torch.Tensor, rule:
         for name, stage in zip(backbone.stage_names, backbone.stages.values(), strict=True):
             x = at[name] = stage(x)
         score = model.head(x - model.center)
-    seeds = torch.zeros(len(cells), *score.shape)
-    seeds[torch.arange(len(cells)), 0, 0, cells[:, 0], cells[:, 1]] = 1
-    relevance = torch.autograd.grad(score, list(at.values()), seeds, is_grads_batched=True)
-    return {name: (one if rule else one.abs())[:, 0].sum(1).detach() for name, one in zip(at, relevance, strict=True)}
+    parts: dict[str, list[torch.Tensor]] = {name: [] for name in at}
+    for i, j in cells.tolist():
+        for name, one in zip(at, torch.autograd.grad(score[0, 0, i, j], list(at.values()), retain_graph=True), strict=True):
+            parts[name].append((one if rule else one.abs()).sum(1))
+    return {name: torch.cat(maps) if maps else torch.zeros(0, *at[name].shape[2:]) for name, maps in parts.items()}
 
 
 def where_relevance_ends(model: CoPeakNet, image: torch.Tensor, cell: torch.Tensor) -> dict[str, float]:
