@@ -11,6 +11,7 @@ Masks are used here to measure, never by the method.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -20,17 +21,10 @@ from tqdm import tqdm
 
 from co3lib.config import CoSegConfig
 from co3lib.images import resize_nearest
+from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou
 from co3lib.ranking import mask_nms
-from co3lib.segmentation import (
-    Candidates,
-    CoSegmenter,
-    choose_masks,
-    finish,
-    heat_maps,
-    look,
-    seed_cells,
-)
+from co3lib.segmentation import Candidates, CoSegmenter, Look, choose_masks, finish, heat_maps, looks
 
 
 def cells_at(masks: torch.Tensor, cells: torch.Tensor, grid) -> torch.Tensor:
@@ -44,6 +38,13 @@ def perfect_cells(masks: torch.Tensor, grid) -> torch.Tensor:
     share = torch.nn.functional.interpolate(masks[:, None].float(), grid, mode="area")[:, 0]
     best = share.flatten(1).argmax(1)
     return torch.stack([best // grid[1], best % grid[1]], 1)
+
+
+def perfect_peaks(model: CoPeakNet, look: Look, masks: torch.Tensor, config: CoSegConfig) -> Look:
+    """The same look with one seed in every instance."""
+    cells = perfect_cells(masks, tuple(look.view.output.score.shape[2:]))
+    heat = heat_maps(model, look.view.at_stop, cells, config, tuple(look.view.saliency.shape))
+    return replace(look, cells=cells, heat=heat)
 
 
 def perfect_choice(ranker, masks: torch.Tensor, at: torch.Tensor, size) -> Candidates:
@@ -71,23 +72,19 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | list[float]]:
     ways: dict[str, list[Candidates]] = {key: [] for key in ("ours", "perfect peaks", "perfect choice", "perfect co-saliency")}
     recall, hit, on, peaks, instances = [], 0, 0, 0, 0
     for image, ranker, masks in zip(run.work, run.rankers, run.masks, strict=True):
-        view = look(segmenter.model, image, config)
-        size, grid = image.pixels.shape[:2], tuple(view.output.score.shape[2:])
-        cells = seed_cells(view.output, config, segmenter.bank)
-        at = cells_at(masks, cells, grid)
+        size, model = image.pixels.shape[:2], segmenter.model
+        seen = looks(model, image, config, segmenter.bank)
+        at = torch.cat([cells_at(masks, one.cells, tuple(one.view.output.score.shape[2:])) for one in seen], 1)
         hit, on = hit + int(at.any(1).sum()), on + int(at.any(0).sum())
-        peaks, instances = peaks + len(cells), instances + len(masks)
+        peaks, instances = peaks + at.shape[1], instances + len(masks)
         best = mask_iou(ranker.masks(torch.arange(len(ranker.members))), resize_nearest(masks, size)).amax(0)
         recall.append(best > 0.5)
         true_saliency = resize_nearest(masks.any(0)[None], size)[0].float()
-        heat = heat_maps(segmenter.model, view.at_stop, cells, config, size)
-        ours = choose_masks(heat, view.saliency, ranker, cells, grid, config)
-        deepest = perfect_cells(masks, grid)
-        heat_there = heat_maps(segmenter.model, view.at_stop, deepest, config, size)
-        ways["ours"].append(ours)
-        ways["perfect peaks"].append(choose_masks(heat_there, view.saliency, ranker, deepest, grid, config))
+        informed = [replace(one, view=replace(one.view, saliency=true_saliency)) for one in seen]
+        ways["ours"].append(choose_masks(seen, ranker, config))
+        ways["perfect peaks"].append(choose_masks([perfect_peaks(model, one, masks, config) for one in seen], ranker, config))
         ways["perfect choice"].append(perfect_choice(ranker, masks, at, size))
-        ways["perfect co-saliency"].append(choose_masks(heat, true_saliency, ranker, cells, grid, config))
+        ways["perfect co-saliency"].append(choose_masks(informed, ranker, config))
     row: dict[str, float | list[float]] = {
         "proposal recall": float(torch.cat(recall).float().mean()),
         "instances hit": hit / max(instances, 1),

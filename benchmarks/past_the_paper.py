@@ -36,16 +36,18 @@ from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou, tight_box
 from co3lib.ranking import Instance
 from co3lib.saliency import principal_component
-from co3lib.segmentation import CoSegmenter, choose_masks, finish, heat_maps, look, seed_cells
+from co3lib.segmentation import CoSegmenter, choose_masks, finish, looks
 
 CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit"}  # of the real classes
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
-SPINE = {"prior": "class", "scales": (1.0,), "ranking": "released"}
+ONE_SIZE = {"peak_scales": (1.0,)}
+SPINE = {"prior": "class", "scales": (1.0,), "ranking": "released", **ONE_SIZE}
 LADDER = {
     "released stages, our training, class's prior": {**SPINE, "seeds": "score"},
     "+ seeds from co-peaks": SPINE,
     "+ ranking by fit and contrast": {**SPINE, "ranking": "distinct"},
-    f"+ recognized prior = {OURS}": {},
+    "+ recognized prior": ONE_SIZE,
+    f"+ looks at three sizes = {OURS}": {},
 }
 DROPPED = {
     "default, untrained": {"epochs": 0},
@@ -74,18 +76,14 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
         photos, seconds = seen
         started = time.process_time()
         config = segmenter.config
-        candidates = [choose_masks(*photo, config) for photo in photos]
+        candidates = [choose_masks(one, ranker, config) for one, ranker in zip(photos, run.rankers, strict=True)]
         instances = finish(candidates, [image.size for image in run.work], config)
         note(name, run.measures(instances, 0.0), fit_seconds, time.process_time() - started + seconds + shared)
 
     def see(segmenter: CoSegmenter) -> tuple[list, float]:
-        """For every photo what ``choose_masks`` wants, and the seconds that took."""
-        started, photos = time.process_time(), []
-        for image, ranker in zip(run.work, run.rankers, strict=True):
-            view = look(segmenter.model, image, segmenter.config)
-            cells = seed_cells(view.output, segmenter.config, segmenter.bank)
-            heat = heat_maps(segmenter.model, view.at_stop, cells, segmenter.config, image.pixels.shape[:2])
-            photos.append((heat, view.saliency, ranker, cells, view.output.score.shape[2:]))
+        """The looks at every photo, and the seconds they took."""
+        started = time.process_time()
+        photos = [looks(segmenter.model, image, segmenter.config, segmenter.bank) for image in run.work]
         return photos, time.process_time() - started
 
     for name, changes in ({RELEASED: {}} if released else LADDER | DROPPED).items():
@@ -93,17 +91,19 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
         if not config.epochs and seed:
             continue  # nothing is random in what is not trained
         # What is decided after training needs no other training, what is decided after the heat maps no others.
-        trained = config.model_copy(update={"seeds": "copeak", "ranking": "distinct"})
+        trained = config.model_copy(update={"seeds": "copeak", "ranking": "distinct", **ONE_SIZE})
         if trained not in fitted:
             first, started = CoSegmenter(trained), time.process_time()
             first.fit_prepared(run.work, progress=False)
             fitted[trained] = first, time.process_time() - started
         first, seconds = fitted[trained]
-        segmenter = CoSegmenter(first.config.model_copy(update={"seeds": config.seeds, "ranking": config.ranking}))
+        later = {key: getattr(config, key) for key in ("seeds", "ranking", "peak_scales")}
+        segmenter = CoSegmenter(first.config.model_copy(update=later))
         segmenter.model, segmenter.bank = first.model, first.bank
-        if (trained, config.seeds) not in maps:
-            maps[trained, config.seeds] = see(segmenter)
-        predict(name, segmenter, seconds, maps[trained, config.seeds])
+        key = trained, config.seeds, config.peak_scales
+        if key not in maps:
+            maps[key] = see(segmenter)
+        predict(name, segmenter, seconds, maps[key])
     if seed == 0 and not released:
         started = time.process_time()
         priors = CoSegmenter(base).priors_of(run.work, progress=False)

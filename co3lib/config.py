@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Scales = Annotated[tuple[Annotated[float, Field(ge=1, le=4)], ...], Field(min_length=1)]
 
 
 class CoSegConfig(BaseModel):
@@ -22,7 +23,8 @@ class CoSegConfig(BaseModel):
     learning_rate, optimizer ("released" or "adamw"); freeze, the last stage that stays as it is; head_start, whether the
     score starts as a linear fit of the prior and not at zero; saliency_weight, copeak_weight, affinity_weight, alpha and
     form of the losses.
-    Segmentation: seeds; heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are
+    Segmentation: peak_scales, the multiples of ``size`` at which ``predict`` looks for peaks, the first being 1; seeds;
+    heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are
     ranked; proposals, how many a photo; ranking ("released": Eq. 7, "distinct": times fit and contrast);
     ranking_saliency, beta, gamma, nms_iou, noise_percentile.
     A stage is a name of the backbone's, "middle" for its last of stride 16 or less (``Backbone.middle_stage``), or None
@@ -36,7 +38,7 @@ class CoSegConfig(BaseModel):
     tap: str | None = None
     stride: Count | None = None
     size: Annotated[int, Field(ge=64, multiple_of=32)] = 448
-    scales: Annotated[tuple[Annotated[float, Field(ge=1, le=4)], ...], Field(min_length=1)] = (1.0, 1.5, 2.0)
+    scales: Scales = (1.0, 1.5, 2.0)
     center: bool = True
 
     prior: Literal["single", "class", "recognized"] = "recognized"
@@ -52,6 +54,7 @@ class CoSegConfig(BaseModel):
     alpha: Weight = 4.0
     form: Literal["released", "published"] = "released"
 
+    peak_scales: Scales = (1.0, 1.5, 2.0)
     seeds: Literal["score", "copeak"] = "copeak"
     heat_stop: str | None = "middle"
     work_size: Annotated[int, Field(ge=64)] = 448
@@ -67,8 +70,9 @@ class CoSegConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> CoSegConfig:
-        if self.scales[0] != 1:
-            raise ValueError(f"scales must begin with 1, got {self.scales}")
+        for name in ("scales", "peak_scales"):
+            if getattr(self, name)[0] != 1:
+                raise ValueError(f"{name} must begin with 1, got {getattr(self, name)}")
         if self.ranking == "distinct" and not self.ranking_saliency:
             raise ValueError("ranking must be 'released' where ranking_saliency is False: nothing stands out, got 'distinct'")
         return self
@@ -76,7 +80,15 @@ class CoSegConfig(BaseModel):
     @property
     def sizes(self) -> list[int]:
         """The sides of the squares at which the prior looks at the photos, in pixels: multiples of 32, ``size`` first."""
-        return [32 * round(self.size * scale / 32) for scale in self.scales]
+        return self._sides(self.scales)
+
+    @property
+    def peak_sizes(self) -> list[int]:
+        """The sides of the squares at which ``predict`` looks for peaks, in pixels: multiples of 32, ``size`` first."""
+        return self._sides(self.peak_scales)
+
+    def _sides(self, scales: tuple[float, ...]) -> list[int]:
+        return [32 * round(self.size * scale / 32) for scale in scales]
 
     @classmethod
     def released(cls, **changes) -> CoSegConfig:
@@ -91,6 +103,7 @@ class CoSegConfig(BaseModel):
                 "optimizer": "released",
                 "freeze": None,
                 "head_start": False,
+                "peak_scales": (1.0,),
                 "seeds": "score",
                 "heat_stop": None,
                 "ranking": "released",

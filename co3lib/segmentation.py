@@ -10,8 +10,8 @@ Shape letters: N images, C channels, H W size of the work image, ``h w`` feature
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,35 +36,45 @@ from .training import load_tensors, save_tensors, start_head, train
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
 
 _BANK = 20  # photos of the category that are kept as partners for co-peaks
+_CLOSER = 20  # seeds that count at a size larger than the first: more of them cost time and find nothing more
 
 
 @dataclass(frozen=True)
 class WorkImage:
     """A photo made ready: ``size`` (height, width) of the photo itself; ``pixels`` (H, W, 3) uint8, at most
-    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input; ``squares``, the same at the larger of
-    ``config.sizes``, at which the prior looks at it, as (side, side, 3) uint8."""
+    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input; ``squares``, the same at the larger
+    sizes at which the prior or ``predict`` looks at it: side -> (side, side, 3) uint8."""
 
     name: str
     size: tuple[int, int]
     pixels: np.ndarray
     tensor: torch.Tensor
-    squares: tuple[np.ndarray, ...] = ()
+    squares: Mapping[int, np.ndarray] = field(default_factory=dict)
 
-    def tensors(self) -> Iterator[torch.Tensor]:
-        """The network's inputs at all of ``config.sizes``, smallest first: (1, 3, side, side)."""
-        yield self.tensor
-        for square in self.squares:
-            yield to_tensor(square, len(square))
+    def at(self, side: int) -> torch.Tensor:
+        """The network's input at one of the sizes: (1, 3, side, side)."""
+        return self.tensor if side == self.tensor.shape[-1] else to_tensor(self.squares[side], side)
 
 
 @dataclass(frozen=True)
 class View:
-    """The network's view of one photo: at_stop (1, C', h', w'), the activations at which heat maps are read; output, its
-    features and scores; saliency (H, W), the co-saliency at work size."""
+    """The network's view of one photo at one size: at_stop (1, C', h', w'), the activations at which heat maps are read;
+    output, its features and scores; saliency (H, W), the co-saliency at work size."""
 
     at_stop: torch.Tensor
     output: CoPeakOutput
     saliency: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a photo, at one size: its view; cells (Q, 2), the seeds; heat (Q, H, W), theirs at work size; weight, what
+    a score of this look counts."""
+
+    view: View
+    cells: torch.Tensor
+    heat: torch.Tensor
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,8 @@ def prepare(photo, config: CoSegConfig, index: int = 0) -> WorkImage:
     """Read a photo (path, PIL image or array) and make it ready."""
     pixels = read_image(photo, name=name_of(photo, index))
     small = fit_within(pixels, config.work_size)
-    squares = tuple(resize_image(pixels, (side, side)) for side in config.sizes[1:])
+    larger = {*config.sizes, *config.peak_sizes} - {config.size}
+    squares = {side: resize_image(pixels, (side, side)) for side in sorted(larger)}
     return WorkImage(name_of(photo, index), pixels.shape[:2], small, to_tensor(pixels, config.size), squares)
 
 
@@ -94,10 +105,10 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
     return RegionRanker(resize_nearest(regions.labels[None], image.pixels.shape[:2])[0], regions.members)
 
 
-def look(model: CoPeakNet, image: WorkImage, config: CoSegConfig) -> View:
-    """Run the network on a photo."""
+def look(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
+    """Run the network on a photo; side: one of ``config.peak_sizes`` (None: the first)."""
     with torch.no_grad():
-        at_stop = _activations(model, image.tensor, config.heat_stop)
+        at_stop = _activations(model, image.at(side or config.size), config.heat_stop)
         output = model.resume(at_stop, config.heat_stop)
         big = model.saliency_at_image_size(output.score)
     return View(at_stop, output, interpolate(big, image.pixels.shape[:2], mode="bilinear")[0, 0])
@@ -135,23 +146,41 @@ def rank(heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, co
     return proposals.scores(heat, guide, config.beta, config.gamma)
 
 
-def choose_masks(
-    heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, cells: torch.Tensor, grid, config: CoSegConfig
-) -> Candidates:
-    """Each peak takes its best proposal; non-maximum suppression over the peaks.
+def looks(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor) -> list[Look]:
+    """Look at a photo at each of ``config.peak_sizes``, up to the heat maps; bank: as for ``seed_cells``.
 
-    heat: (Q, H, W); saliency: (H, W); cells: (Q, 2) of a grid ``(h, w)``.
+    The larger a photo is shown to the network, the smaller the things of which it sees the parts; a score counts by
+    the share of the photo that a cell covers, 1 / scale ** 2, so that a closer look adds what the first has missed and
+    seldom overrules it.
     """
-    size = heat.shape[1:]
-    scores = rank(heat, saliency, proposals, config)
-    if not scores.numel():
-        return Candidates(torch.zeros(0, *size, dtype=torch.bool), heat.new_zeros(0), torch.zeros(0, 2, dtype=torch.long))
-    best, chosen = scores.max(1)
-    usable = torch.isfinite(best)
-    masks, best, cells = proposals.masks(chosen[usable]), best[usable], cells[usable]
+    found = []
+    for side in config.peak_sizes:
+        view = look(model, image, config, side)
+        if side == config.size:
+            bank = _partners(view.output.guided, bank)
+        cells = seed_cells(view.output, config, bank)[: None if side == config.size else _CLOSER]
+        heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
+        found.append(Look(view, cells, heat, (config.size / side) ** 2))
+    return found
+
+
+def choose_masks(looks: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
+    """Each peak of every look takes its best proposal; non-maximum suppression over all of them."""
+    size = proposals.size
+    masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
+    for one in looks:
+        scores = rank(one.heat, one.view.saliency, proposals, config)
+        if not scores.numel():
+            continue
+        highest, chosen = scores.max(1)
+        usable = torch.isfinite(highest)
+        cell = torch.tensor(size) / torch.tensor(one.view.output.score.shape[2:])
+        masks.append(proposals.masks(chosen[usable]))
+        best.append(highest[usable] * one.weight)
+        peaks.append(((one.cells[usable] + 0.5) * cell).long())
+    masks, best, peaks = torch.cat(masks), torch.cat(best), torch.cat(peaks)
     kept = mask_nms(masks, best, config.nms_iou)
-    pixels = ((cells[kept] + 0.5) * torch.tensor([size[0] / grid[0], size[1] / grid[1]])).long()
-    return Candidates(masks[kept], best[kept], pixels)
+    return Candidates(masks[kept], best[kept], peaks[kept])
 
 
 def to_instances(candidates: Candidates, keep: torch.Tensor, size: tuple[int, int]) -> list[Instance]:
@@ -239,7 +268,7 @@ class CoSegmenter:
         features, logits = [], []
         for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
             with torch.no_grad():
-                seen = [backbone(tensor) for tensor in image.tensors()]
+                seen = [backbone(image.at(side)) for side in config.sizes]
                 features.append(seen)
                 logits.append([recognizer(one) for one in seen])
         return recognized_prior(*([torch.cat(scale) for scale in zip(*maps, strict=True)] for maps in (features, logits)))
@@ -271,10 +300,7 @@ class CoSegmenter:
     def candidates(self, image: WorkImage, proposals: RegionRanker) -> Candidates:
         """One photo's instances before the noise filter."""
         self._check_fitted()
-        view = look(self.model, image, self.config)
-        cells = seed_cells(view.output, self.config, self.bank)
-        heat = heat_maps(self.model, view.at_stop, cells, self.config, image.pixels.shape[:2])
-        return choose_masks(heat, view.saliency, proposals, cells, view.output.score.shape[2:], self.config)
+        return choose_masks(looks(self.model, image, self.config, self.bank), proposals, self.config)
 
     def save(self, path: str | Path) -> None:
         """Write the fitted segmenter into one safetensors file."""
@@ -345,6 +371,8 @@ def _activations(model: CoPeakNet, images: torch.Tensor, stage: str | None) -> t
 
 
 def _partners(guided: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
-    # The photo itself may be in the bank; a co-peak with itself says nothing.
+    # The photo itself may be in the bank, at the size of the first look; a co-peak with itself says nothing.
+    if bank.shape[1:] != guided.shape[1:]:
+        return bank
     own = [bool(torch.allclose(guided[0], partner, atol=1e-5)) for partner in bank]
-    return bank[~torch.tensor(own, dtype=torch.bool)] if len(bank) else bank
+    return bank[~torch.tensor(own, dtype=torch.bool)]

@@ -22,7 +22,7 @@ def test_the_released_settings_are_the_authors():
     assert config.form == "released"
     # Segmentation
     assert (config.seeds, config.heat_stop, config.ranking_saliency) == ("score", None, True)
-    assert (config.scales, config.ranking) == ((1,), "released")
+    assert (config.scales, config.peak_scales, config.ranking) == ((1,), (1,), "released")
     assert (config.beta, config.gamma, config.nms_iou, config.noise_percentile) == (0.8, 1e-5, 0.4, 20)
 
 
@@ -54,6 +54,9 @@ def test_unknown_names_are_refused(make):
         {"scales": ()},
         {"scales": (2.0,)},
         {"scales": (1.0, 9.0)},
+        {"peak_scales": ()},
+        {"peak_scales": (1.5, 1.0)},
+        {"peak_scales": (1.0, 0.5)},
         {"ranking": "paper"},
         {"ranking": "distinct", "ranking_saliency": False},
         {"nms_iou": 1.5},
@@ -95,3 +98,5 @@ def test_sizes_are_multiples_of_the_stride():
     assert CoSegConfig().sizes == [448, 672, 896]
     assert CoSegConfig(size=96, scales=(1.0, 1.5)).sizes == [96, 128]
     assert CoSegConfig.released().sizes == [448]
+    assert CoSegConfig(size=96, peak_scales=(1.0, 1.5, 2.0)).peak_sizes == [96, 128, 192]
+    assert CoSegConfig.released().peak_sizes == [448]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +17,9 @@ from co3lib.segmentation import (
     Candidates,
     CoSegConfig,
     CoSegmenter,
+    choose_masks,
     finish,
+    looks,
     prepare,
     prepare_proposals,
     seed_cells,
@@ -457,6 +460,70 @@ def test_seeds_are_cells_of_the_grid_best_first(photos):
     heights = [float(score[i, j]) for i, j in cells.tolist()]
     assert heights == sorted(heights, reverse=True)
     assert heights[0] == float(score.max())
+
+
+def test_a_photo_is_looked_at_in_every_size(photos):
+    segmenter = fit(photos, size=128, peak_scales=(1.0, 1.5, 3.0), work_size=96)
+    image = prepare(photos[0], segmenter.config)
+    seen = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    assert [tuple(one.view.output.score.shape[2:]) for one in seen] == [(4, 4), (6, 6), (12, 12)]
+    assert [one.weight for one in seen] == pytest.approx([1, 1 / 1.5**2, 1 / 9])
+    for one in seen:
+        grid = one.view.output.score.shape[2]
+        assert one.heat.shape == (len(one.cells), *image.pixels.shape[:2])
+        assert 1 <= len(one.cells) <= 20
+        assert ((one.cells >= 0) & (one.cells < grid)).all()
+    assert torch.allclose(image.at(384), prepare(photos[0], config(size=384)).tensor)
+
+
+def test_a_closer_look_keeps_its_strongest_seeds(photos, monkeypatch):
+    segmenter = fit(photos, size=128, peak_scales=(1.0, 3.0))
+    image = prepare(photos[0], segmenter.config)
+    every = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    monkeypatch.setattr(segmentation, "_CLOSER", 1)
+    first, closer = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    assert len(every[1].cells) > 1
+    assert torch.equal(first.cells, every[0].cells)
+    assert torch.equal(closer.cells, every[1].cells[:1])
+
+
+def test_at_every_size_the_photo_is_no_partner_of_its_own(photos):
+    segmenter = fit(photos, size=128, peak_scales=(1.0, 2.0))
+    image = prepare(photos[0], segmenter.config)
+    with_itself = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    without = looks(segmenter.model, image, segmenter.config, segmenter.bank[1:])
+    alone = looks(segmenter.model, image, segmenter.config, segmenter.bank[:1])
+    for one, other in zip(with_itself, without, strict=True):
+        assert torch.equal(one.cells, other.cells)
+    # Alone it has no partner at all, and its seeds are the peaks of its score.
+    for one in alone:
+        by_score = seed_cells(one.view.output, config(size=128, seeds="score"), segmenter.bank)[:20]
+        assert torch.equal(one.cells[: len(by_score)], by_score)
+
+
+def test_finds_of_all_looks_compete_by_their_weights(photos):
+    segmenter = fit(photos, size=128, peak_scales=(1.0, 2.0), work_size=96, proposals=200)
+    image = prepare(photos[0], segmenter.config)
+    ready = prepare_proposals(image, segmenter.config)
+    first, closer = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    alone = [choose_masks([one], ready, segmenter.config) for one in (first, closer)]
+    both = choose_masks([first, closer], ready, segmenter.config)
+    assert torch.equal(choose_masks([closer, first], ready, segmenter.config).scores, both.scores)
+    assert both.scores[0] == max(one.scores[0] for one in alone)
+    assert (both.scores.diff() <= 0).all()
+    # With no weight at all the closer look has nothing to say where the first has found something.
+    silent = choose_masks([first, replace(closer, weight=0.0)], ready, segmenter.config)
+    assert torch.equal(silent.masks[: len(alone[0].masks)], alone[0].masks)
+    # Finds of a closer look scale with its weight.
+    half = choose_masks([replace(closer, weight=closer.weight / 2)], ready, segmenter.config)
+    assert half.scores.tolist() == pytest.approx((alone[1].scores / 2).tolist())
+    torch.testing.assert_close(both.masks, segmenter.candidates(image, ready).masks)
+
+
+def test_no_look_no_candidates(photos):
+    image = prepare(photos[0], config())
+    nothing = choose_masks([], prepare_proposals(image, config()), config())
+    assert len(nothing.masks) == len(nothing.scores) == len(nothing.peaks) == 0
 
 
 def candidates(*scores: float) -> Candidates:

@@ -20,7 +20,7 @@ from ..config import CoSegConfig
 from ..datasets import Sample
 from ..notebook import class_result, photo_results
 from ..ranking import FAINT, FIT_POWER, Instance, RegionRanker
-from ..segmentation import CoSegmenter, WorkImage, choose_masks, finish, heat_maps, look, seed_cells
+from ..segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish, looks
 from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
 
 _STEP = 2  # every second pixel is drawn, as in notebook 08
@@ -41,22 +41,12 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What ranking wants of one photo: heat (Q, H, W), saliency (H, W), cells (Q, 2) of a ``grid`` (h, w)."""
-
-    heat: torch.Tensor
-    saliency: torch.Tensor
-    cells: torch.Tensor
-    grid: tuple[int, int]
-
-
-@dataclass(frozen=True)
 class Step:
-    """One rung of the ladder: the fitted segmenter, what it saw and found in each photo, its AP25 and AP50, and the processor
-    seconds that its training and its heat maps took (0 where an earlier step had made them)."""
+    """One rung of the ladder: the fitted segmenter, its looks at each photo, what it found there, its AP25 and AP50, and the
+    processor seconds that its training and its heat maps took (0 where an earlier step had made them)."""
 
     segmenter: CoSegmenter
-    seen: list[Seen]
+    seen: list[list[Look]]
     instances: list[list[Instance]]
     ap25: float
     ap50: float
@@ -109,17 +99,6 @@ def scores(factors: Factors, fit: bool = True, contrast: bool = True) -> torch.T
 # ----------------------------------------------------------------------------------------------------- the ladder
 
 
-def see(segmenter: CoSegmenter, work: Sequence[WorkImage]) -> list[Seen]:
-    """What a fitted segmenter sees in each photo, up to its heat maps."""
-    seen = []
-    for image in work:
-        view = look(segmenter.model, image, segmenter.config)
-        cells = seed_cells(view.output, segmenter.config, segmenter.bank)
-        heat = heat_maps(segmenter.model, view.at_stop, cells, segmenter.config, image.pixels.shape[:2])
-        seen.append(Seen(heat, view.saliency, cells, tuple(view.output.score.shape[2:])))
-    return seen
-
-
 def climb(
     samples: Sequence[Sample], work: Sequence[WorkImage], rankers: Sequence[RegionRanker], configs: Mapping[str, CoSegConfig]
 ) -> dict[str, Step]:
@@ -128,24 +107,22 @@ def climb(
     fitted, maps, steps = {}, {}, {}
     for name, config in configs.items():
         # Seeds, heat maps and ranking come after training and change nothing about it.
-        training = config.model_copy(update={"seeds": "copeak", "heat_stop": "middle", "ranking": "distinct"})
+        later = {"seeds": "copeak", "heat_stop": "middle", "peak_scales": (1.0,), "ranking": "distinct"}
+        training = config.model_copy(update=later)
         started = time.process_time()
         if training not in fitted:
             fitted[training] = CoSegmenter(training)
             fitted[training].fit_prepared(work, progress=False)
         first, trained = fitted[training], time.process_time()
         stop = first.config.heat_stop if config.heat_stop == "middle" else config.heat_stop
-        changes = {"seeds": config.seeds, "ranking": config.ranking, "heat_stop": stop}
+        changes = {name: getattr(config, name) for name in later} | {"heat_stop": stop}
         segmenter = CoSegmenter(first.config.model_copy(update=changes))
         segmenter.model, segmenter.bank = first.model, first.bank
-        key = training, config.seeds, stop
+        key = training, config.seeds, stop, config.peak_scales
         if key not in maps:
-            maps[key] = see(segmenter, work)
+            maps[key] = [looks(segmenter.model, image, segmenter.config, segmenter.bank) for image in work]
         seconds = trained - started, time.process_time() - trained
-        found = [
-            choose_masks(one.heat, one.saliency, ranker, one.cells, one.grid, segmenter.config)
-            for one, ranker in zip(maps[key], rankers, strict=True)
-        ]
+        found = [choose_masks(one, ranker, segmenter.config) for one, ranker in zip(maps[key], rankers, strict=True)]
         instances = finish(found, [image.size for image in work], segmenter.config)
         precision = class_result(photo_results(samples, instances)).average_precision
         steps[name] = Step(segmenter, maps[key], instances, precision["0.25"], precision["0.5"], *seconds)
@@ -182,6 +159,27 @@ def maps_figure(pixels: np.ndarray, maps: Mapping[str, torch.Tensor], label: str
     for axis in axes:
         axis.set_axis_off()
     figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.01, label=label)
+    return figure
+
+
+@_plain
+def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
+    """A photo (H, W, 3), and for every look at it its co-saliency, cell by cell, from 0 to 1, with its seeds."""
+    figure = Figure(figsize=(2.4 * (len(seen) + 1) + 0.7, 2.9), layout="constrained")
+    axes = figure.subplots(1, len(seen) + 1)
+    small = pixels[::_STEP, ::_STEP]
+    axes[0].imshow(small)
+    extent = (-0.5, small.shape[1] - 0.5, small.shape[0] - 0.5, -0.5)
+    axes[0].set_title("the photo", fontsize=9)
+    for axis, one in zip(axes[1:], seen, strict=True):
+        saliency = one.view.output.saliency[0, 0]
+        picture = axis.imshow(saliency.numpy(), cmap="magma", vmin=0, vmax=1, extent=extent)
+        cell = torch.tensor(pixels.shape[:2]) / torch.tensor(saliency.shape)
+        _mark(axis, (one.cells + 0.5) * cell)
+        axis.set_title(f"{saliency.shape[0]} x {saliency.shape[1]} cells, {len(one.cells)} seeds", fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.01, label="co-saliency")
     return figure
 
 

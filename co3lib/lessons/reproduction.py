@@ -112,7 +112,7 @@ _SETTINGS = {
     "input": ("size", "scales", "center"),
     "training": ("epochs", "batch_size", "learning_rate", "optimizer", "freeze", "head_start"),
     "losses": ("saliency_weight", "copeak_weight", "affinity_weight", "alpha", "form"),
-    "seeds of instances": ("seeds",),
+    "seeds of instances": ("seeds", "peak_scales"),
     "heat maps": ("heat_stop",),
     "ranking": ("ranking", "ranking_saliency", "work_size", "beta", "gamma", "nms_iou", "noise_percentile"),
 }

@@ -19,7 +19,7 @@ from co3lib.ranking import RegionRanker
 from co3lib.segmentation import CoSegmenter, prepare, prepare_proposals
 
 SECONDS = 0.2  # CPU time that a slider may take
-UNTRAINED = CoSegConfig(epochs=0, prior="class", scales=(1.0,))
+UNTRAINED = CoSegConfig(epochs=0, prior="class", scales=(1.0,), peak_scales=(1.0,))
 WAYS = [("Eq. 7", False, False), ("with fit", True, False), ("with both", True, True)]
 
 
@@ -30,10 +30,12 @@ def samples():
 
 @pytest.fixture(scope="module")
 def steps(samples):
-    work = [prepare(sample.image_path, UNTRAINED) for sample in samples]
+    closer = UNTRAINED.model_copy(update={"peak_scales": (1.0, 1.5)})
+    work = [prepare(sample.image_path, closer) for sample in samples]
     rankers = [prepare_proposals(image, UNTRAINED) for image in work]
     configs = {"paper's ranking": UNTRAINED.model_copy(update={"ranking": "released"}), "ours": UNTRAINED}
     configs["score"] = UNTRAINED.model_copy(update={"seeds": "score"})
+    configs["closer"] = closer
     return lesson.climb(samples, work, rankers, configs)
 
 
@@ -87,9 +89,10 @@ def test_border_lengths():
 
 
 def test_a_ladder_shares_networks_and_heat_maps(steps):
-    paper, ours, score = steps.values()
-    assert paper.segmenter.model is ours.segmenter.model is score.segmenter.model
+    paper, ours, score, closer = steps.values()
+    assert paper.segmenter.model is ours.segmenter.model is score.segmenter.model is closer.segmenter.model
     assert paper.seen is ours.seen and ours.seen is not score.seen
+    assert ([len(one) for one in ours.seen], [len(one) for one in closer.seen]) == ([1, 1], [2, 2])
     assert (ours.segmenter.config.seeds, score.segmenter.config.seeds) == ("copeak", "score")
 
 
@@ -132,6 +135,7 @@ def test_the_still_figures(scene, factors, steps):
     for figure in (
         lesson.maps_figure(scene.pixels, maps, "value", limit=1.0),
         lesson.maps_figure(scene.pixels, maps, "over its maximum"),
+        lesson.looks_figure(scene.pixels, steps["closer"].seen[0]),
         lesson.choice_figure(scene, factors, 0, WAYS),
         lesson.ladder_figure({name: (one.ap25, one.ap50) for name, one in steps.items()}),
     ):
