@@ -42,7 +42,7 @@ def perfect_cells(masks: torch.Tensor, grid) -> torch.Tensor:
 
 def perfect_peaks(model: CoPeakNet, look: Look, masks: torch.Tensor, config: CoSegConfig) -> Look:
     """The same look with one seed in every instance."""
-    cells = perfect_cells(masks, tuple(look.view.output.score.shape[2:]))
+    cells = perfect_cells(masks, look.grid)
     heat = heat_maps(model, look.view.at_stop, cells, config, tuple(look.view.saliency.shape))
     return replace(look, cells=cells, heat=heat)
 
@@ -74,7 +74,7 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | list[float]]:
     for image, ranker, masks in zip(run.work, run.rankers, run.masks, strict=True):
         size, model = image.pixels.shape[:2], segmenter.model
         seen = looks(model, image, config, segmenter.bank)
-        at = torch.cat([cells_at(masks, one.cells, tuple(one.view.output.score.shape[2:])) for one in seen], 1)
+        at = torch.cat([cells_at(masks, one.cells, one.grid) for one in seen], 1)
         hit, on = hit + int(at.any(1).sum()), on + int(at.any(0).sum())
         peaks, instances = peaks + at.shape[1], instances + len(masks)
         best = mask_iou(ranker.masks(torch.arange(len(ranker.members))), resize_nearest(masks, size)).amax(0)

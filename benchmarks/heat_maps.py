@@ -23,7 +23,7 @@ from tqdm import tqdm
 from co3lib.config import CoSegConfig
 from co3lib.images import resize_nearest
 from co3lib.peak_backprop import peak_response_maps
-from co3lib.segmentation import CoSegmenter, look, prepare, seed_cells
+from co3lib.segmentation import CoSegmenter, prepare, see, seed_cells
 
 _GAUSSIAN = "Gaussian round the peak"
 
@@ -51,7 +51,7 @@ def main() -> None:
         segmenter = CoSegmenter(config)
         segmenter.fit_prepared(work, progress=False)
         for image, sample in list(zip(work, samples, strict=True))[: arguments.photos]:
-            output = look(segmenter.model, image, segmenter.config).output
+            output = see(segmenter.model, image, segmenter.config).output
             cells = seed_cells(output, segmenter.config, segmenter.bank)
             masks = resize_nearest(sample.masks, (config.size, config.size))
             grid = tuple(output.score.shape[2:])

@@ -25,7 +25,7 @@ from .export import overlay
 from .images import fit_within, resize_nearest
 from .overlap import tight_box
 from .ranking import Instance
-from .segmentation import CoSegmenter, heat_maps, look, prepare, prepare_proposals, rank, seed_cells
+from .segmentation import CoSegmenter, look, prepare, prepare_proposals, rank
 
 _DPI = 90
 _WIDEST = 5  # photos in a row of a grid
@@ -57,23 +57,19 @@ def tell(segmenter: CoSegmenter, photo) -> Story:
 
     photo: as for ``CoSegmenter.predict``. Raises ``ValueError`` if the photo has no peak or no proposal.
     """
-    config, model = segmenter.config, segmenter.model
+    config = segmenter.config
     image = prepare(photo, config)
-    view = look(model, image, config)
-    cells = seed_cells(view.output, config, segmenter.bank)
-    heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
+    first = look(segmenter.model, image, config, segmenter.bank)
+    view = first.view
     proposals = prepare_proposals(image, config)
-    scores = rank(heat, view.saliency, proposals, config)
+    scores = rank(first.heat, view.saliency, proposals, config)
     if not torch.isfinite(scores).any():
         raise ValueError(f"{image.name} must have a peak and a usable proposal for a story, got none")
     best = int(scores.max(1).values.argmax())
     score, index = scores[best].max(0)
     mask = proposals.masks(index[None])[0].numpy()
-    y, x = (
-        (cells[best] + 0.5) * torch.tensor(mask.shape) / torch.tensor(view.output.score.shape[2:])
-    ).tolist()
-    chosen = Instance(mask, float(score), (int(y), int(x)), tight_box(mask))
-    return Story(image.pixels, view.saliency, view.output.score[0, 0], cells, best, heat[best], chosen)
+    chosen = Instance(mask, float(score), tuple(first.points[best].tolist()), tight_box(mask))
+    return Story(image.pixels, view.saliency, view.output.score[0, 0], first.cells, best, first.heat[best], chosen)
 
 
 @_plain

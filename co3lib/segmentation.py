@@ -76,6 +76,17 @@ class Look:
     heat: torch.Tensor
     weight: float = 1.0
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """How many cells there are, down and across."""
+        return tuple(self.view.output.score.shape[2:])
+
+    @property
+    def points(self) -> torch.Tensor:
+        """The middles of the seeds' cells in pixels ``(y, x)`` of the work image: (Q, 2) long."""
+        size = torch.tensor(self.view.saliency.shape)
+        return ((self.cells + 0.5) * (size / torch.tensor(self.grid))).long()
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -105,7 +116,7 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
     return RegionRanker(resize_nearest(regions.labels[None], image.pixels.shape[:2])[0], regions.members)
 
 
-def look(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
+def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
     """Run the network on a photo; side: one of ``config.peak_sizes`` (None: the first)."""
     with torch.no_grad():
         at_stop = _activations(model, image.at(side or config.size), config.heat_stop)
@@ -146,38 +157,41 @@ def rank(heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, co
     return proposals.scores(heat, guide, config.beta, config.gamma)
 
 
+def look(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor, side: int | None = None) -> Look:
+    """Look at a photo at one size, up to the heat maps; bank: as for ``seed_cells``; side: as for ``see``."""
+    side = side or config.size
+    view = see(model, image, config, side)
+    cells = seed_cells(view.output, config, bank)[: None if side == config.size else _CLOSER]
+    heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
+    return Look(view, cells, heat, (config.size / side) ** 2)
+
+
 def looks(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor) -> list[Look]:
-    """Look at a photo at each of ``config.peak_sizes``, up to the heat maps; bank: as for ``seed_cells``.
+    """Look at a photo at each of ``config.peak_sizes``.
 
     The larger a photo is shown to the network, the smaller the things of which it sees the parts; a score counts by
     the share of the photo that a cell covers, 1 / scale ** 2, so that a closer look adds what the first has missed and
     seldom overrules it.
     """
-    found = []
-    for side in config.peak_sizes:
-        view = look(model, image, config, side)
-        if side == config.size:
-            bank = _partners(view.output.guided, bank)
-        cells = seed_cells(view.output, config, bank)[: None if side == config.size else _CLOSER]
-        heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
-        found.append(Look(view, cells, heat, (config.size / side) ** 2))
-    return found
+    first, *closer = config.peak_sizes
+    found = [look(model, image, config, bank, first)]
+    partners = _partners(found[0].view.output.guided, bank)
+    return found + [look(model, image, config, partners, side) for side in closer]
 
 
-def choose_masks(looks: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
+def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
     """Each peak of every look takes its best proposal; non-maximum suppression over all of them."""
     size = proposals.size
     masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
-    for one in looks:
+    for one in seen:
         scores = rank(one.heat, one.view.saliency, proposals, config)
         if not scores.numel():
             continue
         highest, chosen = scores.max(1)
         usable = torch.isfinite(highest)
-        cell = torch.tensor(size) / torch.tensor(one.view.output.score.shape[2:])
         masks.append(proposals.masks(chosen[usable]))
         best.append(highest[usable] * one.weight)
-        peaks.append(((one.cells[usable] + 0.5) * cell).long())
+        peaks.append(one.points[usable])
     masks, best, peaks = torch.cat(masks), torch.cat(best), torch.cat(peaks)
     kept = mask_nms(masks, best, config.nms_iou)
     return Candidates(masks[kept], best[kept], peaks[kept])

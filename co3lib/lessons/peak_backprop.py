@@ -18,7 +18,7 @@ from ..datasets import Sample
 from ..images import resize_nearest
 from ..model import CoPeakNet
 from ..peak_backprop import PeakRule, enlarge
-from ..segmentation import CoSegmenter, look, prepare, seed_cells
+from ..segmentation import CoSegmenter, look, prepare
 
 _plain = matplotlib.style.context("default")
 _STEP = 2  # every second pixel is drawn: more would not be seen
@@ -42,9 +42,9 @@ class Descent:
     truth: torch.Tensor
     maps: Mapping[str, torch.Tensor]
 
-    def heat(self, stage: str) -> torch.Tensor:
-        """The maps of a stage, enlarged to work size: (Q, H, W)."""
-        return enlarge(self.maps[stage], self.pixels.shape[:2])
+    def heat(self, stage: str, peaks=slice(None)) -> torch.Tensor:
+        """The maps of a stage, of some of the peaks, enlarged to work size: (Q, H, W)."""
+        return enlarge(self.maps[stage][peaks], self.pixels.shape[:2])
 
 
 # ------------------------------------------------------------------------------------------------------- the data
@@ -52,13 +52,11 @@ class Descent:
 
 def descent_of(segmenter: CoSegmenter, sample: Sample, limit: int = 4) -> Descent:
     """The best ``limit`` peaks of a photo that lie on an instance, and their heat maps at every stage."""
-    config, model = segmenter.config, segmenter.model
-    image = prepare(sample.image_path, config)
-    size = image.pixels.shape[:2]
-    output = look(model, image, config).output
-    cells = seed_cells(output, config, segmenter.bank)
-    points = ((cells + 0.5) * torch.tensor(size) / torch.tensor(output.score.shape[2:])).long()
-    truth = resize_nearest(sample.masks, size)
+    model = segmenter.model
+    image = prepare(sample.image_path, segmenter.config)
+    first = look(model, image, segmenter.config, segmenter.bank)
+    cells, points = first.cells, first.points
+    truth = resize_nearest(sample.masks, image.pixels.shape[:2])
     under = truth[:, points[:, 0], points[:, 1]]  # (G, Q)
     chosen = torch.nonzero(under.any(0)).flatten()[:limit]
     own = truth[under.int().argmax(0)[chosen]]
@@ -152,7 +150,7 @@ def compare_figure(descent: Descent, peak: int, gradient: torch.Tensor) -> Figur
     axes[0].set_title("photo, peak and its instance", fontsize=10)
     _outline(axes[0], descent, peak)
     for axis, values, title in zip(
-        axes[1:], (gradient, descent.heat(IMAGE)[peak]), ("size of the gradient", "heat map (peak rule)"), strict=True
+        axes[1:], (gradient, descent.heat(IMAGE, [peak])[0]), ("size of the gradient", "heat map (peak rule)"), strict=True
     ):
         # Over its maximum the gradient, a few extreme pixels, would look black.
         drawn = axis.imshow(_scaled(values, 0.998), cmap="magma", vmin=0, vmax=1)
@@ -169,7 +167,7 @@ def way_down_figure(descent: Descent, peak: int, stages: Sequence[str]) -> Figur
     figure = Figure(figsize=(2.2 * columns, 5.4), layout="constrained")
     axes = figure.subplots(2, columns).ravel()
     for axis, stage in zip(axes, stages, strict=False):
-        heat = descent.heat(stage)[peak]
+        heat = descent.heat(stage, [peak])[0]
         drawn = axis.imshow(_scaled(heat), cmap="magma", vmin=0, vmax=1)
         height, width = descent.maps[stage].shape[1:]
         axis.set_title(f"{stage}: {height} x {width}\nsum {descent.maps[stage][peak].sum():.2f}", fontsize=9)
@@ -187,7 +185,7 @@ def stage_figure(descent: Descent, peak: int, stage: str) -> Figure:
     axes = figure.subplots(1, 2)
     axes[0].imshow(descent.pixels[::_STEP, ::_STEP])
     axes[0].set_title(f"peak {peak}", fontsize=10)
-    heat = descent.heat(stage)[peak]
+    heat = descent.heat(stage, [peak])[0]
     drawn = axes[1].imshow(_scaled(heat), cmap="magma", vmin=0, vmax=1)
     axes[1].set_title(f"heat at {stage}", fontsize=10)
     for axis in axes:
@@ -199,7 +197,7 @@ def stage_figure(descent: Descent, peak: int, stage: str) -> Figure:
 
 def say_stage(descent: Descent, peak: int, stage: str) -> str:
     """What ``stage_figure`` shows, in a sentence with its numbers."""
-    heat, mask = descent.heat(stage)[peak][None], descent.truth[peak][None]
+    heat, mask = descent.heat(stage, [peak]), descent.truth[peak][None]
     inside, covered = float(share_inside(heat, mask)), float(share_covered(heat, mask))
     return (
         f"Peak {peak} at {stage}: {inside:.0%} of the heat lies inside the peak's instance (white outline); the spot that "

@@ -23,7 +23,7 @@ from ..images import resize_nearest
 from ..overlap import tight_box
 from ..proposals import propose_regions
 from ..ranking import Instance, RegionRanker, noise_filter, suppress
-from ..segmentation import CoSegmenter, heat_maps, look, prepare, seed_cells
+from ..segmentation import CoSegmenter, look, prepare
 
 _plain = matplotlib.style.context("default")
 _STEP = 2  # every second pixel is drawn: more would not be seen
@@ -82,20 +82,18 @@ class Chosen:
 
 def scene_of(segmenter: CoSegmenter, sample: Sample) -> Scene:
     """Take a photo through a fitted segmenter down to its heat maps and proposals, and sum up what Eq. 7 needs."""
-    config, model = segmenter.config, segmenter.model
+    config = segmenter.config
     image = prepare(sample.image_path, config)
     size = image.pixels.shape[:2]
-    view = look(model, image, config)
-    cells = seed_cells(view.output, config, segmenter.bank)
-    heat = heat_maps(model, view.at_stop, cells, config, size)
+    first = look(segmenter.model, image, config, segmenter.bank)
+    heat, saliency = first.heat, first.view.saliency
     regions = propose_regions(image.pixels, config.proposals)
     ranker = RegionRanker(resize_nearest(regions.labels[None], size)[0], regions.members)
     truth = resize_nearest(sample.masks, size)
-    points = ((cells + 0.5) * torch.tensor(size) / torch.tensor(view.output.score.shape[2:])).long()
-    guided, plain = (sums_of(ranker, heat, guide) for guide in (view.saliency, torch.ones(size)))
-    usable = torch.isfinite(ranker.scores(heat[:1], view.saliency)[0])
+    guided, plain = (sums_of(ranker, heat, guide) for guide in (saliency, torch.ones(size)))
+    usable = torch.isfinite(ranker.scores(heat[:1], saliency)[0])
     overlaps, ious = region_ious(ranker), region_ious(ranker, truth)
-    return Scene(image.pixels, view.saliency, heat, points, ranker, truth, guided, plain, usable, overlaps, ious)
+    return Scene(image.pixels, saliency, heat, first.points, ranker, truth, guided, plain, usable, overlaps, ious)
 
 
 def sums_of(ranker: RegionRanker, heat: torch.Tensor, saliency: torch.Tensor) -> Sums:
