@@ -43,15 +43,14 @@ OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's
 ONE_SIZE = {"peak_scales": (1.0,)}
 SPINE = {"prior": "class", "scales": (1.0,), "ranking": "released", **ONE_SIZE}
 LADDER = {
-    "released stages, our training, class's prior": {**SPINE, "seeds": "score"},
-    "+ seeds from co-peaks": SPINE,
+    "released stages, our training, class's prior": SPINE,
     "+ ranking by fit and contrast": {**SPINE, "ranking": "distinct"},
     "+ recognized prior": ONE_SIZE,
     f"+ looks at three sizes = {OURS}": {},
 }
 DROPPED = {
     "default, untrained": {"epochs": 0},
-    "default, seeds from the score": {"seeds": "score"},
+    "default, seeds from co-peaks": {"seeds": "copeak"},
     "default, the paper's ranking": {"ranking": "released"},
 }
 RIVALS = {"DDT": principal_component, "DFF": dff_head}
@@ -91,7 +90,7 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
         if not config.epochs and seed:
             continue  # nothing is random in what is not trained
         # What is decided after training needs no other training, what is decided after the heat maps no others.
-        trained = config.model_copy(update={"seeds": "copeak", "ranking": "distinct", **ONE_SIZE})
+        trained = config.model_copy(update={"seeds": "score", "ranking": "distinct", **ONE_SIZE})
         if trained not in fitted:
             first, started = CoSegmenter(trained), time.process_time()
             first.fit_prepared(run.work, progress=False)

@@ -23,10 +23,11 @@ class CoSegConfig(BaseModel):
     learning_rate, optimizer ("released" or "adamw"); freeze, the last stage that stays as it is; head_start, whether the
     score starts as a linear fit of the prior and not at zero; saliency_weight, copeak_weight, affinity_weight, alpha and
     form of the losses.
-    Segmentation: peak_scales, the multiples of ``size`` at which ``predict`` looks for peaks, the first being 1; seeds;
-    heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are
-    ranked; proposals, how many a photo; ranking ("released": Eq. 7, "distinct": times fit and contrast);
-    ranking_saliency, beta, gamma, nms_iou, noise_percentile.
+    Segmentation: peak_scales, the multiples of ``size`` at which ``predict`` looks for peaks, the first being 1; seeds, where
+    it looks for instances ("score": at the peaks of the score, "copeak": at the ends of co-peaks with other photos);
+    heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are ranked; proposals, how
+    many a photo; ranking ("released": Eq. 7, "distinct": times fit and contrast); ranking_saliency, beta, gamma, nms_iou,
+    noise_percentile.
     A stage is a name of the backbone's, "middle" for its last of stride 16 or less (``Backbone.middle_stage``), or None
     for the image: nothing is frozen, heat maps go all the way down.
     """
@@ -55,7 +56,7 @@ class CoSegConfig(BaseModel):
     form: Literal["released", "published"] = "released"
 
     peak_scales: Scales = (1.0, 1.5, 2.0)
-    seeds: Literal["score", "copeak"] = "copeak"
+    seeds: Literal["score", "copeak"] = "score"
     heat_stop: str | None = "middle"
     work_size: Annotated[int, Field(ge=64)] = 448
     proposals: Count = 1000
@@ -104,7 +105,6 @@ class CoSegConfig(BaseModel):
                 "freeze": None,
                 "head_start": False,
                 "peak_scales": (1.0,),
-                "seeds": "score",
                 "heat_stop": None,
                 "ranking": "released",
             }

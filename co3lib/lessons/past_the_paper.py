@@ -107,7 +107,7 @@ def climb(
     fitted, maps, steps = {}, {}, {}
     for name, config in configs.items():
         # Seeds, heat maps and ranking come after training and change nothing about it.
-        later = {"seeds": "copeak", "heat_stop": "middle", "peak_scales": (1.0,), "ranking": "distinct"}
+        later = {"seeds": "score", "heat_stop": "middle", "peak_scales": (1.0,), "ranking": "distinct"}
         training = config.model_copy(update=later)
         started = time.process_time()
         if training not in fitted:

@@ -34,7 +34,7 @@ def steps(samples):
     work = [prepare(sample.image_path, closer) for sample in samples]
     rankers = [prepare_proposals(image, UNTRAINED) for image in work]
     configs = {"paper's ranking": UNTRAINED.model_copy(update={"ranking": "released"}), "ours": UNTRAINED}
-    configs["score"] = UNTRAINED.model_copy(update={"seeds": "score"})
+    configs["votes"] = UNTRAINED.model_copy(update={"seeds": "copeak"})
     configs["closer"] = closer
     return lesson.climb(samples, work, rankers, configs)
 
@@ -89,11 +89,11 @@ def test_border_lengths():
 
 
 def test_a_ladder_shares_networks_and_heat_maps(steps):
-    paper, ours, score, closer = steps.values()
-    assert paper.segmenter.model is ours.segmenter.model is score.segmenter.model is closer.segmenter.model
-    assert paper.seen is ours.seen and ours.seen is not score.seen
+    paper, ours, votes, closer = steps.values()
+    assert paper.segmenter.model is ours.segmenter.model is votes.segmenter.model is closer.segmenter.model
+    assert paper.seen is ours.seen and ours.seen is not votes.seen
     assert ([len(one) for one in ours.seen], [len(one) for one in closer.seen]) == ([1, 1], [2, 2])
-    assert (ours.segmenter.config.seeds, score.segmenter.config.seeds) == ("copeak", "score")
+    assert (ours.segmenter.config.seeds, votes.segmenter.config.seeds) == ("score", "copeak")
 
 
 def test_a_step_finds_what_the_library_finds(steps, samples):
