@@ -55,7 +55,7 @@ class CoSegConfig(BaseModel):
     alpha: Weight = 4.0
     form: Literal["released", "published"] = "released"
 
-    peak_scales: Scales = (1.0, 1.5, 2.0)
+    peak_scales: Scales = (1.0, 1.5, 2.0, 3.0)
     seeds: Literal["score", "copeak"] = "score"
     heat_stop: str | None = "middle"
     work_size: Annotated[int, Field(ge=64)] = 448

@@ -98,11 +98,12 @@ class Candidates:
     peaks: torch.Tensor
 
 
-def prepare(photo, config: CoSegConfig, index: int = 0) -> WorkImage:
-    """Read a photo (path, PIL image or array) and make it ready."""
+def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | None = None) -> WorkImage:
+    """Read a photo (path, PIL image or array) and make it ready; sides: the larger sizes at which it will be looked at (None:
+    all those of the prior and of ``predict``)."""
     pixels = read_image(photo, name=name_of(photo, index))
     small = fit_within(pixels, config.work_size)
-    larger = {*config.sizes, *config.peak_sizes} - {config.size}
+    larger = {*(sides or [*config.sizes, *config.peak_sizes])} - {config.size}
     squares = {side: resize_image(pixels, (side, side)) for side in sorted(larger)}
     return WorkImage(name_of(photo, index), pixels.shape[:2], small, to_tensor(pixels, config.size), squares)
 
@@ -163,15 +164,14 @@ def look(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Te
     view = see(model, image, config, side)
     cells = seed_cells(view.output, config, bank)[: None if side == config.size else _CLOSER]
     heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
-    return Look(view, cells, heat, (config.size / side) ** 2)
+    return Look(view, cells, heat, (config.size / side) ** 3)
 
 
 def looks(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor) -> list[Look]:
     """Look at a photo at each of ``config.peak_sizes``.
 
     The larger a photo is shown to the network, the smaller the things of which it sees the parts; a score counts by
-    the share of the photo that a cell covers, 1 / scale ** 2, so that a closer look adds what the first has missed and
-    seldom overrules it.
+    1 / scale ** 3, so that a closer look adds what the first has missed and seldom overrules it.
     """
     first, *closer = config.peak_sizes
     found = [look(model, image, config, bank, first)]
@@ -234,7 +234,7 @@ class CoSegmenter:
         if priors is not None:
             checks.same_length(images=images, priors=priors)
         work = [
-            prepare(photo, self.config, k)
+            prepare(photo, self.config, k, self.config.sizes)  # all of them at once: no larger than they need be
             for k, photo in enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
         ]
         self.fit_prepared(work, priors, checkpoint, progress, on_epoch)

@@ -467,13 +467,22 @@ def test_a_photo_is_looked_at_in_every_size(photos):
     image = prepare(photos[0], segmenter.config)
     seen = looks(segmenter.model, image, segmenter.config, segmenter.bank)
     assert [one.grid for one in seen] == [(4, 4), (6, 6), (12, 12)]
-    assert [one.weight for one in seen] == pytest.approx([1, 1 / 1.5**2, 1 / 9])
+    assert [one.weight for one in seen] == pytest.approx([1, 1 / 1.5**3, 1 / 27])
     for one in seen:
         grid = one.view.output.score.shape[2]
         assert one.heat.shape == (len(one.cells), *image.pixels.shape[:2])
         assert 1 <= len(one.cells) <= 20
         assert ((one.cells >= 0) & (one.cells < grid)).all()
     assert torch.allclose(image.at(384), prepare(photos[0], config(size=384)).tensor)
+
+
+def test_fit_keeps_photos_no_larger_than_its_prior_needs(photos, monkeypatch):
+    settings = config(size=128, scales=(1.0, 2.0), peak_scales=(1.0, 3.0))
+    assert set(prepare(photos[0], settings).squares) == {256, 384}
+    kept = []
+    monkeypatch.setattr(CoSegmenter, "fit_prepared", lambda self, work, *rest: kept.extend(work))
+    CoSegmenter(settings).fit(photos, progress=False)
+    assert [set(image.squares) for image in kept] == [{256}] * len(photos)
 
 
 def test_a_closer_look_keeps_its_strongest_seeds(photos, monkeypatch):
