@@ -96,7 +96,7 @@ class ClassRun:
 def measure_class(samples: list[Sample], seeds: int) -> list[dict]:
     """All rows of one class: a list of records with method, prior, seed and the measures."""
     torch.set_num_threads(1)
-    base = CoSegConfig(ranking="released", peak_scales=(1.0,))
+    base = CoSegConfig(ranking="released", peak_scales=(1.0,), refine=False)
     run = ClassRun(samples, base)
     rows = []
 

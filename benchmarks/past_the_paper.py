@@ -40,17 +40,17 @@ from co3lib.segmentation import CoSegmenter, choose_masks, finish, looks
 
 CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit"}  # of the real classes
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
-ONE_SIZE = {"peak_scales": (1.0,)}
+ONE_SIZE = {"peak_scales": (1.0,), "refine": False}
 SPINE = {"prior": "class", "scales": (1.0,), "ranking": "released", **ONE_SIZE}
 LADDER = {
     "released stages, our training, class's prior": SPINE,
     "+ ranking by fit and contrast": {**SPINE, "ranking": "distinct"},
     "+ recognized prior": ONE_SIZE,
-    f"+ looks at four sizes = {OURS}": {},
+    "+ looks at four sizes": {"refine": False},
+    f"+ refined masks = {OURS}": {},
 }
 DROPPED = {
     "default, untrained": {"epochs": 0},
-    "default, seeds from co-peaks": {"seeds": "copeak"},
     "default, the paper's ranking": {"ranking": "released"},
 }
 RIVALS = {"DDT": principal_component, "DFF": dff_head}
@@ -87,19 +87,19 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
 
     for name, changes in ({RELEASED: {}} if released else LADDER | DROPPED).items():
         config = base.model_copy(update=changes)
-        if seed and (not config.epochs or config.seeds == "copeak"):
-            continue  # nothing is random in what is not trained; of co-peaks, which take longest, one seed says enough
+        if seed and not config.epochs:
+            continue  # nothing is random in what is not trained
         # What is decided after training needs no other training, what is decided after the heat maps no others.
-        trained = config.model_copy(update={"seeds": "score", "ranking": "distinct", **ONE_SIZE})
+        trained = config.model_copy(update={"ranking": "distinct", **ONE_SIZE})
         if trained not in fitted:
             first, started = CoSegmenter(trained), time.process_time()
             first.fit_prepared(run.work, progress=False)
             fitted[trained] = first, time.process_time() - started
         first, seconds = fitted[trained]
-        later = {key: getattr(config, key) for key in ("seeds", "ranking", "peak_scales")}
+        later = {key: getattr(config, key) for key in ("ranking", "refine", "peak_scales")}
         segmenter = CoSegmenter(first.config.model_copy(update=later))
         segmenter.model, segmenter.bank = first.model, first.bank
-        key = trained, config.seeds, config.peak_scales
+        key = trained, config.peak_scales
         if key not in maps:
             maps[key] = see(segmenter)
         predict(name, segmenter, seconds, maps[key])

@@ -26,8 +26,8 @@ class CoSegConfig(BaseModel):
     Segmentation: peak_scales, the multiples of ``size`` at which ``predict`` looks for peaks, the first being 1; seeds, where
     it looks for instances ("score": at the peaks of the score, "copeak": at the ends of co-peaks with other photos);
     heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are ranked; proposals, how
-    many a photo; ranking ("released": Eq. 7, "distinct": times fit and contrast); ranking_saliency, beta, gamma, nms_iou,
-    noise_percentile.
+    many a photo; ranking ("released": Eq. 7, "distinct": times fit and contrast); refine, whether the outline of a chosen mask
+    moves to where the photo's colours change; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
     A stage is a name of the backbone's, "middle" for its last of stride 16 or less (``Backbone.middle_stage``), or None
     for the image: nothing is frozen, heat maps go all the way down.
     """
@@ -61,6 +61,7 @@ class CoSegConfig(BaseModel):
     work_size: Annotated[int, Field(ge=64)] = 448
     proposals: Count = 1000
     ranking: Literal["released", "distinct"] = "distinct"
+    refine: bool = True
     ranking_saliency: bool = True
     beta: Weight = 0.8
     gamma: Weight = 1e-5
@@ -107,6 +108,7 @@ class CoSegConfig(BaseModel):
                 "peak_scales": (1.0,),
                 "heat_stop": None,
                 "ranking": "released",
+                "refine": False,
             }
             | changes
         )

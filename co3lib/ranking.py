@@ -17,6 +17,7 @@ from scipy import ndimage, sparse
 
 from . import checks
 from .overlap import mask_iou
+from .refinement import RegionRefiner
 
 SMALLEST, LARGEST = 0.00002, 0.85
 """Share of the image that a proposal may cover."""
@@ -123,10 +124,12 @@ class RegionRanker:
     proposal's contour if the 5 x 5 window round it sees cells both in and out of the proposal, so pixels whose windows
     see the same set of cells are on the same contours. Both groupings are made once for a photo.
 
-    labels: (H, W) integers, the cell of every pixel, 0 .. S - 1; members: (K, S) bool, the cells of every proposal.
+    labels: (H, W) integers, the cell of every pixel, 0 .. S - 1; members: (K, S) bool, the cells of every proposal;
+    refiner: what moves the outlines of masks once they are chosen (None: nothing does).
     """
 
-    def __init__(self, labels: torch.Tensor, members: torch.Tensor, width: int = 5):
+    def __init__(self, labels: torch.Tensor, members: torch.Tensor, width: int = 5, refiner: RegionRefiner | None = None):
+        self.refiner = refiner
         labels = checks.tensor(labels, "labels", ("H", "W")).numpy()
         self.members = checks.masks(members, "members", ("K", "S")).float()
         cells = self.members.shape[1]
@@ -183,10 +186,8 @@ class RegionRanker:
         proposal does not stand out and outside the size limits.
         """
         paper = self.scores(heat_maps, saliency, beta, gamma).clamp_min(0)
-        heat = self._sums(heat_maps.clamp_min(0).flatten(1), self.labels, self.members.shape[1])
-        heat = heat / heat.sum(1, keepdim=True).clamp_min(_TINY)
-        mean = self._sums(saliency.flatten()[None], self.labels, self.members.shape[1])[0] / self.area.clamp_min(1)
-        target = heat / heat.sum(0).clamp_min(_TINY) * mean * self.area
+        share, mean = self._share(heat_maps), self._mean(saliency)
+        target = share * mean * self.area
         size = self.members @ self.area
         common = target @ self.members.T
         fit = common / (size + target.sum(1, keepdim=True) - common).clamp_min(_TINY)
@@ -197,6 +198,19 @@ class RegionRanker:
         clear = usable & (contrast >= FAINT)
         scores = paper * fit**FIT_POWER * contrast.clamp_min(_TINY)
         return scores.masked_fill(~(clear if clear.any() else usable), -torch.inf)
+
+    def shares(self, heat_maps: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
+        """Each peak's share ``t`` of the co-saliency (see ``distinct_scores``), its mean over every cell: (Q, S)."""
+        return self._share(heat_maps) * self._mean(saliency)
+
+    def _share(self, heat_maps: torch.Tensor) -> torch.Tensor:
+        """Of all peaks' heat in a cell the part that is each peak's, where the heat of each sums to one: (Q, S)."""
+        heat = self._sums(heat_maps.clamp_min(0).flatten(1), self.labels, self.members.shape[1])
+        heat = heat / heat.sum(1, keepdim=True).clamp_min(_TINY)
+        return heat / heat.sum(0).clamp_min(_TINY)
+
+    def _mean(self, saliency: torch.Tensor) -> torch.Tensor:
+        return self._sums(saliency.flatten()[None], self.labels, self.members.shape[1])[0] / self.area.clamp_min(1)
 
     def _border_with_outside(self) -> torch.Tensor:
         """How many pairs of neighbouring pixels join each proposal to each cell outside it: (K, S)."""
@@ -211,7 +225,11 @@ class RegionRanker:
 
     def masks(self, chosen: torch.Tensor) -> torch.Tensor:
         """The masks of some proposals: (M,) indices -> (M, H, W) bool."""
-        return self.members[chosen].bool()[:, self.labels].reshape(-1, *self.size)
+        return self.unions(self.members[chosen].bool())
+
+    def unions(self, regions: torch.Tensor) -> torch.Tensor:
+        """The masks that are made of some cells each: (M, S) bool -> (M, H, W) bool."""
+        return regions[:, self.labels].reshape(-1, *self.size)
 
     @staticmethod
     def _sums(values: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:

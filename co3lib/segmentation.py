@@ -25,17 +25,19 @@ from .backbones import Backbone, build_backbone, build_recognizer
 from .config import CoSegConfig
 from .images import fit_within, name_of, read_image, resize_image, resize_nearest, to_tensor
 from .model import CoPeakNet, CoPeakOutput
-from .overlap import tight_box
+from .overlap import mask_iou, tight_box
 from .peak_backprop import enlarge, response_maps_from
 from .peaks import copeak_votes, peak_cells, regional_maxima, score_peaks
 from .proposals import propose_regions, regions_of
-from .ranking import Instance, RegionRanker, mask_nms, noise_filter
+from .ranking import Instance, RegionRanker, noise_filter, suppress
+from .refinement import RegionRefiner
 from .saliency import class_prior, recognized_prior, saliency_prior
 from .training import load_tensors, save_tensors, start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
 
 _BANK = 20  # photos of the category that are kept as partners for co-peaks
+_SAME = 0.6  # the overlap from which two looks have found the same
 _CLOSER = 20  # seeds that count at a size larger than the first: more of them cost time and find nothing more
 
 
@@ -114,7 +116,10 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
         regions = propose_regions(image.pixels, config.proposals)
     else:
         regions = regions_of(checks.masks(masks, f"proposals of {image.name}")[: config.proposals])
-    return RegionRanker(resize_nearest(regions.labels[None], image.pixels.shape[:2])[0], regions.members)
+    labels = resize_nearest(regions.labels[None], image.pixels.shape[:2])[0]
+    # Who gives proposals gives their outlines too; the pieces that they have in common are no superpixels.
+    refiner = RegionRefiner(labels, image.pixels, regions.members.shape[1]) if masks is None and config.refine else None
+    return RegionRanker(labels, regions.members, refiner=refiner)
 
 
 def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
@@ -180,21 +185,30 @@ def looks(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.T
 
 
 def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
-    """Each peak of every look takes its best proposal; non-maximum suppression over all of them."""
+    """Each peak of every look takes its best proposal, its outline refined if ``config.refine``; a score counts as often as
+    there are looks that found the same; non-maximum suppression over all of them."""
     size = proposals.size
     masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
-    for one in seen:
+    origin = [torch.zeros(0, dtype=torch.long)]
+    for number, one in enumerate(seen):
         scores = rank(one.heat, one.view.saliency, proposals, config)
         if not scores.numel():
             continue
         highest, chosen = scores.max(1)
         usable = torch.isfinite(highest)
-        masks.append(proposals.masks(chosen[usable]))
+        regions = proposals.members[chosen[usable]].bool()
+        if config.refine and proposals.refiner is not None:
+            regions = proposals.refiner.refine(regions, proposals.shares(one.heat, one.view.saliency)[usable])
+        masks.append(proposals.unions(regions))
         best.append(highest[usable] * one.weight)
         peaks.append(one.points[usable])
-    masks, best, peaks = torch.cat(masks), torch.cat(best), torch.cat(peaks)
-    kept = mask_nms(masks, best, config.nms_iou)
-    return Candidates(masks[kept], best[kept], peaks[kept])
+        origin.append(torch.full((len(regions),), number))
+    masks, best, peaks, origin = torch.cat(masks), torch.cat(best), torch.cat(peaks), torch.cat(origin)
+    overlaps = mask_iou(masks, masks)
+    agreeing = sum((overlaps[:, origin == number] >= _SAME).any(1).long() for number in range(len(seen)))
+    scores = best * agreeing
+    kept = suppress(overlaps, scores, config.nms_iou)
+    return Candidates(masks[kept], scores[kept], peaks[kept])
 
 
 def to_instances(candidates: Candidates, keep: torch.Tensor, size: tuple[int, int]) -> list[Instance]:

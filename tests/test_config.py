@@ -22,7 +22,7 @@ def test_the_released_settings_are_the_authors():
     assert config.form == "released"
     # Segmentation
     assert (config.seeds, config.heat_stop, config.ranking_saliency) == ("score", None, True)
-    assert (config.scales, config.peak_scales, config.ranking) == ((1,), (1,), "released")
+    assert (config.scales, config.peak_scales, config.ranking, config.refine) == ((1,), (1,), "released", False)
     assert (config.beta, config.gamma, config.nms_iou, config.noise_percentile) == (0.8, 1e-5, 0.4, 20)
 
 

@@ -19,6 +19,7 @@ from co3lib.segmentation import (
     CoSegmenter,
     choose_masks,
     finish,
+    look,
     looks,
     prepare,
     prepare_proposals,
@@ -527,6 +528,59 @@ def test_finds_of_all_looks_compete_by_their_weights(photos):
     half = choose_masks([replace(closer, weight=closer.weight / 2)], ready, segmenter.config)
     assert half.scores.tolist() == pytest.approx((alone[1].scores / 2).tolist())
     torch.testing.assert_close(both.masks, segmenter.candidates(image, ready).masks)
+
+
+def test_a_find_counts_as_often_as_looks_agree_on_it(photos):
+    segmenter = fit(photos, size=128, peak_scales=(1.0, 2.0), work_size=96, proposals=200)
+    image = prepare(photos[0], segmenter.config)
+    ready = prepare_proposals(image, segmenter.config)
+    one = look(segmenter.model, image, segmenter.config, segmenter.bank)
+    alone = choose_masks([one], ready, segmenter.config)
+    for times in (2, 3):
+        again = choose_masks([one] * times, ready, segmenter.config)
+        assert torch.equal(again.masks, alone.masks)
+        assert torch.equal(again.scores, alone.scores * times)
+    # A look that found nothing, or something else, adds nothing to it.
+    empty = replace(one, cells=one.cells[:0], heat=one.heat[:0])
+    assert torch.equal(choose_masks([one, empty], ready, segmenter.config).scores, alone.scores)
+
+
+def test_chosen_masks_are_refined_if_asked_for_and_only_by_superpixels(photos):
+    segmenter = fit(photos, size=128, work_size=96, proposals=200)
+    image = prepare(photos[0], segmenter.config)
+    ready = prepare_proposals(image, segmenter.config)
+    every = ready.masks(torch.arange(len(ready.members)))
+    one = [look(segmenter.model, image, segmenter.config, segmenter.bank)]
+    plain = segmenter.config.model_copy(update={"refine": False})
+
+    def chosen(proposals, settings):
+        masks = choose_masks(one, proposals, settings).masks
+        return [bool((mask == every).all((1, 2)).any()) for mask in masks]
+
+    assert all(chosen(ready, plain)) and not all(chosen(ready, segmenter.config))
+    # What is refined is made of whole superpixels.
+    for mask in choose_masks(one, ready, segmenter.config).masks:
+        inside = torch.bincount(ready.labels[mask.flatten()], minlength=len(ready.area))
+        assert ((inside == 0) | (inside == ready.area)).all()
+    # Proposals that were given are taken as they are.
+    assert prepare_proposals(image, segmenter.config, every).refiner is None
+    assert prepare_proposals(image, plain).refiner is None
+    assert all(chosen(prepare_proposals(image, segmenter.config, every), segmenter.config))
+    by_hand = ready.shares(one[0].heat, one[0].view.saliency)
+    best = ready.distinct_scores(one[0].heat, one[0].view.saliency).max(1)
+    usable = torch.isfinite(best.values)
+    regions = ready.refiner.refine(ready.members[best.indices[usable]].bool(), by_hand[usable])
+    found = choose_masks(one, ready, segmenter.config).masks
+    assert all((mask == ready.unions(regions)).all((1, 2)).any() for mask in found)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_predict_works_where_gradients_are_off(photos, mode):
+    segmenter = fit(photos, size=128)
+    expected = segmenter.predict(photos[:2], progress=False)
+    with mode():
+        found = segmenter.predict(photos[:2], progress=False)
+    assert [[one.score for one in each] for each in found] == [[one.score for one in each] for each in expected]
 
 
 def test_no_look_no_candidates(photos):

@@ -114,7 +114,7 @@ _SETTINGS = {
     "losses": ("saliency_weight", "copeak_weight", "affinity_weight", "alpha", "form"),
     "seeds of instances": ("seeds", "peak_scales"),
     "heat maps": ("heat_stop",),
-    "ranking": ("ranking", "ranking_saliency", "work_size", "beta", "gamma", "nms_iou", "noise_percentile"),
+    "ranking": ("ranking", "refine", "ranking_saliency", "work_size", "beta", "gamma", "nms_iou", "noise_percentile"),
 }
 
 
