@@ -146,8 +146,8 @@ def response_maps_from(
 
     activations: (1, C, h', w'), or the image if ``stage`` is None. Returns (Q, h', w').
     """
-    start = activations.detach().requires_grad_()
-    with torch.enable_grad(), PeakRule():
+    with torch.inference_mode(False), torch.enable_grad(), PeakRule():
+        start = activations.detach().clone().requires_grad_()  # a clone may be differentiated wherever the original is from
         score = model.resume(start, stage).score
     height, width = score.shape[2:]
     if len(peaks) and not ((peaks >= 0) & (peaks < torch.tensor([height, width]))).all():
@@ -155,7 +155,8 @@ def response_maps_from(
     maps = activations.new_zeros(len(peaks), *activations.shape[2:])
     # One by one: a batch of them is three times slower, its tensors being too large for the processor's cache.
     for k, (i, j) in enumerate(peaks.tolist()):
-        (relevance,) = torch.autograd.grad(score[0, 0, i, j], start, retain_graph=True)
+        with torch.inference_mode(False), torch.enable_grad():
+            (relevance,) = torch.autograd.grad(score[0, 0, i, j], start, retain_graph=True)
         if stage is None:
             # Relevance belongs to the network's input, which is the image over its standard deviation.
             relevance = relevance * model.backbone.std
