@@ -83,12 +83,10 @@ class RegionRefiner:
 
     def _refine(self, inside: np.ndarray, share: np.ndarray) -> np.ndarray:
         inside = inside & (self.area > 0)
-        window = self._window(inside) if inside.any() else inside
-        around = window & ~inside
-        if not around.any():
+        window, colour, shared = self.evidence(inside, share)
+        if not (window & ~inside).any():
             return inside
-        evidence = self._colour_evidence(inside, around, window) + self._share_evidence(inside, around, share)[window]
-        evidence = (evidence + np.where(inside, TRUST, -TRUST)[window]) * np.sqrt(self.area[window])
+        evidence = (colour + shared + np.where(inside, TRUST, -TRUST)[window]) * np.sqrt(self.area[window])
         number = np.cumsum(window) - 1
         ends = window[self.first], window[self.second]
         # What is beyond the window is background, and an outline against it costs as any other.
@@ -102,6 +100,19 @@ class RegionRefiner:
         refined = np.zeros_like(inside)
         refined[window] = kept
         return refined
+
+    def evidence(self, inside: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What speaks for each superpixel in and around one mask (see ``refine``): window (S,) bool, *colour* (V,) and *share*
+        (V,) of the V superpixels in it; zeros where the mask has nothing around it.
+
+        inside: (S,) bool; share: (S,).
+        """
+        window = self._window(inside) if inside.any() else inside
+        around = window & ~inside
+        if not around.any():
+            nothing = np.zeros(window.sum())
+            return window, nothing, nothing
+        return window, self._colour_evidence(inside, around, window), self._share_evidence(inside, around, share)[window]
 
     def _window(self, inside: np.ndarray) -> np.ndarray:
         """The superpixels in and around a mask that is not empty: (S,) bool."""

@@ -37,7 +37,7 @@ _plain = matplotlib.style.context("default")
 
 def example_folder(folder: Path) -> list[Path]:
     """A folder as it comes off a camera: a real cat's photo that is stored lying on its side (EXIF orientation 6), a
-    damaged file, and four of the bundled collages with cats. Returns the files."""
+    damaged file, and three of the bundled collages with cats. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "IMG_0001.jpg", folder / "IMG_0002.jpg"]
     upright = Image.fromarray(data.chelsea())
@@ -45,7 +45,7 @@ def example_folder(folder: Path) -> list[Path]:
     exif[_ORIENTATION] = 6  # "turn me by 90 degrees clockwise to see me upright"
     upright.transpose(Image.Transpose.ROTATE_90).save(paths[0], quality=92, exif=exif)
     paths[1].write_bytes(paths[0].read_bytes()[:5000])
-    for sample in demo_set("collage")["cat"][:4]:
+    for sample in demo_set("collage")["cat"][:3]:
         paths.append(folder / f"{sample.name}.jpg")
         Image.fromarray(sample.image).save(paths[-1], quality=92)
     return paths

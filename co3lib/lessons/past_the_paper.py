@@ -107,7 +107,7 @@ def climb(
     fitted, maps, steps = {}, {}, {}
     for name, config in configs.items():
         # Seeds, heat maps and ranking come after training and change nothing about it.
-        later = {"seeds": "score", "heat_stop": "middle", "peak_scales": (1.0,), "ranking": "distinct"}
+        later = {"seeds": "score", "heat_stop": "middle", "peak_scales": (1.0,), "ranking": "distinct", "refine": False}
         training = config.model_copy(update=later)
         started = time.process_time()
         if training not in fitted:
@@ -180,6 +180,32 @@ def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
     for axis in axes:
         axis.set_axis_off()
     figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.01, label="co-saliency")
+    return figure
+
+
+@_plain
+def outline_figure(pixels: np.ndarray, ranker: RegionRanker, before: torch.Tensor, after: torch.Tensor, share) -> Figure:
+    """For one mask, before and after it is refined (S,) bool each: the photo with the first, what its colours and its peak's
+    share (S,) say of each superpixel around it, and the photo with the second."""
+    window, *evidence = ranker.refiner.evidence(before.numpy(), share.double().numpy())
+    labels = ranker.labels.reshape(ranker.size)[::_STEP, ::_STEP]
+    rows, columns = (np.flatnonzero(window[labels].any(axis)) for axis in (1, 0))
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    figure = Figure(figsize=(10.4, 2.9), layout="constrained")
+    axes = figure.subplots(1, 4)
+    for axis, region, title in ((axes[0], before, "the proposal"), (axes[3], after, "refined")):
+        axis.imshow(pixels[::_STEP, ::_STEP][part])
+        axis.contour(region[labels][part].numpy(), levels=[0.5], colors=["#ffffff"], linewidths=3.2)
+        axis.contour(region[labels][part].numpy(), levels=[0.5], colors=[BLUE], linewidths=1.6)
+        axis.set_title(title, fontsize=9)
+    for axis, values, title in zip(axes[1:3], evidence, ("what its colours say", "what its share says"), strict=True):
+        shown = np.full(len(window), np.nan)
+        shown[window] = values
+        picture = axis.imshow(shown[labels][part], cmap="RdBu_r", vmin=-3, vmax=3)
+        axis.set_title(title, fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.colorbar(picture, ax=axes[1:3], shrink=0.8, pad=0.01, label="evidence, for (+) or against (-)")
     return figure
 
 

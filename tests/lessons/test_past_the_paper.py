@@ -6,6 +6,7 @@ import itertools
 import time
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -33,7 +34,8 @@ def steps(samples):
     closer = UNTRAINED.model_copy(update={"peak_scales": (1.0, 1.5)})
     work = [prepare(sample.image_path, closer) for sample in samples]
     rankers = [prepare_proposals(image, UNTRAINED) for image in work]
-    configs = {"paper's ranking": UNTRAINED.model_copy(update={"ranking": "released"}), "ours": UNTRAINED}
+    plain = UNTRAINED.model_copy(update={"refine": False})
+    configs = {"paper's ranking": plain.model_copy(update={"ranking": "released"}), "proposals": plain, "ours": UNTRAINED}
     configs["votes"] = UNTRAINED.model_copy(update={"seeds": "copeak"})
     configs["closer"] = closer
     return lesson.climb(samples, work, rankers, configs)
@@ -89,9 +91,11 @@ def test_border_lengths():
 
 
 def test_a_ladder_shares_networks_and_heat_maps(steps):
-    paper, ours, votes, closer = steps.values()
+    paper, proposals, ours, votes, closer = steps.values()
     assert paper.segmenter.model is ours.segmenter.model is votes.segmenter.model is closer.segmenter.model
-    assert paper.seen is ours.seen and ours.seen is not votes.seen
+    assert paper.seen is proposals.seen is ours.seen and ours.seen is not votes.seen
+    assert [one.segmenter.config.refine for one in (paper, proposals, ours)] == [False, False, True]
+    assert any((one.mask != other.mask).any() for one, other in zip(proposals.instances[0], ours.instances[0], strict=False))
     assert ([len(one) for one in ours.seen], [len(one) for one in closer.seen]) == ([1, 1], [2, 2])
     assert (ours.segmenter.config.seeds, votes.segmenter.config.seeds) == ("score", "copeak")
 
@@ -128,6 +132,19 @@ def test_sliders_are_quick(scene, factors):
         draw_slider(scene, factors, 0, True, True)
         times.append(time.process_time() - start)
     assert min(times) < SECONDS
+
+
+def test_outlines_before_and_after(scene):
+    ranker = prepare_proposals(prepare(scene.pixels, UNTRAINED), UNTRAINED)
+    shares = ranker.shares(scene.heat, scene.saliency)
+    best = ranker.members[ranker.distinct_scores(scene.heat, scene.saliency)[:1].argmax(1)].bool()
+    refined = ranker.refiner.refine(best, shares[:1])
+    figure = lesson.outline_figure(scene.pixels, ranker, best[0], refined[0], shares[0])
+    assert png(figure).startswith(b"\x89PNG")
+    colour, share = (axis.images[0].get_array() for axis in figure.axes[1:3])
+    assert np.nanmin(colour) >= -3 and np.nanmax(colour) <= 3 and np.nanmax(share) <= 2
+    # All four show the same part of the photo.
+    assert len({axis.images[0].get_array().shape[:2] for axis in figure.axes[:4]}) == 1
 
 
 def test_the_still_figures(scene, factors, steps):
