@@ -37,7 +37,7 @@ _plain = matplotlib.style.context("default")
 
 def example_folder(folder: Path) -> list[Path]:
     """A folder as it comes off a camera: a real cat's photo that is stored lying on its side (EXIF orientation 6), a
-    damaged file, and three of the bundled collages with cats. Returns the files."""
+    damaged file, and four of the bundled collages with cats. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "IMG_0001.jpg", folder / "IMG_0002.jpg"]
     upright = Image.fromarray(data.chelsea())
@@ -45,7 +45,7 @@ def example_folder(folder: Path) -> list[Path]:
     exif[_ORIENTATION] = 6  # "turn me by 90 degrees clockwise to see me upright"
     upright.transpose(Image.Transpose.ROTATE_90).save(paths[0], quality=92, exif=exif)
     paths[1].write_bytes(paths[0].read_bytes()[:5000])
-    for sample in demo_set("collage")["cat"][:3]:
+    for sample in demo_set("collage")["cat"][:4]:
         paths.append(folder / f"{sample.name}.jpg")
         Image.fromarray(sample.image).save(paths[-1], quality=92)
     return paths
@@ -130,8 +130,8 @@ def score_figure(album: Album, share: float) -> Figure:
     axis.axhline(share, color="black", linestyle="--", label=f"threshold: {share:g} of the best score")
     axis.set_xticks(range(len(album.names)), album.names, rotation=20, ha="right", fontsize=8)
     axis.set(ylim=(-0.05, 1.05), ylabel="score / best score")
-    axis.legend(fontsize=8, loc="upper right", framealpha=1)
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.22, top=0.96)
+    axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.22, top=0.9)
     return figure
 
 

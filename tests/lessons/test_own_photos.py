@@ -63,8 +63,8 @@ def test_the_example_folder_is_what_a_camera_leaves(tmp_path):
     paths = example_folder(tmp_path / "cats")
     assert all(path.is_file() and path.parent == tmp_path / "cats" for path in paths)
     table = check_photos(paths)
-    assert table.usable.tolist() == [True, False, True, True, True]
-    assert table.turned.tolist() == [True] + [False] * 4
+    assert table.usable.tolist() == [True, False, True, True, True, True]
+    assert table.turned.tolist() == [True] + [False] * 5
     assert "damaged" in table.remark["IMG_0002.jpg"] and str(tmp_path) not in table.remark["IMG_0002.jpg"]
     upright = read_image(paths[0])
     assert upright.shape == data.chelsea().shape == (*table.loc["IMG_0001.jpg", ["height", "width"]], 3)
