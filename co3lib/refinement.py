@@ -2,7 +2,8 @@
 
 A proposal is a guess that was made before anything was known of the category. Once a peak has chosen it, more is known: which
 colours are in it and which around it, and where the peak's share of the co-saliency is. A minimum cut over the superpixels
-puts it all together (Boykov and Jolly, ICCV 2001; Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004).
+puts it all together (Boykov and Jolly, ICCV 2001; Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004). Notebook 11 does it
+by hand.
 
 Shape letters: H W image size, S superpixels, E pairs of neighbours, M masks.
 """
