@@ -540,7 +540,7 @@ def test_a_find_counts_as_often_as_looks_agree_on_it(photos):
         again = choose_masks([one] * times, ready, segmenter.config)
         assert torch.equal(again.masks, alone.masks)
         assert torch.equal(again.scores, alone.scores * times)
-    # A look that found nothing, or something else, adds nothing to it.
+    # A look that found nothing adds nothing to it.
     empty = replace(one, cells=one.cells[:0], heat=one.heat[:0])
     assert torch.equal(choose_masks([one, empty], ready, segmenter.config).scores, alone.scores)
 
