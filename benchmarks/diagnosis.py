@@ -24,7 +24,7 @@ from co3lib.images import resize_nearest
 from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou
 from co3lib.ranking import mask_nms
-from co3lib.segmentation import Candidates, CoSegmenter, Look, choose_masks, finish, heat_maps, looks
+from co3lib.segmentation import Candidates, CoSegmenter, Look, choose_masks, finish, heat_maps
 
 
 def cells_at(masks: torch.Tensor, cells: torch.Tensor, grid) -> torch.Tensor:
@@ -73,7 +73,7 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | list[float]]:
     recall, hit, on, peaks, instances = [], 0, 0, 0, 0
     for image, ranker, masks in zip(run.work, run.rankers, run.masks, strict=True):
         size, model = image.pixels.shape[:2], segmenter.model
-        seen = looks(model, image, config, segmenter.bank)
+        seen = segmenter.looks(image)
         at = torch.cat([cells_at(masks, one.cells, one.grid) for one in seen], 1)
         hit, on = hit + int(at.any(1).sum()), on + int(at.any(0).sum())
         peaks, instances = peaks + at.shape[1], instances + len(masks)

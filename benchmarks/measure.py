@@ -28,7 +28,7 @@ from tqdm import tqdm
 from co3lib.baselines import connected_components
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.evaluation import corloc, pooled_average_precision
+from co3lib.evaluation import area_under, corloc, match, pooled_average_precision, precision_recall
 from co3lib.localization import best_box, mask_boxes
 from co3lib.overlap import mask_iou
 from co3lib.segmentation import CoSegmenter, finish, prepare, prepare_proposals
@@ -37,11 +37,32 @@ LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1
 PRIORS = ("single", "class")
 BEGIN, END = "<!-- printed by the command -->", "<!-- end of what was printed -->"
 COMPONENTS, UNTRAINED, ALL = "components of the prior", "untrained", "ls + lt + la"
+SIZES = {"under 1 %": (0.0, 0.01), "1 to 10 %": (0.01, 0.1), "over 10 %": (0.1, 1.0)}
+"""Shares of its photo that an instance covers."""
 READINGS = {
     "": {"seeds": "score"},
     ", seeds from co-peaks": {"seeds": "copeak"},
     ", ranked without co-saliency": {"seeds": "score", "ranking_saliency": False},
 }
+
+
+def average_precision_of_size(ious, scores, areas, limits: tuple[float, float], iou: float) -> float:
+    """AP of the instances whose share of their photo is within ``limits`` (above the first, at most the second), by COCO's
+    rule: what covers an instance of another size, or covers none and is of another size itself, does not count at all.
+
+    ious, scores: lists over images of (M, G) and (M,); areas: of pairs (M,), (G,), the shares of finds and truth.
+    """
+    low, high = limits
+    rights, counted, instances = [], [], 0
+    for overlaps, values, (found, truth) in zip(ious, scores, areas, strict=True):
+        of_size = (truth > low) & (truth <= high)
+        right = match(overlaps[:, of_size], values, iou)
+        elsewhere = (overlaps[:, ~of_size] > iou).any(1) | (found <= low) | (found > high)
+        kept = right | ~elsewhere
+        rights.append(right[kept])
+        counted.append(values[kept].double())
+        instances += int(of_size.sum())
+    return area_under(*precision_recall(torch.cat(rights), torch.cat(counted), instances)) if instances else float("nan")
 
 
 class ClassRun:
@@ -61,18 +82,23 @@ class ClassRun:
         self.shared_seconds = time.perf_counter() - started
 
     def measures(self, instances, seconds: float) -> dict[str, float]:
-        ious, scores = [], []
+        ious, scores, areas = [], [], []
         for found, truth in zip(instances, self.masks, strict=True):
             masks = torch.stack([torch.from_numpy(one.mask) for one in found]) if found else truth[:0]
             ious.append(mask_iou(masks, truth))
             scores.append(torch.tensor([one.score for one in found]))
-        return {
+            areas.append([each.flatten(1).float().mean(1) for each in (masks, truth)])
+        measures = {
             "AP25": pooled_average_precision(ious, scores, 0.25),
             "AP50": pooled_average_precision(ious, scores, 0.5),
             "AP75": pooled_average_precision(ious, scores, 0.75),
             "CorLoc": corloc([best_box(found) for found in instances], self.boxes),
             "s a photo": seconds / len(self.samples),
         }
+        for size, limits in SIZES.items():
+            for name, iou in (("AP25", 0.25), ("AP50", 0.5)):
+                measures[f"{name}, {size}"] = average_precision_of_size(ious, scores, areas, limits, iou)
+        return measures
 
     def components(self, priors: torch.Tensor, seconds: float) -> dict[str, float]:
         started = time.perf_counter()
@@ -85,8 +111,7 @@ class ClassRun:
         return self.measures(found, seconds + time.perf_counter() - started)
 
     def segment(self, fitted: CoSegmenter, seconds: float, **changes) -> dict[str, float]:
-        segmenter = CoSegmenter(fitted.config.model_copy(update=changes))
-        segmenter.model, segmenter.bank = fitted.model, fitted.bank
+        segmenter = fitted.with_settings(**changes)
         started = time.perf_counter()
         candidates = [segmenter.candidates(*pair) for pair in zip(self.work, self.rankers, strict=True)]
         instances = finish(candidates, [image.size for image in self.work], segmenter.config)
@@ -96,7 +121,7 @@ class ClassRun:
 def measure_class(samples: list[Sample], seeds: int) -> list[dict]:
     """All rows of one class: a list of records with method, prior, seed and the measures."""
     torch.set_num_threads(1)
-    base = CoSegConfig(ranking="released", peak_scales=(1.0,), refine=False)
+    base = CoSegConfig(ranking="released", peak_scales=(1.0,), group_peaks=False, refine=False)
     run = ClassRun(samples, base)
     rows = []
 

@@ -36,17 +36,20 @@ from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou, tight_box
 from co3lib.ranking import Instance
 from co3lib.saliency import principal_component
-from co3lib.segmentation import CoSegmenter, choose_masks, finish, looks
+from co3lib.segmentation import CoSegmenter, choose_masks, finish
 
-CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit"}  # of the real classes
+# Of the real classes; a class of which two sets hold photos is named with its set.
+CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit", "boat", "diningtable", "mug", "pedestrian", ("LARGE", "person")}
+ORDINARY = ["LARGE", "PETS_MUGS", "STREET"]
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
-ONE_SIZE = {"peak_scales": (1.0,), "refine": False}
+ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "refine": False}
 SPINE = {"prior": "class", "scales": (1.0,), "ranking": "released", **ONE_SIZE}
 LADDER = {
     "released stages, our training, class's prior": SPINE,
     "+ ranking by fit and contrast": {**SPINE, "ranking": "distinct"},
     "+ recognized prior": ONE_SIZE,
-    "+ looks at four sizes": {"refine": False},
+    "+ looks at six sizes": {"group_peaks": False, "refine": False},
+    "+ groups of peaks": {"refine": False},
     f"+ refined masks = {OURS}": {},
 }
 DROPPED = {
@@ -68,7 +71,7 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
 
     def note(name: str, measures: dict, fit: float, predict: float) -> None:
         each = {"fit": fit / len(samples), "predict": predict / len(samples)}
-        found = {key: measures[key] for key in ("AP25", "AP50", "AP75", "CorLoc")}
+        found = {key: value for key, value in measures.items() if key != "s a photo"}
         rows.append({"method": name, "seed": seed, **found, **each})
 
     def predict(name: str, segmenter: CoSegmenter, fit_seconds: float, seen: tuple) -> None:
@@ -82,7 +85,7 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
     def see(segmenter: CoSegmenter) -> tuple[list, float]:
         """The looks at every photo, and the seconds they took."""
         started = time.process_time()
-        photos = [looks(segmenter.model, image, segmenter.config, segmenter.bank) for image in run.work]
+        photos = [segmenter.looks(image) for image in run.work]
         return photos, time.process_time() - started
 
     for name, changes in ({RELEASED: {}} if released else LADDER | DROPPED).items():
@@ -90,15 +93,13 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
         if seed and not config.epochs:
             continue  # nothing is random in what is not trained
         # What is decided after training needs no other training, what is decided after the heat maps no others.
-        trained = config.model_copy(update={"ranking": "distinct", **ONE_SIZE})
+        trained = config.model_copy(update={"ranking": "distinct", **ONE_SIZE, "peak_scales": base.peak_scales})
         if trained not in fitted:
             first, started = CoSegmenter(trained), time.process_time()
             first.fit_prepared(run.work, progress=False)
             fitted[trained] = first, time.process_time() - started
         first, seconds = fitted[trained]
-        later = {key: getattr(config, key) for key in ("ranking", "refine", "peak_scales")}
-        segmenter = CoSegmenter(first.config.model_copy(update=later))
-        segmenter.model, segmenter.bank = first.model, first.bank
+        segmenter = first.with_settings(**{key: getattr(config, key) for key in ("ranking", *ONE_SIZE)})
         key = trained, config.peak_scales
         if key not in maps:
             maps[key] = see(segmenter)
@@ -143,10 +144,13 @@ def read_rows(folder: Path) -> pd.DataFrame:
 def groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The classes put together: bundled sets, each set, and the two halves of the real classes."""
     real = ~rows["set"].isin(["collage", "coins"])
-    chosen = real & rows["class"].isin(CHOSEN_ON)
-    named = {name: rows[rows["set"] == name] for name in dict.fromkeys(rows["set"])}
-    halves = {"real, settings chosen on": rows[chosen], "real, kept apart": rows[real & ~chosen], "real, all": rows[real]}
-    return named | {name: part for name, part in halves.items() if len(part)}
+    chosen = real & [category in CHOSEN_ON or (name, category) in CHOSEN_ON for name, category in rows[["set", "class"]].values]
+    ordinary = rows["set"].isin(ORDINARY)
+    named = {name: rows[rows["set"] == name] for name in dict.fromkeys(rows["set"]) if name not in ORDINARY}
+    halves = {"settings chosen on": chosen, "kept apart": real & ~chosen, "all": real}
+    parts = {f"ordinary photos, {name}": rows[ordinary & half] for name, half in halves.items()}
+    parts |= named | {f"small things, {name}": rows[real & ~ordinary & half] for name, half in halves.items()}
+    return {name: part for name, part in parts.items() if len(part)}
 
 
 def summary(rows: pd.DataFrame, values=VALUES[:2]) -> pd.DataFrame:

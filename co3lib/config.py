@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-Scales = Annotated[tuple[Annotated[float, Field(ge=1, le=4)], ...], Field(min_length=1)]
+Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
 
 
 class CoSegConfig(BaseModel):
@@ -25,6 +25,7 @@ class CoSegConfig(BaseModel):
     form of the losses.
     Segmentation: peak_scales, the multiples of ``size`` at which ``predict`` looks for peaks, the first being 1; seeds, where
     it looks for instances ("score": at the peaks of the score, "copeak": at the ends of co-peaks with other photos);
+    group_peaks, whether peaks of one hill of the co-saliency may also be parts of one instance;
     heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are ranked; proposals, how
     many a photo; ranking ("released": Eq. 7, "distinct": times fit and contrast); refine, whether the outline of a chosen mask
     moves to where the photo's colours change; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
@@ -55,8 +56,9 @@ class CoSegConfig(BaseModel):
     alpha: Weight = 4.0
     form: Literal["released", "published"] = "released"
 
-    peak_scales: Scales = (1.0, 1.5, 2.0, 3.0)
+    peak_scales: Scales = (1.0, 0.5, 0.7, 1.5, 2.0, 3.0)
     seeds: Literal["score", "copeak"] = "score"
+    group_peaks: bool = True
     heat_stop: str | None = "middle"
     work_size: Annotated[int, Field(ge=64)] = 448
     proposals: Count = 1000
@@ -85,6 +87,12 @@ class CoSegConfig(BaseModel):
         return self._sides(self.scales)
 
     @property
+    def recognized_sizes(self) -> list[int]:
+        """The sides of the squares that a recognized prior's classifier sees: ``sizes``, and of ``peak_sizes`` all that are no
+        larger than these."""
+        return self.sizes + [side for side in self.peak_sizes if side < max(self.sizes) and side not in self.sizes]
+
+    @property
     def peak_sizes(self) -> list[int]:
         """The sides of the squares at which ``predict`` looks for peaks, in pixels: multiples of 32, ``size`` first."""
         return self._sides(self.peak_scales)
@@ -106,6 +114,7 @@ class CoSegConfig(BaseModel):
                 "freeze": None,
                 "head_start": False,
                 "peak_scales": (1.0,),
+                "group_peaks": False,
                 "heat_stop": None,
                 "ranking": "released",
                 "refine": False,

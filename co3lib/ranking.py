@@ -159,8 +159,11 @@ class RegionRanker:
         self.contour_pixels = torch.from_numpy(np.flatnonzero(mixed))
         self.contour_group = torch.from_numpy(group.reshape(-1))
 
-    def scores(self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5):
-        """As ``rank_proposals``: (Q, H, W), (H, W) -> (Q, K)."""
+    def scores(
+        self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5, groups=None
+    ) -> torch.Tensor:
+        """As ``rank_proposals``: (Q, H, W), (H, W) -> (Q, K); of groups of peaks, (G, Q) bool, the mean of their peaks' scores:
+        (G, K)."""
         saliency = checks.tensor(saliency, "saliency", self.size, floating=True)
         heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *self.size), floating=True)
         response = (heat_maps * saliency).flatten(1)
@@ -170,9 +173,13 @@ class RegionRanker:
         contour = self._sums(at_contour, self.contour_group, len(on_contour)) @ on_contour
         background = self._sums((1 - saliency).flatten()[None], self.labels, members.shape[1]) @ members.T
         scores = beta * inside + contour - gamma * background
+        if groups is not None:
+            scores = groups.to(scores.dtype) @ scores / groups.sum(1, keepdim=True)
         return scores.masked_fill((self.share < SMALLEST) | (self.share > LARGEST), -torch.inf)
 
-    def distinct_scores(self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5):
+    def distinct_scores(
+        self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5, groups=None
+    ) -> torch.Tensor:
         """Eq. 7 times fit to the power of 1.5 times contrast: does the proposal fit the peak's share of the co-saliency, and
         does it stand out?
 
@@ -182,12 +189,13 @@ class RegionRanker:
         *Standing out*: the mean co-saliency inside less that of the cells just outside, each as often as its border with
         the proposal is long. Less than 0.05 does not stand out, unless nothing in the image does.
 
-        heat_maps ``O``: (Q, H, W); saliency ``S``: (H, W) in [0, 1]. Returns (Q, K), at least 0; -inf where a
-        proposal does not stand out and outside the size limits.
+        heat_maps ``O``: (Q, H, W); saliency ``S``: (H, W) in [0, 1]; groups: (G, Q) bool, peaks that are taken as one, its
+        share being theirs together (None: each peak by itself). Returns (G, K), at least 0; -inf where a proposal does
+        not stand out and outside the size limits.
         """
-        paper = self.scores(heat_maps, saliency, beta, gamma).clamp_min(0)
-        share, mean = self._share(heat_maps), self._mean(saliency)
-        target = share * mean * self.area
+        paper = self.scores(heat_maps, saliency, beta, gamma, groups).clamp_min(0)
+        mean = self._mean(saliency)
+        target = self.shares(heat_maps, saliency, groups) * self.area
         size = self.members @ self.area
         common = target @ self.members.T
         fit = common / (size + target.sum(1, keepdim=True) - common).clamp_min(_TINY)
@@ -199,15 +207,13 @@ class RegionRanker:
         scores = paper * fit**FIT_POWER * contrast.clamp_min(_TINY)
         return scores.masked_fill(~(clear if clear.any() else usable), -torch.inf)
 
-    def shares(self, heat_maps: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
-        """Each peak's share ``t`` of the co-saliency (see ``distinct_scores``), its mean over every cell: (Q, S)."""
-        return self._share(heat_maps) * self._mean(saliency)
-
-    def _share(self, heat_maps: torch.Tensor) -> torch.Tensor:
-        """Of all peaks' heat in a cell the part that is each peak's, where the heat of each sums to one: (Q, S)."""
+    def shares(self, heat_maps: torch.Tensor, saliency: torch.Tensor, groups: torch.Tensor | None = None) -> torch.Tensor:
+        """Each peak's or group's share ``t`` of the co-saliency (see ``distinct_scores``), its mean over every cell: (G, S)."""
+        # Of all peaks' heat in a cell the part that is each peak's, where the heat of each sums to one.
         heat = self._sums(heat_maps.clamp_min(0).flatten(1), self.labels, self.members.shape[1])
         heat = heat / heat.sum(1, keepdim=True).clamp_min(_TINY)
-        return heat / heat.sum(0).clamp_min(_TINY)
+        share = heat / heat.sum(0).clamp_min(_TINY)
+        return (share if groups is None else groups.to(share.dtype) @ share) * self._mean(saliency)
 
     def _mean(self, saliency: torch.Tensor) -> torch.Tensor:
         return self._sums(saliency.flatten()[None], self.labels, self.members.shape[1])[0] / self.area.clamp_min(1)

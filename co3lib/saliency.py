@@ -25,8 +25,9 @@ _SUPERPIXELS = 300
 _NOTICEABLE = 2.3  # the smallest colour difference that people notice, in Lab units
 _CLEAR = 10.0  # a colour difference, in Lab units, beyond which two neighbours are different things
 _SPATIAL = 0.25  # reach of contrast, in sides of the photo
-_SHARED_CLASSES = 5  # of the classifier: one thing goes by several names
-_COMPONENTS = 5  # principal components of which one may be the thing
+_COMMON = 0.35  # quantile over the photos: two thirds of them hold what is shared
+_RARE = 0.02  # of the most shared class
+_COMPONENTS = 5  # principal components, among which the thing may be
 _AGREE = 0.02  # no map vetoes the other where it is zero
 _RIDGE = 0.01  # of the mean variance
 _FLOOR = 0.3  # what is left of a class's map where a single photo has no saliency at all
@@ -83,11 +84,12 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     """Co-saliency of a whole category at several scales: what its descriptors share *and* its photos are recognised by.
 
     The first principal component alone finds what varies most, which in street scenes is the street. The network's own
-    classifier, read at every cell, names things instead: the classes it is surest of, somewhere in every photo, are what
-    the photos have in common, whether or not the words fit. Of the first few components, and of both ends of each, the one
-    that agrees best with the classifier is taken. The geometric mean of both maps is then replaced by the linear function
-    of the features closest to it (ridge regression), which carries over from where the two agree to all that looks alike.
-    Each map is the mean over the scales.
+    classifier, read at every cell, names things instead: the classes that most photos hold somewhere are what the photos
+    have in common, whether or not the words fit. Its *evidence* is the sum of their probabilities, each as often as
+    ``shared_classes`` says. Both ends of the first few components count by the square of their correlation with it. No
+    choice in this is hard, so that one photo more or less changes little. The geometric mean of both maps is then replaced by
+    the linear function of the features closest to it (ridge regression), which carries over from where the two agree to all
+    that looks alike. Each map is the mean over the scales.
 
     features: for every scale, (N, C, h, w); logits: likewise, (N, classes, h, w), before the softmax. Returns (N, h, w) on the
     finest grid, in [0, 1].
@@ -99,10 +101,8 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     centred = cells - mean
     covariance = centred.T @ centred / len(cells)
     likely = [one.softmax(1) for one in logits]
-    certainty = torch.stack([one.flatten(2).amax(2).mean(0) for one in likely]).mean(0)
-    shared = certainty.topk(min(_SHARED_CLASSES, len(certainty))).indices
-    evidence = _unit_range(_mean_of([one[:, shared].sum(1) for one in likely], finest))
-    component = _agreeing_component(features, mean, covariance, evidence)
+    evidence = _unit_range(_mean_of(class_evidence(likely, shared_classes(likely)), finest))
+    component = _agreeing_components(features, mean, covariance, evidence)
     both = (component.clamp_min(_AGREE) * evidence.clamp_min(_AGREE)).sqrt()
     target = torch.cat([interpolate(both[:, None], one.shape[2:], mode="area").flatten() for one in features])
     ridge = _RIDGE * covariance.diagonal().mean().clamp_min(1e-9) * torch.eye(len(covariance))
@@ -112,18 +112,55 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     return _mean_over_scales([(one.movedim(1, -1) - mean) @ weight + offset for one in features], finest)
 
 
-def _agreeing_component(features, mean, covariance, evidence) -> torch.Tensor:
-    """Of both ends of the first principal components of the cells of all scales together, the one whose map correlates best
-    with the evidence (N, h, w); the inner end of the first where nothing correlates, as with even evidence."""
+def shared_classes(likely: Sequence[torch.Tensor]) -> torch.Tensor:
+    """How much the photos have each of the classifier's classes in common: (classes,), the largest being 1.
+
+    A photo holds a class with the highest probability among its cells, meant over the scales; what about two thirds of
+    the photos reach counts, so that neither a class of one photo counts nor a photo without it forbids it. Classes under a
+    fiftieth of the first count nothing.
+
+    likely: for every scale, the probabilities (N, classes, h, w).
+    """
+    held = torch.stack([one.flatten(2).amax(2) for one in likely]).mean(0)
+    shared = held.quantile(_COMMON, dim=0)
+    shared = shared / shared.max().clamp_min(1e-9)
+    return torch.where(shared < _RARE, 0, shared)
+
+
+def class_evidence(likely: Sequence[torch.Tensor], shared: torch.Tensor) -> list[torch.Tensor]:
+    """The sum of the probabilities of the shared classes at every cell, for every scale: (N, classes, h, w) -> (N, h, w)."""
+    kept = shared.nonzero().flatten()
+    return [torch.einsum("nchw,c->nhw", one[:, kept], shared[kept]) for one in likely]
+
+
+def recognition_by_scale(likely: Sequence[torch.Tensor]) -> torch.Tensor:
+    """How well the category is recognised at every scale: the highest evidence (``recognized_prior``) in a photo, mean over
+    the photos; (scales,), the largest being 1.
+
+    A classifier is surest of a thing that is as large as those it was trained on: of a thing that fills the photo when it
+    sees the whole photo small, of a small thing when it comes closer.
+    """
+    evidence = class_evidence(likely, shared_classes(likely))
+    highest = torch.stack([one.flatten(1).amax(1).mean() for one in evidence])
+    return highest / highest.max().clamp_min(1e-9)
+
+
+def _agreeing_components(features, mean, covariance, evidence) -> torch.Tensor:
+    """The mean map of both ends of the first principal components of the cells of all scales together, each as often as the
+    square of its correlation with the evidence (N, h, w); that of the inner ends where nothing correlates."""
     axes = torch.linalg.eigh(covariance).eigenvectors[:, -_COMPONENTS:].flip(1).T  # of the largest eigenvalues, largest first
     inner = [as_score(features[0], axis, mean) for axis in axes]
-    maps = [
-        _mean_over_scales([end * (one.movedim(1, -1) @ weight + bias) for one in features], evidence.shape[1:])
-        for end in (1, -1)
-        for weight, bias in inner
-    ]
-    agreement = torch.corrcoef(torch.stack([evidence, *maps]).flatten(1))[0, 1:]
-    return maps[int(agreement.nan_to_num(-1).argmax())]
+    maps = torch.stack(
+        [
+            _mean_over_scales([end * (one.movedim(1, -1) @ weight + bias) for one in features], evidence.shape[1:])
+            for end in (1, -1)
+            for weight, bias in inner
+        ]
+    )
+    agreement = torch.corrcoef(torch.cat([evidence[None], maps]).flatten(1))[0, 1:].nan_to_num(0).clamp_min(0) ** 2
+    if not agreement.any():
+        agreement[0] = 1
+    return _unit_range(torch.tensordot(agreement / agreement.sum(), maps, 1))
 
 
 def _mean_over_scales(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:

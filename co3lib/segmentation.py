@@ -23,6 +23,7 @@ from tqdm import tqdm
 from . import checks
 from .backbones import Backbone, build_backbone, build_recognizer
 from .config import CoSegConfig
+from .grouping import group_peaks
 from .images import fit_within, name_of, read_image, resize_image, resize_nearest, to_tensor
 from .model import CoPeakNet, CoPeakOutput
 from .overlap import mask_iou, tight_box
@@ -31,14 +32,15 @@ from .peaks import copeak_votes, peak_cells, regional_maxima, score_peaks
 from .proposals import propose_regions, regions_of
 from .ranking import Instance, RegionRanker, noise_filter, suppress
 from .refinement import RegionRefiner
-from .saliency import class_prior, recognized_prior, saliency_prior
+from .saliency import class_prior, recognition_by_scale, recognized_prior, saliency_prior
 from .training import load_tensors, save_tensors, start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
 
 _BANK = 20  # photos of the category that are kept as partners for co-peaks
 _SAME = 0.6  # the overlap from which two looks have found the same
-_CLOSER = 20  # seeds that count at a size larger than the first: more of them cost time and find nothing more
+_SEEDS = 20  # that count at every size but the first: more of them cost time and find nothing more
+_RECOGNITION = 16  # power of how well the category is recognised at a size, in what the size counts
 
 
 @dataclass(frozen=True)
@@ -155,53 +157,59 @@ def heat_maps(
     return enlarge(response_maps_from(model, activations, config.heat_stop, cells), size)
 
 
-def rank(heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, config: CoSegConfig) -> torch.Tensor:
-    """Scores of the proposals for every peak, as ``config.ranking`` says: heat (Q, H, W), saliency (H, W) -> (Q, K)."""
+def rank(
+    heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, config: CoSegConfig, groups: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Scores of the proposals for every peak, as ``config.ranking`` says: heat (Q, H, W), saliency (H, W) -> (Q, K); for groups
+    of peaks, (G, Q) bool: (G, K)."""
     if config.ranking == "distinct":
-        return proposals.distinct_scores(heat, saliency, config.beta, config.gamma)
+        return proposals.distinct_scores(heat, saliency, config.beta, config.gamma, groups)
     guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
-    return proposals.scores(heat, guide, config.beta, config.gamma)
+    return proposals.scores(heat, guide, config.beta, config.gamma, groups)
 
 
-def look(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor, side: int | None = None) -> Look:
-    """Look at a photo at one size, up to the heat maps; bank: as for ``seed_cells``; side: as for ``see``."""
+def look(
+    model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor, side: int | None = None, weight: float = 1.0
+) -> Look:
+    """Look at a photo at one size, up to the heat maps; bank: as for ``seed_cells``; side: as for ``see``; weight: what a score
+    of this look counts."""
     side = side or config.size
     view = see(model, image, config, side)
-    cells = seed_cells(view.output, config, bank)[: None if side == config.size else _CLOSER]
+    cells = seed_cells(view.output, config, bank)[: None if side == config.size else _SEEDS]
     heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
-    return Look(view, cells, heat, (config.size / side) ** 3)
-
-
-def looks(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor) -> list[Look]:
-    """Look at a photo at each of ``config.peak_sizes``.
-
-    The larger a photo is shown to the network, the smaller the things of which it sees the parts; a score counts by
-    1 / scale ** 3, so that a closer look adds what the first has missed and seldom overrules it.
-    """
-    first, *closer = config.peak_sizes
-    found = [look(model, image, config, bank, first)]
-    partners = _partners(found[0].view.output.guided, bank)
-    return found + [look(model, image, config, partners, side) for side in closer]
+    return Look(view, cells, heat, weight)
 
 
 def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
     """Each peak of every look takes its best proposal, its outline refined if ``config.refine``; a score counts as often as
-    there are looks that found the same; non-maximum suppression over all of them."""
+    there are looks that found the same; non-maximum suppression over all of them.
+
+    With ``config.group_peaks`` groups of peaks (``grouping.group_peaks``) compete with single ones: a group's scores count by
+    its depth, and of the peaks and groups that have a peak in common only the one with the best score takes a proposal.
+    """
     size = proposals.size
     masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
     origin = [torch.zeros(0, dtype=torch.long)]
     for number, one in enumerate(seen):
-        scores = rank(one.heat, one.view.saliency, proposals, config)
+        groups = depth = None
+        if config.group_peaks:
+            groups, depth = group_peaks(one.view.output.saliency[0, 0], one.cells)
+        scores = rank(one.heat, one.view.saliency, proposals, config, groups)
         if not scores.numel():
             continue
         highest, chosen = scores.max(1)
         usable = torch.isfinite(highest)
+        points = one.points
+        if groups is not None:
+            highest = highest * depth
+            usable = _one_each(groups, highest)
+            points = points[groups.int().argmax(1)]
         regions = proposals.members[chosen[usable]].bool()
         if config.refine and proposals.refiner is not None:
-            regions = proposals.refiner.refine(regions, proposals.shares(one.heat, one.view.saliency)[usable])
+            regions = proposals.refiner.refine(regions, proposals.shares(one.heat, one.view.saliency, groups)[usable])
         masks.append(proposals.unions(regions))
         best.append(highest[usable] * one.weight)
-        peaks.append(one.points[usable])
+        peaks.append(points[usable])
         origin.append(torch.full((len(regions),), number))
     masks, best, peaks, origin = torch.cat(masks), torch.cat(best), torch.cat(peaks), torch.cat(origin)
     overlaps = mask_iou(masks, masks)
@@ -209,6 +217,16 @@ def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegCon
     scores = best * agreeing
     kept = suppress(overlaps, scores, config.nms_iou)
     return Candidates(masks[kept], scores[kept], peaks[kept])
+
+
+def _one_each(groups: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Which groups (G, Q) keep their peaks, each peak going to the group with the best score: (G,) bool."""
+    kept, free = torch.isfinite(scores), torch.ones(groups.shape[1], dtype=torch.bool)
+    for group in scores.argsort(descending=True, stable=True).tolist():
+        kept[group] &= bool((groups[group] <= free).all())
+        if kept[group]:
+            free &= ~groups[group]
+    return kept
 
 
 def to_instances(candidates: Candidates, keep: torch.Tensor, size: tuple[int, int]) -> list[Instance]:
@@ -235,6 +253,7 @@ class CoSegmenter:
         self.model: CoPeakNet | None = None
         self.history: list[dict[str, float]] = []
         self.bank = torch.zeros(0)
+        self.recognition: dict[int, float] = {}
 
     def fit(self, images: Sequence, priors: Sequence | None = None, checkpoint=None, progress: bool = True, on_epoch=None):
         """Train on the photos of one category; returns self.
@@ -248,7 +267,7 @@ class CoSegmenter:
         if priors is not None:
             checks.same_length(images=images, priors=priors)
         work = [
-            prepare(photo, self.config, k, self.config.sizes)  # all of them at once: no larger than they need be
+            prepare(photo, self.config, k, self.config.recognized_sizes)  # all of them at once: no larger than they need be
             for k, photo in enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
         ]
         self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
@@ -263,7 +282,12 @@ class CoSegmenter:
             features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
             if config.center:
                 model.center.copy_(features.mean((0, 2, 3), keepdim=True))
-        targets = self.priors_of(work, features, progress) if priors is None else self._at_network_size(priors)
+        recognized = self._recognize(work, progress) if config.prior == "recognized" else None
+        targets = self.priors_of(work, features, progress, recognized) if priors is None else self._at_network_size(priors)
+        self.recognition = {}
+        if recognized is not None:
+            likely = [recognized[1][side].softmax(1) for side in config.recognized_sizes]
+            self.recognition = dict(zip(config.recognized_sizes, recognition_by_scale(likely).tolist(), strict=True))
         if config.head_start:
             start_head(model, features - model.center, targets)
         self.history = train(model, activations, targets, config, checkpoint, progress, on_epoch)
@@ -273,13 +297,18 @@ class CoSegmenter:
             self.bank = torch.cat([model.resume(one[None], config.freeze).guided for one in partners])
         self.model = model
 
-    def priors_of(self, work: Sequence[WorkImage], features: torch.Tensor | None = None, progress: bool = True):
+    def priors_of(
+        self, work: Sequence[WorkImage], features: torch.Tensor | None = None, progress: bool = True, recognized=None
+    ) -> torch.Tensor:
         """The saliency priors that ``config.prior`` asks for, at network size: (N, 1, size, size).
 
-        features: (N, C, h, w) of the photos, which the prior of the whole class is made from; None: computed here.
+        features: (N, C, h, w) of the photos, which the prior of the whole class is made from; recognized: what the classifier
+        sees in them; None: computed here.
         """
         if self.config.prior == "recognized":
-            return self._at_network_size(self._recognized(work, progress))
+            features, logits = recognized or self._recognize(work, progress)
+            sides = self.config.sizes
+            return self._at_network_size(recognized_prior([features[k] for k in sides], [logits[k] for k in sides]))
         if self.config.prior == "single":
             bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
             return self._at_network_size([saliency_prior(image.pixels) for image in bar])
@@ -289,17 +318,27 @@ class CoSegmenter:
                 features = torch.cat([backbone(image.tensor) for image in work])
         return self._at_network_size(class_prior(features, [image.pixels for image in work]))
 
-    def _recognized(self, work: Sequence[WorkImage], progress: bool) -> torch.Tensor:
+    def _recognize(self, work: Sequence[WorkImage], progress: bool) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
+        """Features (N, C, h, w) and the classifier's logits (N, classes, h, w) of the photos at ``config.recognized_sizes``."""
         config = self.config
         backbone = _backbone(config)
         recognizer = build_recognizer(config.backbone, config.weights, config.tap, config.stride)
-        features, logits = [], []
+        features, logits = ({side: [] for side in config.recognized_sizes} for _ in range(2))
         for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
-            with torch.no_grad():
-                seen = [backbone(image.at(side)) for side in config.sizes]
-                features.append(seen)
-                logits.append([recognizer(one) for one in seen])
-        return recognized_prior(*([torch.cat(scale) for scale in zip(*maps, strict=True)] for maps in (features, logits)))
+            for side in config.recognized_sizes:
+                with torch.no_grad():
+                    features[side].append(backbone(image.at(side)))
+                    logits[side].append(recognizer(features[side][-1]))
+        return tuple({side: torch.cat(maps) for side, maps in one.items()} for one in (features, logits))
+
+    @property
+    def look_weights(self) -> list[float]:
+        """What a score counts at each of ``config.peak_sizes``: 1 / scale ** 3, so that a closer look adds what the others have
+        missed and seldom overrules them, times a power of how well the category is recognised at that size, or at the
+        largest that the classifier saw; that is known of a recognized prior only."""
+        config, level = self.config, self.recognition
+        last = level.get(max(level, default=0), 1.0)
+        return [(config.size / side) ** 3 * level.get(side, last) ** _RECOGNITION for side in config.peak_sizes]
 
     def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)
@@ -327,8 +366,23 @@ class CoSegmenter:
 
     def candidates(self, image: WorkImage, proposals: RegionRanker) -> Candidates:
         """One photo's instances before the noise filter."""
+        return choose_masks(self.looks(image), proposals, self.config)
+
+    def looks(self, image: WorkImage) -> list[Look]:
+        """Look at a photo at each of ``config.peak_sizes``."""
         self._check_fitted()
-        return choose_masks(looks(self.model, image, self.config, self.bank), proposals, self.config)
+        found, partners = [], self.bank
+        for side, weight in zip(self.config.peak_sizes, self.look_weights, strict=True):
+            found.append(look(self.model, image, self.config, partners, side, weight))
+            if len(found) == 1:
+                partners = _partners(found[0].view.output.guided, self.bank)
+        return found
+
+    def with_settings(self, **changes) -> CoSegmenter:
+        """The same network with other settings of ``predict``."""
+        other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}))
+        other.model, other.bank, other.recognition, other.history = self.model, self.bank, self.recognition, self.history
+        return other
 
     def save(self, path: str | Path) -> None:
         """Write the fitted segmenter into one safetensors file."""
@@ -337,6 +391,7 @@ class CoSegmenter:
         metadata = {
             "config": self.config.model_dump_json(),
             "history": json.dumps(self.history),
+            "recognition": json.dumps(self.recognition),
             "backbone_sha256": self.model.backbone.weights_sha256,
         }
         save_tensors(tensors, path, metadata)
@@ -359,6 +414,7 @@ class CoSegmenter:
         model.backbone.weights_sha256 = metadata["backbone_sha256"]
         segmenter.model = model.requires_grad_(False)
         segmenter.bank = tensors["bank"]
+        segmenter.recognition = {int(side): level for side, level in json.loads(metadata.get("recognition", "{}")).items()}
         segmenter.history = json.loads(metadata["history"])
         return segmenter
 

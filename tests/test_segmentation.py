@@ -466,7 +466,7 @@ def test_seeds_are_cells_of_the_grid_best_first(photos):
 def test_a_photo_is_looked_at_in_every_size(photos):
     segmenter = fit(photos, size=128, peak_scales=(1.0, 1.5, 3.0), work_size=96)
     image = prepare(photos[0], segmenter.config)
-    seen = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    seen = segmenter.looks(image)
     assert [one.grid for one in seen] == [(4, 4), (6, 6), (12, 12)]
     assert [one.weight for one in seen] == pytest.approx([1, 1 / 1.5**3, 1 / 27])
     for one in seen:
@@ -489,9 +489,9 @@ def test_fit_keeps_photos_no_larger_than_its_prior_needs(photos, monkeypatch):
 def test_a_closer_look_keeps_its_strongest_seeds(photos, monkeypatch):
     segmenter = fit(photos, size=128, peak_scales=(1.0, 3.0))
     image = prepare(photos[0], segmenter.config)
-    every = looks(segmenter.model, image, segmenter.config, segmenter.bank)
-    monkeypatch.setattr(segmentation, "_CLOSER", 1)
-    first, closer = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    every = segmenter.looks(image)
+    monkeypatch.setattr(segmentation, "_SEEDS", 1)
+    first, closer = segmenter.looks(image)
     assert len(every[1].cells) > 1
     assert torch.equal(first.cells, every[0].cells)
     assert torch.equal(closer.cells, every[1].cells[:1])
@@ -500,7 +500,7 @@ def test_a_closer_look_keeps_its_strongest_seeds(photos, monkeypatch):
 def test_at_every_size_the_photo_is_no_partner_of_its_own(photos):
     segmenter = fit(photos, size=128, seeds="copeak", peak_scales=(1.0, 2.0))
     image = prepare(photos[0], segmenter.config)
-    with_itself = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    with_itself = segmenter.looks(image)
     without = looks(segmenter.model, image, segmenter.config, segmenter.bank[1:])
     alone = looks(segmenter.model, image, segmenter.config, segmenter.bank[:1])
     for one, other in zip(with_itself, without, strict=True):
@@ -515,7 +515,7 @@ def test_finds_of_all_looks_compete_by_their_weights(photos):
     segmenter = fit(photos, size=128, peak_scales=(1.0, 2.0), work_size=96, proposals=200)
     image = prepare(photos[0], segmenter.config)
     ready = prepare_proposals(image, segmenter.config)
-    first, closer = looks(segmenter.model, image, segmenter.config, segmenter.bank)
+    first, closer = segmenter.looks(image)
     alone = [choose_masks([one], ready, segmenter.config) for one in (first, closer)]
     both = choose_masks([first, closer], ready, segmenter.config)
     assert torch.equal(choose_masks([closer, first], ready, segmenter.config).scores, both.scores)

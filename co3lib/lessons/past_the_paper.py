@@ -20,7 +20,7 @@ from ..config import CoSegConfig
 from ..datasets import Sample
 from ..notebook import class_result, photo_results
 from ..ranking import FAINT, FIT_POWER, Instance, RegionRanker
-from ..segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish, looks
+from ..segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish
 from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
 
 _STEP = 2  # every second pixel is drawn, as in notebook 08
@@ -107,7 +107,10 @@ def climb(
     fitted, maps, steps = {}, {}, {}
     for name, config in configs.items():
         # Seeds, heat maps and ranking come after training and change nothing about it.
-        later = {"seeds": "score", "heat_stop": "middle", "peak_scales": (1.0,), "ranking": "distinct", "refine": False}
+        later = {
+            "seeds": "score", "heat_stop": "middle", "peak_scales": CoSegConfig().peak_scales, "group_peaks": False,
+            "ranking": "distinct", "refine": False,
+        }  # fmt: skip
         training = config.model_copy(update=later)
         started = time.process_time()
         if training not in fitted:
@@ -116,11 +119,10 @@ def climb(
         first, trained = fitted[training], time.process_time()
         stop = first.config.heat_stop if config.heat_stop == "middle" else config.heat_stop
         changes = {name: getattr(config, name) for name in later} | {"heat_stop": stop}
-        segmenter = CoSegmenter(first.config.model_copy(update=changes))
-        segmenter.model, segmenter.bank = first.model, first.bank
+        segmenter = first.with_settings(**changes)
         key = training, config.seeds, stop, config.peak_scales
         if key not in maps:
-            maps[key] = [looks(segmenter.model, image, segmenter.config, segmenter.bank) for image in work]
+            maps[key] = [segmenter.looks(image) for image in work]
         seconds = trained - started, time.process_time() - trained
         found = [choose_masks(one, ranker, segmenter.config) for one, ranker in zip(maps[key], rankers, strict=True)]
         instances = finish(found, [image.size for image in work], segmenter.config)
