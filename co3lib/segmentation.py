@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from . import checks
-from .backbones import Backbone, build_backbone, build_recognizer
+from .backbones import Backbone, Recognizer, build_backbone, build_recognizer
 from .config import CoSegConfig
-from .images import fit_within, name_of, read_image, resize_image, resize_nearest, to_tensor
+from .images import fit_within, name_of, read_image, resize_image, resize_maps, resize_nearest, to_tensor
 from .model import CoPeakNet, CoPeakOutput
 from .overlap import mask_iou, tight_box
 from .peak_backprop import enlarge, response_maps_from
@@ -36,7 +35,7 @@ from .training import load_tensors, save_tensors, start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
 
-_BANK = 20  # photos of the category that are kept as partners for co-peaks
+_PROPOSALS = 1000  # made of a photo where the configuration sets no limit
 _SAME = 0.6  # the overlap from which two looks have found the same
 _CLOSER = 20  # seeds that count at a size larger than the first: more of them cost time and find nothing more
 
@@ -104,16 +103,17 @@ def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | N
     """Read a photo (path, PIL image or array) and make it ready; sides: the larger sizes at which it will be looked at (None:
     all those of the prior and of ``predict``)."""
     pixels = read_image(photo, name=name_of(photo, index))
-    small = fit_within(pixels, config.work_size)
-    larger = {*(sides or [*config.sizes, *config.peak_sizes])} - {config.size}
-    squares = {side: resize_image(pixels, (side, side)) for side in sorted(larger)}
-    return WorkImage(name_of(photo, index), pixels.shape[:2], small, to_tensor(pixels, config.size), squares)
+    small = pixels if config.work_size is None else fit_within(pixels, config.work_size)
+    wanted = {config.size, *(sides or [*config.sizes, *config.peak_sizes])}
+    squares = {side: resize_image(pixels, (side, side), config.interpolation) for side in sorted(wanted)}
+    tensor = to_tensor(squares.pop(config.size), config.size)
+    return WorkImage(name_of(photo, index), pixels.shape[:2], small, tensor, squares)
 
 
 def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RegionRanker:
     """The proposals of a photo, or the ``masks`` (K, H', W') bool given for it, ready to be ranked at work size."""
     if masks is None:
-        regions = propose_regions(image.pixels, config.proposals)
+        regions = propose_regions(image.pixels, config.proposals or _PROPOSALS)
     else:
         regions = regions_of(checks.masks(masks, f"proposals of {image.name}")[: config.proposals])
     labels = resize_nearest(regions.labels[None], image.pixels.shape[:2])[0]
@@ -128,7 +128,7 @@ def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | Non
         at_stop = _activations(model, image.at(side or config.size), config.heat_stop)
         output = model.resume(at_stop, config.heat_stop)
         big = model.saliency_at_image_size(output.score)
-    return View(at_stop, output, interpolate(big, image.pixels.shape[:2], mode="bilinear")[0, 0])
+    return View(at_stop, output, resize_maps(big[0], image.pixels.shape[:2], config.interpolation)[0])
 
 
 def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) -> torch.Tensor:
@@ -141,7 +141,7 @@ def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) ->
     score = output.score[0, 0]
     partners = _partners(output.guided, bank) if config.seeds == "copeak" else bank[:0]
     if not len(partners):
-        return peak_cells(score_peaks(output.score)[0, 0], score)
+        return peak_cells(score_peaks(output.score)[0, 0], score, every=config.ranking == "released")
     votes = copeak_votes(output.guided, partners)
     # Votes are whole numbers and tie often; the saliency, below one, only breaks the ties.
     height = votes + output.saliency[0, 0]
@@ -151,8 +151,13 @@ def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) ->
 def heat_maps(
     model: CoPeakNet, activations: torch.Tensor, cells: torch.Tensor, config: CoSegConfig, size: tuple[int, int]
 ) -> torch.Tensor:
-    """Heat maps of the seeds at work size: (Q, H, W); ``activations`` are the output of stage ``config.heat_stop``."""
-    return enlarge(response_maps_from(model, activations, config.heat_stop, cells), size)
+    """Heat maps of the seeds at work size: (Q, H, W); ``activations`` are the output of stage ``config.heat_stop``.
+
+    For the released ranking their values are kept, at any photo's size those of the network's input: there Eq. 7's weights
+    mean what they meant to the authors.
+    """
+    maps = response_maps_from(model, activations, config.heat_stop, cells)
+    return enlarge(maps, size, config.size if config.ranking == "released" else None, config.interpolation)
 
 
 def rank(heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, config: CoSegConfig) -> torch.Tensor:
@@ -247,17 +252,20 @@ class CoSegmenter:
             raise ValueError("images must be a list of at least one photo, got an empty one")
         if priors is not None:
             checks.same_length(images=images, priors=priors)
-        work = [
-            prepare(photo, self.config, k, self.config.sizes)  # all of them at once: no larger than they need be
-            for k, photo in enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
-        ]
+        # All of them are kept at once: no larger than the priors need them.
+        config = self.config.model_copy(update={"work_size": self.config.work_size or self.config.size})
+        bar = enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
+        work = (prepare(photo, config, k, config.sizes) for k, photo in bar)
         self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
         return self
 
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
-        """``fit`` for photos that ``prepare`` has made ready."""
+        """``fit`` for photos that ``prepare`` has made ready, or makes ready as they are asked for."""
         model = CoPeakNet(_backbone(self.config))
         config = self.config = _with_stages(self.config, model.backbone)
+        if priors is None and config.prior == "recognized":
+            _recognizer(config)  # a network without a classifier is refused before any photo is read
+        work = list(work)
         with torch.no_grad():
             activations = torch.cat([_activations(model, image.tensor, config.freeze) for image in work])
             features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
@@ -269,7 +277,7 @@ class CoSegmenter:
         self.history = train(model, activations, targets, config, checkpoint, progress, on_epoch)
         model.requires_grad_(False)
         with torch.no_grad():
-            partners = activations[:_BANK]
+            partners = activations[: config.partners]
             self.bank = torch.cat([model.resume(one[None], config.freeze).guided for one in partners])
         self.model = model
 
@@ -292,7 +300,7 @@ class CoSegmenter:
     def _recognized(self, work: Sequence[WorkImage], progress: bool) -> torch.Tensor:
         config = self.config
         backbone = _backbone(config)
-        recognizer = build_recognizer(config.backbone, config.weights, config.tap, config.stride)
+        recognizer = _recognizer(config)
         features, logits = [], []
         for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
             with torch.no_grad():
@@ -304,7 +312,7 @@ class CoSegmenter:
     def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)
         maps = [checks.tensor(prior, f"priors[{k}]", ("H", "W"), floating=True) for k, prior in enumerate(priors)]
-        return torch.stack([interpolate(p[None, None].float(), size, mode="bilinear")[0] for p in maps]).clamp(0, 1)
+        return torch.stack([resize_maps(p[None].float(), size, self.config.interpolation) for p in maps]).clamp(0, 1)
 
     def predict(self, images: Sequence, proposals: Sequence | None = None, progress: bool = True) -> list[list[Instance]]:
         """The instances of every photo, best first.
@@ -378,6 +386,10 @@ def _photos(images) -> list:
     if isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) in (2, 3):
         raise ValueError(f"images must be a list of photos, got a single {type(images).__name__}")
     return list(images)
+
+
+def _recognizer(config: CoSegConfig) -> Recognizer:
+    return build_recognizer(config.backbone, config.weights, config.tap, config.stride)
 
 
 def _backbone(config: CoSegConfig) -> Backbone:
