@@ -140,11 +140,8 @@ def _epoch(model, activations, priors, config, optimizer, epoch) -> dict[str, fl
             raise FloatingPointError(f"the loss became {losses.total.item()} in epoch {epoch}; try a lower learning_rate")
         images = len(batch)
         if config.optimizer == "released":
-            # The authors' divide by the images before an odd batch is completed, and add Adam's epsilon to a root whose bias
-            # is not corrected yet.
-            images = min(images, len(activations) - config.batch_size * (count - 1))
-            for group in optimizer.param_groups:
-                group["eps"] = 1e-8 / math.sqrt(1 - group["betas"][1] ** count)
+            images = min(images, len(activations) - config.batch_size * (count - 1))  # before an odd batch was completed
+            _as_the_authors_adam(optimizer, count)
         optimizer.zero_grad()
         (losses.total / images).backward()
         optimizer.step()
@@ -171,6 +168,12 @@ def _optimizer(trained: dict[str, nn.Parameter], config: CoSegConfig) -> torch.o
     groups = [{"params": weights}, {"params": biases, "lr": 2 * config.learning_rate}]
     # Adam's weight_decay is added to the gradient, as the authors do; AdamW's is not.
     return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+
+
+def _as_the_authors_adam(optimizer: torch.optim.Adam, step: int) -> None:
+    """They add epsilon to the root before its bias is corrected, PyTorch after that."""
+    for group in optimizer.param_groups:
+        group["eps"] = 1e-8 / math.sqrt(1 - group["betas"][1] ** step)
 
 
 def _fingerprint(model: CoPeakNet, activations: torch.Tensor, priors: torch.Tensor, config: CoSegConfig) -> str:

@@ -10,7 +10,17 @@ from co3lib import training
 from co3lib.backbones import Backbone
 from co3lib.config import CoSegConfig
 from co3lib.model import CoPeakNet
-from co3lib.training import Losses, batches, load_tensors, save_tensors, start_head, total_loss, train
+from co3lib.training import (
+    Losses,
+    _as_the_authors_adam,
+    _optimizer,
+    batches,
+    load_tensors,
+    save_tensors,
+    start_head,
+    total_loss,
+    train,
+)
 
 OPTIMIZERS = ["released", "adamw"]
 
@@ -405,3 +415,15 @@ def test_a_loss_that_is_no_number_says_what_to_do(tmp_path):
 def test_wrong_tensors_are_named(activations, priors, name):
     with pytest.raises(ValueError, match=name):
         train(small_model(), activations, priors, settings(), progress=False)
+
+
+def test_steps_of_the_released_optimiser_are_those_of_the_authors_adam():
+    """Small gradients, where epsilon tells: three steps of adam.m under Octave, from 0.3 at a rate of 1e-6, and ours."""
+    weight = nn.Parameter(torch.tensor([0.3], dtype=torch.float64))
+    optimizer = _optimizer({"weight": weight}, CoSegConfig.released())
+    optimizer.param_groups[0]["weight_decay"] = 0
+    for step, gradient, expected in ((1, 2e-7, 0.299999612574), (2, -5e-7, 0.299999891177), (3, 1e-7, 0.300000030234)):
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        _as_the_authors_adam(optimizer, step)
+        optimizer.step()
+        assert weight.item() == pytest.approx(expected, abs=2e-12)

@@ -58,7 +58,8 @@ def masks(k: int, count: int = 14) -> np.ndarray:
 
 
 def priors() -> list[torch.Tensor]:
-    return [torch.from_numpy(naive.bilinear(np.random.default_rng(20 + k).random((4, 5)), size)) for k, size in enumerate(SIZES)]
+    noise = [np.random.default_rng(20 + k).random((4, 5)) for k in range(len(SIZES))]
+    return [torch.from_numpy(naive.bilinear(one, size)) for one, size in zip(noise, SIZES, strict=True)]
 
 
 # The slow writing
@@ -233,13 +234,15 @@ def test_the_settings_above_matter():
 @pytest.mark.parametrize("form", ["released", "published"])
 def test_from_photos_and_priors_to_the_losses(form):
     # The losses of the second epoch, at the weights after the first: the start is level and would hide alpha.
-    settings = {"saliency_weight": 0.7, "copeak_weight": 0.9, "affinity_weight": 0.3, "alpha": 2.5, "center": True, "form": form}
-    config = CoSegConfig.released(**PLAIN | settings | {"epochs": 2})
+    weights = {"saliency_weight": 0.7, "copeak_weight": 0.9, "affinity_weight": 0.3, "alpha": 2.5}
+    config = CoSegConfig.released(**PLAIN | weights | {"epochs": 2, "center": True, "form": form})
     states = {}
     images, given = photos()[:2], priors()[:2]
-    segmenter = CoSegmenter(config).fit(
-        images, given, progress=False, on_epoch=lambda k, model: states.update({k: {n: v.clone() for n, v in model.state_dict().items()}})
-    )  # fmt: skip
+
+    def keep(epoch, model):
+        states[epoch] = {name: value.clone() for name, value in model.state_dict().items()}
+
+    segmenter = CoSegmenter(config).fit(images, given, progress=False, on_epoch=keep)
     start = Slow(states[0], config)
     start.center = 0
     means = np.mean([start.features(photo).mean((1, 2)) for photo in images], 0)
@@ -305,10 +308,9 @@ def test_twice_the_photo_is_four_times_the_score():
     """What the authors' units mean: heat keeps its values, so both sides of Eq. 7 grow with the area and gamma stays."""
     segmenter = fitted(CONFIGURATIONS["released"])
     photo, given = photos()[0], torch.from_numpy(masks(0))
-    large = resize_image(photo, (180, 240))
-    found = [
-        segmenter.predict([one], [resized], progress=False)[0]
-        for one, resized in ((resize_image(photo, (90, 120)), given), (large, given.repeat_interleave(4, 1).repeat_interleave(4, 2)))
-    ]
+    found = []
+    for times in (2, 4):
+        larger = given.repeat_interleave(times, 1).repeat_interleave(times, 2)
+        found += segmenter.predict([resize_image(photo, tuple(larger.shape[1:]))], [larger], progress=False)
     assert found[0][0].score == pytest.approx(found[1][0].score / 4, rel=0.25)
     assert naive.iou(found[0][0].mask.repeat(2, 0).repeat(2, 1), found[1][0].mask) > 0.9

@@ -26,8 +26,8 @@ _plain = matplotlib.style.context("default")
 class RowParameters(Parameters):
     """Those of notebook 13. root: folder of sets in the authors' layout, empty for the bundled ones; set_name: the set;
     classes: names with commas between them, empty for all; configuration: ``CoSegConfig.released()``,
-    ``CoSegConfig.published()`` or ``CoSegConfig()``; backbone: of ``CoSegConfig``; seeds: how many, from ``seed`` on; ready_made: whether the set's own
-    priors and proposals are used."""
+    ``CoSegConfig.published()`` or ``CoSegConfig()``; backbone: of ``CoSegConfig``; seeds: how many, from ``seed`` on;
+    ready_made: whether the set's own priors and proposals are used."""
 
     root: str = ""
     set_name: Annotated[str, Field(min_length=1)] = "collage"
