@@ -351,7 +351,8 @@ def test_scores_at_the_photos_size_are_those_of_the_authors_code():
     bumps = ((8e-5, 150, 200, 3000), (1.5e-4, 320, 100, 800))
     heat = torch.stack([high * torch.exp(-((x - i) ** 2 + (y - j) ** 2) / wide) for high, i, j, wide in bumps])
     boxes = (
-        (150, 350, 180, 360), (200, 330, 210, 330), (60, 200, 500, 640), (100, 170, 540, 600), (0, 600, 0, 640), (230, 300, 230, 300),
+        (150, 350, 180, 360), (200, 330, 210, 330), (60, 200, 500, 640),
+        (100, 170, 540, 600), (0, 600, 0, 640), (230, 300, 230, 300),
     )  # fmt: skip
     proposals = torch.zeros(6, 600, 800, dtype=torch.bool)
     for mask, (top, bottom, left, right) in zip(proposals, boxes, strict=True):

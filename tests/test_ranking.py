@@ -422,9 +422,9 @@ def test_both_rankings_have_the_papers_weights_and_include_the_size_limits():
     heat, saliency = uniform(2, 200, 250), uniform(200, 250, seed=1)
     masks_ = members[:, labels.flatten()].reshape(-1, 200, 250)
     response, edges, outside = heat * saliency, contours(masks_), 1 - saliency
-    expected = torch.stack(
-        [0.8 * response[:, m].sum(1) + response[:, e].sum(1) - 1e-5 * outside[m].sum() for m, e in zip(masks_, edges, strict=True)], 1
-    )
+    pairs = zip(masks_, edges, strict=True)
+    sums = [0.8 * response[:, m].sum(1) + response[:, e].sum(1) - 1e-5 * outside[m].sum() for m, e in pairs]
+    expected = torch.stack(sums, 1)
     for scores in (RegionRanker(labels, members).scores(heat, saliency), rank_proposals(heat, saliency, masks_)):
         assert torch.isfinite(scores).tolist() == [[True, False, True, False]] * 2
         torch.testing.assert_close(scores[:, [0, 2]], expected[:, [0, 2]], rtol=1e-5, atol=1e-6)
