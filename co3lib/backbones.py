@@ -120,8 +120,9 @@ def build_backbone(
 
     name: "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name. weights: "imagenet"
     (the installed package's, torchvision's or timm's; the latter two download once), a safetensors or ``.pth`` file in
-    the layout of timm (for VGG-16: torchvision), or "random", seeded by 0, for tests. tap and stride: None for the
-    network's own.
+    the layout of timm (for VGG-16: torchvision), or "random", seeded by 0, for tests. A file must be of a network trained
+    on input normalised as timm's or torchvision's is; Caffe's VGG-16 (the authors' too) was not, which no shape shows. tap
+    and stride: None for the network's own.
 
     Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
     back-propagation has no rule for, a wrong tap or an impossible stride.

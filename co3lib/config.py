@@ -30,9 +30,9 @@ class CoSegConfig(BaseModel):
     partners, how many of the category's photos are kept for co-peaks (None: all); heat_stop, the stage at which heat maps are
     read; work_size, the longest side at which masks are ranked (None: the photo's own size, whose pixels every peak's heat map
     then has: 0.1 GB a peak for 24 megapixels); proposals, how many a photo, the best first (None: every ready-made one, 1000
-    where they are made here); ranking ("released": Eq. 7, with heat maps whose *values* are kept as they are resized, and a
-    peak in every cell of a plateau of the score; "distinct": times fit and contrast, with heat maps whose sums are kept, and
-    one peak a plateau); refine, whether the outline of a chosen mask
+    where they are made here); ranking ("released": Eq. 7, with heat maps that keep the values they have at the network's input
+    as they are resized, and a peak in every cell of a plateau of the score; "distinct": times fit and contrast, with heat maps
+    that keep their sums, and one peak a plateau); refine, whether the outline of a chosen mask
     moves to where the photo's colours change; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
     A stage is a name of the backbone's, "middle" for its last of stride 16 or less (``Backbone.middle_stage``), or None
     for the image: nothing is frozen, heat maps go all the way down.

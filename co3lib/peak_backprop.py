@@ -132,17 +132,10 @@ def peak_response_maps(
     return enlarge(maps, size)
 
 
-def enlarge(
-    maps: torch.Tensor, size: tuple[int, int], side: int | None = None, interpolation: str = "bilinear"
-) -> torch.Tensor:
-    """Resize maps (Q, h', w') -> (Q, *size), their sums kept but for rounding at the border.
-
-    side: that of the network's input, whose *values* are kept instead, so that sums grow with the area: for a map read at
-    the input these are its own, a coarser map's cells first share theirs among the input's pixels. interpolation: as for
-    ``images.resize_maps``.
-    """
-    pixels = size[0] * size[1] if side is None else side**2
-    return resize_maps(maps, size, interpolation) * (maps.shape[1] * maps.shape[2] / pixels)
+def enlarge(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:
+    """Resize maps (Q, h', w') -> (Q, *size), their sums kept but for rounding at the border; interpolation: as for
+    ``images.resize_maps``."""
+    return resize_maps(maps, size, interpolation) * (maps.shape[1] * maps.shape[2] / (size[0] * size[1]))
 
 
 def response_maps_from(

@@ -151,13 +151,8 @@ def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) ->
 def heat_maps(
     model: CoPeakNet, activations: torch.Tensor, cells: torch.Tensor, config: CoSegConfig, size: tuple[int, int]
 ) -> torch.Tensor:
-    """Heat maps of the seeds at work size: (Q, H, W); ``activations`` are the output of stage ``config.heat_stop``.
-
-    For the released ranking their values are kept, at any photo's size those of the network's input: there Eq. 7's weights
-    mean what they meant to the authors.
-    """
-    maps = response_maps_from(model, activations, config.heat_stop, cells)
-    return enlarge(maps, size, config.size if config.ranking == "released" else None, config.interpolation)
+    """Heat maps of the seeds at work size: (Q, H, W); ``activations`` are the output of stage ``config.heat_stop``."""
+    return enlarge(response_maps_from(model, activations, config.heat_stop, cells), size, config.interpolation)
 
 
 def rank(heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, config: CoSegConfig) -> torch.Tensor:
@@ -165,7 +160,10 @@ def rank(heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, co
     if config.ranking == "distinct":
         return proposals.distinct_scores(heat, saliency, config.beta, config.gamma)
     guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
-    return proposals.scores(heat, guide, config.beta, config.gamma)
+    # Resized from the network's input to the photo, the authors' heat maps keep their values and not, as here, their sums: all
+    # heat times this, which is the same as the scores times it with gamma over it.
+    times = saliency.numel() / config.size**2
+    return times * proposals.scores(heat, guide, config.beta, config.gamma / times)
 
 
 def look(model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor, side: int | None = None) -> Look:

@@ -12,7 +12,10 @@ from torch import nn
 from co3lib import segmentation
 from co3lib.backbones import Backbone
 from co3lib.images import resize_image, resize_maps
-from co3lib.segmentation import CoSegConfig, CoSegmenter, seed_cells
+from co3lib.peak_backprop import enlarge
+from co3lib.proposals import regions_of
+from co3lib.ranking import RegionRanker
+from co3lib.segmentation import CoSegConfig, CoSegmenter, rank, seed_cells
 
 MEAN, STD = np.array([0.4, 0.5, 0.3]), np.array([0.2, 0.3, 0.25])
 SIDE, STRIDE = 64, 8
@@ -304,13 +307,33 @@ def test_bicubic_is_matlabs_imresize(size):
         assert np.abs(rounded[..., c] - exact).max() <= 0.5 + 1e-4
 
 
-def test_twice_the_photo_is_four_times_the_score():
-    """What the authors' units mean: heat keeps its values, so both sides of Eq. 7 grow with the area and gamma stays."""
-    segmenter = fitted(CONFIGURATIONS["released"])
-    photo, given = photos()[0], torch.from_numpy(masks(0))
-    found = []
-    for times in (2, 4):
-        larger = given.repeat_interleave(times, 1).repeat_interleave(times, 2)
-        found += segmenter.predict([resize_image(photo, tuple(larger.shape[1:]))], [larger], progress=False)
-    assert found[0][0].score == pytest.approx(found[1][0].score / 4, rel=0.25)
-    assert naive.iou(found[0][0].mask.repeat(2, 0).repeat(2, 1), found[1][0].mask) > 0.9
+def test_scores_at_the_photos_size_are_those_of_the_authors_code():
+    """Heat and co-saliency of 448 x 448 ranked at 600 x 800: what RunInstMaskGen.m computes under Octave."""
+    y, x = torch.meshgrid(torch.arange(448.0), torch.arange(448.0), indexing="ij")
+    saliency = (4 * torch.sin(x / 70) * torch.cos(y / 90)).sigmoid()
+    bumps = ((8e-5, 150, 200, 3000), (1.5e-4, 320, 100, 800))
+    heat = torch.stack([high * torch.exp(-((x - i) ** 2 + (y - j) ** 2) / wide) for high, i, j, wide in bumps])
+    boxes = (
+        (150, 350, 180, 360), (200, 330, 210, 330), (60, 200, 500, 640),
+        (100, 170, 540, 600), (0, 600, 0, 640), (230, 300, 230, 300),
+    )  # fmt: skip
+    proposals = torch.zeros(6, 600, 800, dtype=torch.bool)
+    for mask, (top, bottom, left, right) in zip(proposals, boxes, strict=True):
+        mask[top:bottom, left:right] = True
+    theirs = [
+        [-0.031774041, 0.00051247256, -0.15614293, -0.034876195, -1.6640633, 0.0052570957],
+        [-0.25983206, -0.12869557, -0.029848921, 0.035865399, -1.8545566, -0.042371759],
+    ]
+    regions = regions_of(proposals)
+    ranker = RegionRanker(regions.labels, regions.members)
+    large = resize_maps(saliency[None], (600, 800), "bicubic")[0]
+    released = CoSegConfig.released()
+    scores = rank(enlarge(heat, (600, 800), "bicubic"), large, ranker, released)
+    torch.testing.assert_close(scores.double(), torch.tensor(theirs, dtype=torch.float64), rtol=1e-3, atol=2e-5)
+    assert scores.argmax(1).tolist() == [5, 3]
+    # On a photo of twice the side everything is four times as much but for the width of the contour.
+    double = RegionRanker(regions.labels.repeat_interleave(2, 0).repeat_interleave(2, 1), regions.members)
+    large = resize_maps(saliency[None], (1200, 1600), "bicubic")[0]
+    twice = rank(enlarge(heat, (1200, 1600), "bicubic"), large, double, released)
+    assert twice[0, 0].item() == pytest.approx(4 * theirs[0][0], rel=0.1)
+    assert twice.argmax(1).tolist() == [5, 3]
