@@ -40,6 +40,7 @@ _HARMLESS = (
     nn.Conv2d, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Identity, nn.Dropout, nn.ZeroPad2d,
 )  # fmt: skip
 _NORMS = (nn.BatchNorm2d,)
+_INSTEAD = "take a VGG, ResNet, ResNeXt, RegNetX, MobileNetV2 or EfficientNet-Lite instead"
 
 
 class WeightsError(RuntimeError):
@@ -119,8 +120,9 @@ def build_backbone(
 
     name: "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name. weights: "imagenet"
     (the installed package's, torchvision's or timm's; the latter two download once), a safetensors or ``.pth`` file in
-    the layout of timm (for VGG-16: torchvision), or "random", seeded by 0, for tests. tap and stride: None for the
-    network's own.
+    the layout of timm (for VGG-16: torchvision), or "random", seeded by 0, for tests. A file must be of a network trained
+    on input normalised as timm's or torchvision's is; Caffe's VGG-16 (the authors' too) was not, which no shape shows. tap
+    and stride: None for the network's own.
 
     Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
     back-propagation has no rule for, a wrong tap or an impossible stride.
@@ -153,7 +155,10 @@ def build_recognizer(
     ``ValueError`` for a network without a linear classifier."""
     whole, classifier = _whole(name, weights, stride)
     if classifier is None:
-        raise ValueError(f"{name} must end in a linear classifier for its classes to be seen, and has none")
+        raise ValueError(
+            f"{name} must end in a linear classifier for its classes to be seen, and has none: take prior='class' or 'single', "
+            "which need no classes"
+        )
     first = len(_cut(whole, tap or _TAPS.get(name)).stages)
     return Recognizer(list(whole.stages.values())[first:], classifier).requires_grad_(False).eval()
 
@@ -169,10 +174,14 @@ def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[Backbone
         fc7, fc8 = (_as_convolution(network.classifier[k], 4096) for k in (3, 6))
         return Backbone(name, stages, *_imagenet_normalisation()), nn.Sequential(*fc6, fc7, nn.ReLU(), fc8)
     network, backbone = _from_timm(name, weights, stride)
-    linear = network.get_classifier()
-    if not isinstance(linear, nn.Linear) or linear.in_features != backbone.channels:
+    linear, hidden, channels = network.get_classifier(), [], backbone.channels
+    if name.startswith("vgg"):
+        layers = network.pre_logits  # fc6 and fc7, convolutions already, the first without the padding that keeps the grid
+        layers.fc1.padding = tuple(size // 2 for size in layers.fc1.kernel_size)
+        hidden, channels = [layers.fc1, nn.ReLU(), layers.fc2, nn.ReLU()], layers.fc2.out_channels
+    if not isinstance(linear, nn.Linear) or linear.in_features != channels:
         return backbone, None
-    return backbone, _as_convolution(linear, backbone.channels)
+    return backbone, nn.Sequential(*hidden, _as_convolution(linear, channels))
 
 
 def _as_convolution(linear: nn.Linear, channels: int, size: int = 1) -> nn.Conv2d:
@@ -282,7 +291,7 @@ def _from_timm(name: str, weights: str | Path, stride: int | None) -> tuple[nn.M
             if x.shape == expected.shape and (x - expected).abs().max() <= 1e-3 * expected.abs().max():
                 length = position
     if not length:
-        raise ValueError(f"{name} is not a chain of stages, so its features cannot be taken stage by stage")
+        raise ValueError(f"{name} is not a chain of stages, so its features cannot be taken stage by stage: {_INSTEAD}")
     kept = dict(list(zip(stages, chain, strict=True))[:length])
     with _RefuseProducts(name), torch.no_grad():
         chain[:length](sample)
@@ -348,7 +357,7 @@ def _refuse_unknown_parts(network: nn.Module, name: str) -> None:
         if leaf and not known and id(module) not in head:
             raise ValueError(
                 f"{name} holds a {type(module).__name__}; a backbone must be made of convolutions, batch norm, ReLU-like "
-                "activations, pooling and additions"
+                f"activations, pooling and additions: {_INSTEAD}"
             )
 
 
@@ -362,7 +371,9 @@ class _RefuseProducts(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         called = getattr(function, "__name__", "")
         if called in ("mul", "mul_", "__mul__", "softmax", "sigmoid", "hardsigmoid", "matmul", "bmm"):
-            raise ValueError(f"{self.name} multiplies features ({called}), for which peak back-propagation has no rule")
+            raise ValueError(
+                f"{self.name} multiplies features ({called}), for which peak back-propagation has no rule: {_INSTEAD}"
+            )
         return function(*args, **(kwargs or {}))
 
 
@@ -410,7 +421,9 @@ def _fold_batch_norms(chain: nn.Module, sample: torch.Tensor, name: str) -> None
     replaced = {}
     for norm, convolution in pairs:
         if convolution is None:
-            raise ValueError(f"{name} has a batch norm that does not follow a convolution; it cannot be folded")
+            raise ValueError(
+                f"{name} has a batch norm that does not follow a convolution, so that it cannot be folded into one: {_INSTEAD}"
+            )
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
             convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )

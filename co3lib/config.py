@@ -17,17 +17,23 @@ class CoSegConfig(BaseModel):
     method on the same backbone.
 
     Network: backbone, weights, tap, stride (``backbones.build_backbone``); size, the square the photos are resized to; center,
-    whether the category's mean feature is subtracted.
+    whether the category's mean feature is subtracted; interpolation, by which photos, priors, co-saliency and heat maps are
+    resized ("bicubic": as by MATLAB's ``imresize``).
     Training: prior ("single" photo, whole "class", or class "recognized" by the network's classifier too); scales, the
     multiples of ``size`` at which a recognized prior looks at the photos, the first being 1; epochs, batch_size,
     learning_rate, optimizer ("released" or "adamw"); freeze, the last stage that stays as it is; head_start, whether the
     score starts as a linear fit of the prior and not at zero; saliency_weight, copeak_weight, affinity_weight, alpha and
-    form of the losses.
+    form of the losses ("published" is for comparison: as printed, the affinity loss is a sum over all pairs of cells and at
+    the published weights thousands of times the other two, so it alone decides; with ``center`` it has no lower bound).
     Segmentation: peak_scales, the multiples of ``size`` at which ``predict`` looks for peaks, the first being 1; seeds, where
     it looks for instances ("score": at the peaks of the score, "copeak": at the ends of co-peaks with other photos);
     group_peaks, whether peaks of one hill of the co-saliency may also be parts of one instance;
-    heat_stop, the stage at which heat maps are read; work_size, the longest side at which masks are ranked; proposals, how
-    many a photo; ranking ("released": Eq. 7, "distinct": times fit and contrast); refine, whether the outline of a chosen mask
+    partners, how many of the category's photos are kept for co-peaks (None: all); heat_stop, the stage at which heat maps are
+    read; work_size, the longest side at which masks are ranked (None: the photo's own size, whose pixels every peak's heat map
+    then has: 0.1 GB a peak for 24 megapixels); proposals, how many a photo, the best first (None: every ready-made one, 1000
+    where they are made here); ranking ("released": Eq. 7, with heat maps that keep the values they have at the network's input
+    as they are resized, and a peak in every cell of a plateau of the score; "distinct": times fit and contrast, with heat maps
+    that keep their sums, and one peak a plateau); refine, whether the outline of a chosen mask
     moves to where the photo's colours change; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
     A stage is a name of the backbone's, "middle" for its last of stride 16 or less (``Backbone.middle_stage``), or None
     for the image: nothing is frozen, heat maps go all the way down.
@@ -42,6 +48,7 @@ class CoSegConfig(BaseModel):
     size: Annotated[int, Field(ge=64, multiple_of=32)] = 448
     scales: Scales = (1.0, 1.5, 2.0)
     center: bool = True
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
     prior: Literal["single", "class", "recognized"] = "recognized"
     epochs: Annotated[int, Field(ge=0)] = 10
@@ -59,9 +66,10 @@ class CoSegConfig(BaseModel):
     peak_scales: Scales = (1.0, 0.5, 0.7, 1.5, 2.0, 3.0)
     seeds: Literal["score", "copeak"] = "score"
     group_peaks: bool = True
+    partners: Count | None = 20
     heat_stop: str | None = "middle"
-    work_size: Annotated[int, Field(ge=64)] = 448
-    proposals: Count = 1000
+    work_size: Annotated[int, Field(ge=64)] | None = 448
+    proposals: Count | None = 1000
     ranking: Literal["released", "distinct"] = "distinct"
     refine: bool = True
     ranking_saliency: bool = True
@@ -102,11 +110,17 @@ class CoSegConfig(BaseModel):
 
     @classmethod
     def released(cls, **changes) -> CoSegConfig:
-        """The authors' released method to the letter, with the default backbone unless ``changes`` names another."""
+        """The authors' released method, with the default backbone unless ``changes`` names another.
+
+        To the letter but for what ``lessons.reproduction.DETAILS`` lists (notebook 13 prints it): the network's weights and
+        normalisation are those of the backbone; priors and proposals are made here unless ready-made ones are given; photos
+        are turned as their EXIF orientation says; and what depends on MATLAB itself, its random numbers and when it rounds.
+        """
         return cls(
             **{
                 "scales": (1.0,),
                 "center": False,
+                "interpolation": "bicubic",
                 "prior": "single",
                 "epochs": 40,
                 "learning_rate": 1e-6,
@@ -116,8 +130,21 @@ class CoSegConfig(BaseModel):
                 "peak_scales": (1.0,),
                 "group_peaks": False,
                 "heat_stop": None,
+                "work_size": None,
+                "proposals": None,
                 "ranking": "released",
                 "refine": False,
             }
             | changes
         )
+
+    @classmethod
+    def published(cls, **changes) -> CoSegConfig:
+        """The method as the paper prints it, where that differs from the released code: instances are looked for at the ends
+        of co-peaks with all other photos, and the losses are those of Eqs. 3 and 5.
+
+        For comparison: see ``form`` for what the printed affinity loss does to training. ``published(form="released")`` has
+        the paper's seeds with the code's losses. The rest is ``released``, the paper saying the same or nothing; the backbone
+        is as free as there (the paper's is "vgg16_fc6").
+        """
+        return cls.released(**{"seeds": "copeak", "partners": None, "form": "published"} | changes)

@@ -11,11 +11,12 @@ Shape letters: C channels, H W image size, ``h w`` feature grid, Q peaks.
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import conv2d, conv_transpose2d, interpolate
+from torch.nn.functional import conv2d, conv_transpose2d
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from . import checks
+from .images import resize_maps
 from .model import CoPeakNet
 
 _EPS = 1e-10
@@ -131,12 +132,10 @@ def peak_response_maps(
     return enlarge(maps, size)
 
 
-def enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize maps bilinearly, their sums kept but for rounding at the border: (Q, h', w') -> (Q, *size)."""
-    if tuple(maps.shape[1:]) == tuple(size) or not len(maps):
-        return maps.reshape(len(maps), *size)
-    share = maps.shape[1] * maps.shape[2] / (size[0] * size[1])
-    return interpolate(maps[:, None], size, mode="bilinear")[:, 0] * share
+def enlarge(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:
+    """Resize maps (Q, h', w') -> (Q, *size), their sums kept but for rounding at the border; interpolation: as for
+    ``images.resize_maps``."""
+    return resize_maps(maps, size, interpolation) * (maps.shape[1] * maps.shape[2] / (size[0] * size[1]))
 
 
 def response_maps_from(

@@ -48,24 +48,21 @@ def copeaks(correlation: torch.Tensor) -> torch.Tensor:
     return _high_maxima(correlation)
 
 
-def peak_cells(mask: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
+def peak_cells(mask: torch.Tensor, height: torch.Tensor, every: bool = False) -> torch.Tensor:
     """One grid cell per peak, highest first.
 
     mask: (h, w) bool, as of one image; height: (h, w), the map that the mask's peaks are the maxima of. Returns (Q, 2)
-    cells ``(i, j)``, long. A plateau gives one cell, the one nearest to the plateau's centre.
+    cells ``(i, j)``, long. A plateau gives one cell, the one nearest to the plateau's centre, or ``every`` one of its cells,
+    as in the authors' released code.
     """
     mask = checks.masks(mask, "mask", ("h", "w"))
     height = checks.tensor(height, "height", tuple(mask.shape))
-    labels, count = ndimage.label(mask.cpu().numpy(), structure=torch.ones(3, 3).numpy())
-    labels = torch.from_numpy(labels)
-    cells = []
-    for label in range(1, count + 1):
-        plateau = torch.nonzero(labels == label)
-        offset = (plateau - plateau.double().mean(0)).square().sum(1)
-        cells.append(plateau[offset.argmin()])
-    if not cells:
-        return torch.zeros(0, 2, dtype=torch.long)
-    cells = torch.stack(cells)
+    cells = torch.nonzero(mask.cpu())
+    if not every and len(cells):
+        labels, count = ndimage.label(mask.cpu().numpy(), structure=torch.ones(3, 3).numpy())
+        plateaus = [torch.nonzero(torch.from_numpy(labels == label)) for label in range(1, count + 1)]
+        offsets = [(plateau - plateau.double().mean(0)).square().sum(1) for plateau in plateaus]
+        cells = torch.stack([plateau[offset.argmin()] for plateau, offset in zip(plateaus, offsets, strict=True)])
     heights = height.detach().cpu()[cells[:, 0], cells[:, 1]]
     return cells[heights.argsort(descending=True, stable=True)]
 

@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from . import checks
-from .backbones import Backbone, build_backbone, build_recognizer
+from .backbones import Backbone, Recognizer, build_backbone, build_recognizer
 from .config import CoSegConfig
 from .grouping import group_peaks
-from .images import fit_within, name_of, read_image, resize_image, resize_nearest, to_tensor
+from .images import fit_within, name_of, read_image, resize_image, resize_maps, resize_nearest, to_tensor
 from .model import CoPeakNet, CoPeakOutput
 from .overlap import mask_iou, tight_box
 from .peak_backprop import enlarge, response_maps_from
@@ -37,7 +36,7 @@ from .training import load_tensors, save_tensors, start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
 
-_BANK = 20  # photos of the category that are kept as partners for co-peaks
+_PROPOSALS = 1000  # made of a photo where the configuration sets no limit
 _SAME = 0.6  # the overlap from which two looks have found the same
 _SEEDS = 20  # that count at every size but the first: more of them cost time and find nothing more
 _RECOGNITION = 16  # power of how well the category is recognised at a size, in what the size counts
@@ -106,16 +105,17 @@ def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | N
     """Read a photo (path, PIL image or array) and make it ready; sides: the larger sizes at which it will be looked at (None:
     all those of the prior and of ``predict``)."""
     pixels = read_image(photo, name=name_of(photo, index))
-    small = fit_within(pixels, config.work_size)
-    larger = {*(sides or [*config.sizes, *config.peak_sizes])} - {config.size}
-    squares = {side: resize_image(pixels, (side, side)) for side in sorted(larger)}
-    return WorkImage(name_of(photo, index), pixels.shape[:2], small, to_tensor(pixels, config.size), squares)
+    small = pixels if config.work_size is None else fit_within(pixels, config.work_size)
+    wanted = {config.size, *(sides or [*config.sizes, *config.peak_sizes])}
+    squares = {side: resize_image(pixels, (side, side), config.interpolation) for side in sorted(wanted)}
+    tensor = to_tensor(squares.pop(config.size), config.size)
+    return WorkImage(name_of(photo, index), pixels.shape[:2], small, tensor, squares)
 
 
 def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RegionRanker:
     """The proposals of a photo, or the ``masks`` (K, H', W') bool given for it, ready to be ranked at work size."""
     if masks is None:
-        regions = propose_regions(image.pixels, config.proposals)
+        regions = propose_regions(image.pixels, config.proposals or _PROPOSALS)
     else:
         regions = regions_of(checks.masks(masks, f"proposals of {image.name}")[: config.proposals])
     labels = resize_nearest(regions.labels[None], image.pixels.shape[:2])[0]
@@ -130,7 +130,7 @@ def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | Non
         at_stop = _activations(model, image.at(side or config.size), config.heat_stop)
         output = model.resume(at_stop, config.heat_stop)
         big = model.saliency_at_image_size(output.score)
-    return View(at_stop, output, interpolate(big, image.pixels.shape[:2], mode="bilinear")[0, 0])
+    return View(at_stop, output, resize_maps(big[0], image.pixels.shape[:2], config.interpolation)[0])
 
 
 def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) -> torch.Tensor:
@@ -143,7 +143,7 @@ def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) ->
     score = output.score[0, 0]
     partners = _partners(output.guided, bank) if config.seeds == "copeak" else bank[:0]
     if not len(partners):
-        return peak_cells(score_peaks(output.score)[0, 0], score)
+        return peak_cells(score_peaks(output.score)[0, 0], score, every=config.ranking == "released")
     votes = copeak_votes(output.guided, partners)
     # Votes are whole numbers and tie often; the saliency, below one, only breaks the ties.
     height = votes + output.saliency[0, 0]
@@ -154,7 +154,7 @@ def heat_maps(
     model: CoPeakNet, activations: torch.Tensor, cells: torch.Tensor, config: CoSegConfig, size: tuple[int, int]
 ) -> torch.Tensor:
     """Heat maps of the seeds at work size: (Q, H, W); ``activations`` are the output of stage ``config.heat_stop``."""
-    return enlarge(response_maps_from(model, activations, config.heat_stop, cells), size)
+    return enlarge(response_maps_from(model, activations, config.heat_stop, cells), size, config.interpolation)
 
 
 def rank(
@@ -165,7 +165,10 @@ def rank(
     if config.ranking == "distinct":
         return proposals.distinct_scores(heat, saliency, config.beta, config.gamma, groups)
     guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
-    return proposals.scores(heat, guide, config.beta, config.gamma, groups)
+    # Resized from the network's input to the photo, the authors' heat maps keep their values and not, as here, their sums: all
+    # heat times this, which is the same as the scores times it with gamma over it.
+    times = saliency.numel() / config.size**2
+    return times * proposals.scores(heat, guide, config.beta, config.gamma / times, groups)
 
 
 def look(
@@ -266,23 +269,27 @@ class CoSegmenter:
             raise ValueError("images must be a list of at least one photo, got an empty one")
         if priors is not None:
             checks.same_length(images=images, priors=priors)
-        work = [
-            prepare(photo, self.config, k, self.config.recognized_sizes)  # all of them at once: no larger than they need be
-            for k, photo in enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
-        ]
+        # All of them are kept at once: no larger than the priors need them.
+        config = self.config.model_copy(update={"work_size": self.config.work_size or self.config.size})
+        bar = enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
+        work = (prepare(photo, config, k, config.recognized_sizes) for k, photo in bar)
         self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
         return self
 
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
-        """``fit`` for photos that ``prepare`` has made ready."""
+        """``fit`` for photos that ``prepare`` has made ready, or makes ready as they are asked for."""
         model = CoPeakNet(_backbone(self.config))
         config = self.config = _with_stages(self.config, model.backbone)
+        recognizing = priors is None and config.prior == "recognized"
+        if recognizing:
+            _recognizer(config)  # a network without a classifier is refused before any photo is read
+        work = list(work)
         with torch.no_grad():
             activations = torch.cat([_activations(model, image.tensor, config.freeze) for image in work])
             features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
             if config.center:
                 model.center.copy_(features.mean((0, 2, 3), keepdim=True))
-        recognized = self._recognize(work, progress) if config.prior == "recognized" else None
+        recognized = self._recognize(work, progress) if recognizing else None
         targets = self.priors_of(work, features, progress, recognized) if priors is None else self._at_network_size(priors)
         self.recognition = {}
         if recognized is not None:
@@ -293,7 +300,7 @@ class CoSegmenter:
         self.history = train(model, activations, targets, config, checkpoint, progress, on_epoch)
         model.requires_grad_(False)
         with torch.no_grad():
-            partners = activations[:_BANK]
+            partners = activations[: config.partners]
             self.bank = torch.cat([model.resume(one[None], config.freeze).guided for one in partners])
         self.model = model
 
@@ -322,7 +329,7 @@ class CoSegmenter:
         """Features (N, C, h, w) and the classifier's logits (N, classes, h, w) of the photos at ``config.recognized_sizes``."""
         config = self.config
         backbone = _backbone(config)
-        recognizer = build_recognizer(config.backbone, config.weights, config.tap, config.stride)
+        recognizer = _recognizer(config)
         features, logits = ({side: [] for side in config.recognized_sizes} for _ in range(2))
         for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
             for side in config.recognized_sizes:
@@ -343,7 +350,7 @@ class CoSegmenter:
     def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)
         maps = [checks.tensor(prior, f"priors[{k}]", ("H", "W"), floating=True) for k, prior in enumerate(priors)]
-        return torch.stack([interpolate(p[None, None].float(), size, mode="bilinear")[0] for p in maps]).clamp(0, 1)
+        return torch.stack([resize_maps(p[None].float(), size, self.config.interpolation) for p in maps]).clamp(0, 1)
 
     def predict(self, images: Sequence, proposals: Sequence | None = None, progress: bool = True) -> list[list[Instance]]:
         """The instances of every photo, best first.
@@ -434,6 +441,10 @@ def _photos(images) -> list:
     if isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) in (2, 3):
         raise ValueError(f"images must be a list of photos, got a single {type(images).__name__}")
     return list(images)
+
+
+def _recognizer(config: CoSegConfig) -> Recognizer:
+    return build_recognizer(config.backbone, config.weights, config.tap, config.stride)
 
 
 def _backbone(config: CoSegConfig) -> Backbone:

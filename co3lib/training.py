@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,18 +133,20 @@ def _epoch(model, activations, priors, config, optimizer, epoch) -> dict[str, fl
         optimizer.state.clear()  # the authors' framework starts every epoch with a new Adam state
     generator = torch.Generator().manual_seed(epoch + 1_000_003 * config.seed)
     sums = dict.fromkeys(("saliency", "copeak", "affinity", "total"), 0.0)
-    count = 0
-    for batch in batches(len(activations), config.batch_size, generator):
+    for count, batch in enumerate(batches(len(activations), config.batch_size, generator), start=1):
         output = model.resume(activations[batch], config.freeze)
         losses = total_loss(output, model.saliency_at_image_size(output.score), priors[batch], config)
         if not torch.isfinite(losses.total):
             raise FloatingPointError(f"the loss became {losses.total.item()} in epoch {epoch}; try a lower learning_rate")
+        images = len(batch)
+        if config.optimizer == "released":
+            images = min(images, len(activations) - config.batch_size * (count - 1))  # before an odd batch was completed
+            _as_the_authors_adam(optimizer, count)
         optimizer.zero_grad()
-        (losses.total / len(batch)).backward()
+        (losses.total / images).backward()
         optimizer.step()
         for key in sums:
             sums[key] += float(getattr(losses, key).detach())
-        count += 1
     return {key: value / count for key, value in sums.items()}
 
 
@@ -165,6 +168,12 @@ def _optimizer(trained: dict[str, nn.Parameter], config: CoSegConfig) -> torch.o
     groups = [{"params": weights}, {"params": biases, "lr": 2 * config.learning_rate}]
     # Adam's weight_decay is added to the gradient, as the authors do; AdamW's is not.
     return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+
+
+def _as_the_authors_adam(optimizer: torch.optim.Adam, step: int) -> None:
+    """They add epsilon to the root before its bias is corrected, PyTorch after that."""
+    for group in optimizer.param_groups:
+        group["eps"] = 1e-8 / math.sqrt(1 - group["betas"][1] ** step)
 
 
 def _fingerprint(model: CoPeakNet, activations: torch.Tensor, priors: torch.Tensor, config: CoSegConfig) -> str:

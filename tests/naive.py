@@ -201,6 +201,67 @@ def bilinear_upsample(values: np.ndarray, factor: int) -> np.ndarray:
     return out[crop : crop + h * factor, crop : crop + w * factor]
 
 
+def bicubic_kernel(x: float) -> float:
+    x = abs(x)
+    if x <= 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+def imresize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """MATLAB's bicubic ``imresize`` of (H, W), one axis after the other.
+
+    A shrunk axis widens the kernel by as much. Outside the image lies its mirror image, the border itself repeated.
+    """
+    for axis in (0, 1):
+        lines = np.moveaxis(values, axis, 0)
+        old, new = len(lines), size[axis]
+        wide = max(1.0, old / new)
+        out = np.zeros((new, *lines.shape[1:]))
+        for k in range(new):
+            centre, total = (k + 0.5) * old / new - 0.5, 0.0
+            for source in range(int(np.floor(centre - 2 * wide)), int(np.ceil(centre + 2 * wide)) + 1):
+                weight = bicubic_kernel((source - centre) / wide)
+                place = source % (2 * old)
+                out[k] += weight * lines[place if place < old else 2 * old - 1 - place]
+                total += weight
+            out[k] /= total
+        values = np.moveaxis(out, 0, axis)
+    return values
+
+
+def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) at other pixels' middles, between the two nearest of each axis; the border goes on outside."""
+    for axis in (0, 1):
+        lines = np.moveaxis(values, axis, 0)
+        old, new = len(lines), size[axis]
+        places = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        out = [lines[int(p)] + (p - int(p)) * (lines[min(int(p) + 1, old - 1)] - lines[int(p)]) for p in places]
+        values = np.moveaxis(np.array(out), 0, axis)
+    return values
+
+
+def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    rows, columns = (np.floor((np.arange(n) + 0.5) * o / n).astype(int) for n, o in zip(size, values.shape, strict=True))
+    return values[rows][:, columns]
+
+
+def max_pool(values: np.ndarray) -> np.ndarray:
+    """(C, H, W), H and W even: the largest of every 2 x 2."""
+    return np.array([[[one[y : y + 2, x : x + 2].max() for x in range(0, one.shape[1], 2)]
+                      for y in range(0, one.shape[0], 2)] for one in values])  # fmt: skip
+
+
+def max_pool_back(values: np.ndarray, grad: np.ndarray) -> np.ndarray:
+    """The gradient of ``max_pool``: all of it to the (first) largest."""
+    out = np.zeros(values.shape)
+    for c, y, x in np.ndindex(grad.shape):
+        window = values[c, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+        j, i = np.unravel_index(window.argmax(), (2, 2))
+        out[c, 2 * y + j, 2 * x + i] = grad[c, y, x]
+    return out
+
+
 def contours(masks: np.ndarray, width: int = 5) -> np.ndarray:
     """(K, H, W) bool: pixels whose window, cut off at the border, holds both kinds of pixel."""
     out = np.zeros(masks.shape, dtype=bool)
@@ -240,7 +301,7 @@ def distinct_scores(heat, saliency, labels, members, beta=0.8, gamma=1e-5, faint
             cell = labels[y, x]
             here = [per_cell[q, cell] / total[q] for q in range(len(heat))]
             for q in range(len(heat)):
-                shared[q, y, x] = mean[cell] * here[q] / sum(here)
+                shared[q, y, x] = mean[cell] * here[q] / (sum(here) or 1)
     scores = np.zeros((len(heat), len(masks)))
     contrasts = []
     for k, mask in enumerate(masks):

@@ -125,10 +125,32 @@ def test_the_recognizer_of_vgg_is_its_classifier(name):
     torch.testing.assert_close(logits[:, :, 3, 3], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["vgg11_bn", "vgg16"])
+def test_the_recognizer_of_timms_vggs_is_their_classifier(name, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, mlp_ratio=0.01))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model(name, pretrained=False).eval()
+    images = picture(224, 224)[:1]
+    features = build_backbone(name, "random")
+    with torch.no_grad():
+        logits = build_recognizer(name, "random")(features(images))
+        expected = network((images - features.mean) / features.std)
+        small = build_recognizer(name, "random")(features(images[..., :64, :96]))
+    assert logits.shape == (1, 1000, 7, 7) and small.shape == (1, 1000, 2, 3)
+    torch.testing.assert_close(logits[:, :, 3, 3], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0", "mobilenetv3_small_100", "vit_tiny_patch16_224"])
+def test_a_network_that_is_refused_names_others(name):
+    with pytest.raises(ValueError, match=f"^{name} .*: take a VGG, ResNet, .* instead$"):
+        build_backbone(name, "random")
+
+
 def test_a_network_without_a_linear_classifier_recognizes_nothing(monkeypatch):
     make = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda *names, **options: make(*names, **options, num_classes=0))
-    with pytest.raises(ValueError, match="resnet18 must end in a linear classifier"):
+    with pytest.raises(ValueError, match=r"resnet18 must end in a linear classifier.*take prior='class' or 'single'"):
         build_recognizer("resnet18", "random")
 
 
@@ -391,6 +413,9 @@ def offered(vgg, monkeypatch):
 
 def test_vgg_after_its_last_pooling(offered):
     backbone = build_backbone("vgg16_pool5")
+    theirs = torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms()  # red, green, blue
+    torch.testing.assert_close(backbone.mean.flatten(), torch.tensor(theirs.mean))
+    torch.testing.assert_close(backbone.std.flatten(), torch.tensor(theirs.std))
     assert (backbone.channels, backbone.stride) == (512, 32)
     assert backbone.stage_names == ["pool1", "pool2", "pool3", "pool4", "pool5"]
     with torch.no_grad():

@@ -24,6 +24,21 @@ def test_the_released_settings_are_the_authors():
     assert (config.seeds, config.heat_stop, config.ranking_saliency) == ("score", None, True)
     assert (config.scales, config.peak_scales, config.ranking, config.refine) == ((1,), (1,), "released", False)
     assert (config.beta, config.gamma, config.nms_iou, config.noise_percentile) == (0.8, 1e-5, 0.4, 20)
+    # At the photo's own size, from all proposals, resized as their imresize does
+    assert (config.work_size, config.proposals, config.interpolation) == (None, None, "bicubic")
+
+
+def test_the_published_form_differs_in_seeds_and_losses():
+    config, released = CoSegConfig.published(epochs=3), CoSegConfig.released(epochs=3)
+    changed = {name for name in CoSegConfig.model_fields if getattr(config, name) != getattr(released, name)}
+    assert changed == {"seeds", "partners", "form"}
+    assert (config.seeds, config.partners, config.form) == ("copeak", None, "published")
+    assert CoSegConfig.published(form="released", partners=7) == CoSegConfig.released(seeds="copeak", partners=7)
+
+
+def test_the_default_ranks_small_photos_with_a_thousand_proposals():
+    config = CoSegConfig()
+    assert (config.work_size, config.proposals, config.partners, config.interpolation) == (448, 1000, 20, "bilinear")
 
 
 def test_released_settings_with_changes():
@@ -69,6 +84,9 @@ def test_unknown_names_are_refused(make):
         {"alpha": float("inf")},
         {"learning_rate": float("inf")},
         {"proposals": 0},
+        {"work_size": 63},
+        {"partners": 0},
+        {"interpolation": "nearest"},
         {"stride": 0},
         {"seed": -1},
         {"epochs": "many"},
@@ -88,7 +106,7 @@ def test_a_configuration_does_not_change():
 
 
 @pytest.mark.parametrize(
-    "config", [CoSegConfig(), CoSegConfig.released(), CoSegConfig(freeze=None, stride=8)], ids=str
+    "config", [CoSegConfig(), CoSegConfig.released(), CoSegConfig.published(), CoSegConfig(freeze=None, stride=8)], ids=str
 )
 def test_a_configuration_survives_a_file(config):
     assert CoSegConfig.model_validate_json(config.model_dump_json()) == config

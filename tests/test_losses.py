@@ -249,3 +249,8 @@ def test_an_unknown_form_is_named(form):
         copeak_loss(torch.ones(1, 1, 1, 1, 1), form=form)
     with pytest.raises(ValueError, match="form"):
         affinity_loss(torch.ones(2, 1, 1, 1), torch.ones(2, 1, 1, 1), form=form)
+
+
+def test_the_published_copeak_loss_is_held_at_1e_8_and_not_before():
+    for value, expected in ((1e-4, 9.21034), (1e-7, 16.11810), (1e-12, 18.42068)):
+        close(copeak_loss(torch.full((1, 2, 2, 2, 2), value, dtype=torch.float64), "published"), expected)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from co3lib.backbones import Backbone
 from co3lib.model import CoPeakNet
-from co3lib.peak_backprop import peak_conv2d, peak_response_maps
+from co3lib.peak_backprop import enlarge, peak_conv2d, peak_response_maps
 
 # stride, padding, dilation, groups, input channels, output channels, kernel
 SETTINGS = {
@@ -327,3 +327,14 @@ def test_the_model_is_as_before_afterwards():
 def test_bad_images_and_peaks_are_named(image, peaks, name):
     with pytest.raises(ValueError, match=name):
         peak_response_maps(small_network(), image, peaks)
+
+
+def test_enlarged_maps_keep_their_sums():
+    maps = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0))
+    for interpolation in ("bilinear", "bicubic"):
+        sums = enlarge(maps, (48, 32), interpolation).sum((1, 2))
+        torch.testing.assert_close(sums, maps.sum((1, 2)), rtol=0.02, atol=0)
+        flat = enlarge(torch.full((1, 16, 16), 0.25), (48, 32), interpolation)
+        torch.testing.assert_close(flat, torch.full((1, 48, 32), 0.25 / 6))
+        assert torch.equal(enlarge(maps, (16, 16), interpolation), maps)
+    assert enlarge(maps[:0], (5, 4), "bicubic").shape == (0, 5, 4)

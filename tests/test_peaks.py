@@ -161,6 +161,19 @@ def test_no_peaks_no_cells():
     assert peak_cells(torch.zeros(3, 4, dtype=torch.bool), torch.zeros(3, 4)).shape == (0, 2)
 
 
+def test_every_cell_of_a_plateau_if_asked_for():
+    score = grid([5, 5, 0, 0, 6], [0, 0, 0, 0, 0])
+    assert peak_cells(score_peaks(score)[0, 0], score[0, 0], every=True).tolist() == [[0, 4], [0, 0], [0, 1]]
+    assert peak_cells(torch.zeros(3, 4, dtype=torch.bool), torch.zeros(3, 4), every=True).shape == (0, 2)
+
+
+def test_two_copeaks_with_one_partner_are_one_vote():
+    one, partner = torch.ones(1, 1, 1, 1), torch.tensor([1.0, 0, 0, 0, 1]).reshape(1, 1, 1, 5)
+    assert copeaks(correlate(one, partner)).sum() == 2
+    assert copeak_votes(one, partner).item() == 1
+    assert copeak_votes(one, partner.repeat(3, 1, 1, 1)).item() == 3
+
+
 def test_votes_count_the_partners_a_cell_has_a_copeak_with():
     features, partners = random(1, 3, 3, 2, seed=10).abs(), random(4, 3, 2, 3, seed=11).abs()
     expected = np.zeros((3, 2))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import close, load
 
-from co3lib.ranking import RegionRanker, contours, mask_nms, noise_filter, rank_proposals
+from co3lib.ranking import RegionRanker, contours, mask_nms, noise_filter, rank_proposals, within_size_limits
 
 
 def rectangle(height: int, width: int, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
@@ -411,3 +411,21 @@ def test_bad_maps_for_unions_are_named(heat, saliency, name):
     ranker = RegionRanker(torch.zeros(4, 5, dtype=torch.long), torch.ones(2, 1, dtype=torch.bool))
     with pytest.raises(ValueError, match=name):
         ranker.scores(heat, saliency)
+
+
+def test_both_rankings_have_the_papers_weights_and_include_the_size_limits():
+    # 17 of 20 cells are 85 % and one pixel of 50,000 is 0.002 %: both may win; a cell more and nothing may not.
+    labels = torch.arange(20).reshape(4, 5).repeat_interleave(50, 0).repeat_interleave(50, 1)
+    labels[0, 0] = 20
+    members = torch.zeros(4, 21, dtype=torch.bool)
+    members[0, [*range(17), 20]] = members[1, [*range(18), 20]] = members[2, 20] = True
+    heat, saliency = uniform(2, 200, 250), uniform(200, 250, seed=1)
+    masks_ = members[:, labels.flatten()].reshape(-1, 200, 250)
+    response, edges, outside = heat * saliency, contours(masks_), 1 - saliency
+    pairs = zip(masks_, edges, strict=True)
+    sums = [0.8 * response[:, m].sum(1) + response[:, e].sum(1) - 1e-5 * outside[m].sum() for m, e in pairs]
+    expected = torch.stack(sums, 1)
+    for scores in (RegionRanker(labels, members).scores(heat, saliency), rank_proposals(heat, saliency, masks_)):
+        assert torch.isfinite(scores).tolist() == [[True, False, True, False]] * 2
+        torch.testing.assert_close(scores[:, [0, 2]], expected[:, [0, 2]], rtol=1e-5, atol=1e-6)
+    assert within_size_limits(masks_).tolist() == [True, False, True, False]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from PIL import Image
 from skimage import data
 
 from co3lib import segmentation, training
+from co3lib.backbones import timm
 from co3lib.images import ImageError
 from co3lib.overlap import tight_box
 from co3lib.segmentation import (
@@ -371,6 +372,9 @@ def test_every_kind_of_seed_and_heat_map(seeds, heat_stop, photos):
         {"head_start": False},
         {"center": False},
         {"form": "published"},
+        {"interpolation": "bicubic"},
+        {"work_size": None},
+        {"proposals": None},
         {"copeak_weight": 0.0, "affinity_weight": 0.0},
         {"ranking": "released", "ranking_saliency": False},
         {"stride": 16},
@@ -434,6 +438,52 @@ def test_no_proposals_are_no_instances(photos, fitted):
 def test_wrong_proposals_are_named(masks, photos, fitted):
     with pytest.raises(ValueError, match="proposals of image 0"):
         fitted.predict(photos[:1], proposals=[masks], progress=False)
+
+
+def test_timms_vggs_work_in_every_configuration(photos, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, mlp_ratio=0.01))
+    small = SMALL | {"backbone": "vgg11_bn", "weights": "random"}
+    for settings in (CoSegConfig(**small), CoSegConfig.released(**small), CoSegConfig.published(**small)):
+        found = CoSegmenter(settings).fit(photos[:2], progress=False).predict(photos[:2], progress=False)
+        for instances, photo in zip(found, photos, strict=False):
+            sound(instances, photo.shape[:2])
+        assert any(found)
+
+
+def test_a_network_without_a_classifier_is_refused_before_any_photo_is_read(photos, monkeypatch):
+    make = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *names, **options: make(*names, **options, num_classes=0))
+    monkeypatch.setattr(segmentation, "prepare", lambda *_: pytest.fail("a photo was read"))
+    segmenter = CoSegmenter(config(backbone="resnet18", weights="random"))
+    with pytest.raises(ValueError, match="resnet18 must end in a linear classifier"):
+        segmenter.fit(photos, progress=False)
+
+
+def test_every_photo_of_the_category_is_a_partner_if_asked_for(photos):
+    for partners, kept in ((None, 3), (2, 2), (20, 3)):
+        segmenter = fit(photos, seeds="copeak", partners=partners)
+        assert len(segmenter.bank) == kept
+    with_all = fit(photos * 8, seeds="copeak", partners=None, epochs=0)
+    assert len(with_all.bank) == 24
+
+
+def test_ready_made_proposals_are_all_ranked_where_nothing_limits_them(photos):
+    released = CoSegConfig.released(size=64)
+    image = prepare(photos[0], released)
+    given = torch.rand(1500, *photos[0].shape[:2], generator=torch.Generator().manual_seed(0)) < 0.5
+    assert len(prepare_proposals(image, released, given[:, :20, :20].repeat(1, 5, 8)[:, :100, :151]).members) == 1500
+    assert 1 < len(prepare_proposals(image, released).members) <= 1000
+
+
+def test_the_released_ranking_is_at_the_photos_own_size(photos):
+    large = photos[0].repeat(4, 0).repeat(4, 1)
+    assert prepare(large, CoSegConfig.released(size=64)).pixels.shape == large.shape
+    assert prepare(large, CoSegConfig()).pixels.shape == (297, 448, 3)
+    kept = []
+    with pytest.MonkeyPatch.context() as patch:  # fit keeps all photos at once, and its priors need no more
+        patch.setattr(CoSegmenter, "fit_prepared", lambda self, work, *rest: kept.extend(work))
+        CoSegmenter(CoSegConfig.released(size=64)).fit([large], progress=False)
+    assert max(kept[0].pixels.shape) == 64 and kept[0].size == large.shape[:2]
 
 
 def test_proposals_are_limited(photos):

@@ -24,11 +24,16 @@ def _judge_contours(answer) -> str | None:
 
 
 def _judge_gamma(answer) -> str | None:
-    if abs(answer - 4e-5) < 1e-8:
-        return None
-    if abs(answer - 2e-5) < 1e-8:
+    values, sums = (float(value) for value in answer)
+    if abs(values - 1e-5) > 1e-8:
+        if abs(values - 4e-5) < 1e-8 and abs(sums - 1e-5) < 1e-8:
+            return "The numbers are right, but the first is for values kept, the second for sums kept."
+        return "Values kept: a quarter of the pixels, each as hot as before. What becomes of the two sums, heat and background?"
+    if abs(sums - 2e-5) < 1e-8:
         return "The background is an area: half the side is a quarter of the pixels."
-    return "A quarter of the pixels gives a quarter of the background sum: gamma must make up for that."
+    if abs(sums - 4e-5) > 1e-8:
+        return "Sums kept: a quarter of the pixels gives a quarter of the background sum: gamma must make up for that."
+    return None
 
 
 def _data(seed: int):
@@ -136,7 +141,10 @@ EXERCISES = {
     ),
     "08.2": Exercise(
         _judge_gamma,
-        ("How many pixels has the same background at half the side length?", "A quarter; so gamma times four."),
+        (
+            "How many pixels has the same background at half the side length? And what becomes of the heat's sum?",
+            "A quarter of the pixels. With values kept the heat's sum is a quarter, too; with sums kept it is not.",
+        ),
     ),
     "08.3": Exercise(
         _judge_score,

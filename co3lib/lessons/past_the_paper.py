@@ -20,7 +20,7 @@ from ..config import CoSegConfig
 from ..datasets import Sample
 from ..notebook import class_result, photo_results
 from ..ranking import FAINT, FIT_POWER, Instance, RegionRanker
-from ..segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish
+from ..segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish, prepare, prepare_proposals
 from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
 
 _STEP = 2  # every second pixel is drawn, as in notebook 08
@@ -103,9 +103,14 @@ def climb(
     samples: Sequence[Sample], work: Sequence[WorkImage], rankers: Sequence[RegionRanker], configs: Mapping[str, CoSegConfig]
 ) -> dict[str, Step]:
     """Segment one class by every configuration. work: the samples, prepared at all scales that any of them needs; rankers:
-    their proposals."""
+    their proposals. A configuration that ranks at the photo's own size gets its own."""
     fitted, maps, steps = {}, {}, {}
+    shared = work, rankers
     for name, config in configs.items():
+        work, rankers = shared
+        if config.work_size is None:
+            work = [prepare(sample.image_path, config) for sample in samples]
+            rankers = [prepare_proposals(image, config) for image in work]
         # Seeds, heat maps and ranking come after training and change nothing about it.
         later = {
             "seeds": "score", "heat_stop": "middle", "peak_scales": CoSegConfig().peak_scales, "group_peaks": False,

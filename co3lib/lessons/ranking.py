@@ -44,10 +44,10 @@ class Sums:
 class Scene:
     """One photo, ready to be ranked at work size.
 
-    pixels: (H, W, 3) uint8; saliency: (H, W); heat: (Q, H, W); points: (Q, 2), the peaks in pixels ``(y, x)``, best first;
-    ranker: its K proposals; truth: (G, H, W) bool; guided and plain: the sums with the co-saliency and without it
-    (``S = 1`` everywhere); usable: (K,) bool, within the size limits; overlaps: (K, K), IoU of the proposals with one
-    another; ious: (K, G), with the truth.
+    pixels: (H, W, 3) uint8; saliency: (H, W); heat: (Q, H, W), in the values that it has at the network's input; points:
+    (Q, 2), the peaks in pixels ``(y, x)``, best first; ranker: its K proposals; truth: (G, H, W) bool; guided and plain: the
+    sums with the co-saliency and without it (``S = 1`` everywhere); usable: (K,) bool, within the size limits; overlaps:
+    (K, K), IoU of the proposals with one another; ious: (K, G), with the truth.
     """
 
     pixels: np.ndarray
@@ -86,7 +86,8 @@ def scene_of(segmenter: CoSegmenter, sample: Sample) -> Scene:
     image = prepare(sample.image_path, config)
     size = image.pixels.shape[:2]
     first = look(segmenter.model, image, config, segmenter.bank)
-    heat, saliency = first.heat, first.view.saliency
+    saliency = first.view.saliency
+    heat = first.heat * (saliency.numel() / config.size**2)  # values kept in place of sums, as ``segmentation.rank`` does
     regions = propose_regions(image.pixels, config.proposals)
     ranker = RegionRanker(resize_nearest(regions.labels[None], size)[0], regions.members)
     truth = resize_nearest(sample.masks, size)

@@ -25,14 +25,14 @@ _plain = matplotlib.style.context("default")
 
 class RowParameters(Parameters):
     """Those of notebook 13. root: folder of sets in the authors' layout, empty for the bundled ones; set_name: the set;
-    classes: names with commas between them, empty for all; configuration: ``CoSegConfig.released()`` or
-    ``CoSegConfig()``; backbone: of ``CoSegConfig``; seeds: how many, from ``seed`` on; ready_made: whether the set's own
-    priors and proposals are used."""
+    classes: names with commas between them, empty for all; configuration: ``CoSegConfig.released()``,
+    ``CoSegConfig.published()`` or ``CoSegConfig()``; backbone: of ``CoSegConfig``; seeds: how many, from ``seed`` on;
+    ready_made: whether the set's own priors and proposals are used."""
 
     root: str = ""
     set_name: Annotated[str, Field(min_length=1)] = "collage"
     classes: str = ""
-    configuration: Literal["released", "default"] = "default"
+    configuration: Literal["released", "published", "default"] = "default"
     backbone: str = "efficientnet_lite0"
     seeds: Annotated[int, Field(ge=1)] = 1
     ready_made: bool = False
@@ -45,7 +45,7 @@ def experiment_of(parameters: RowParameters) -> Experiment:
     smoke = parameters.profile == "smoke"
     if smoke:
         names = (names or tuple(read_classes(Experiment(root=root, set=parameters.set_name))))[:1]
-    make = CoSegConfig.released if parameters.configuration == "released" else CoSegConfig
+    make = CoSegConfig if parameters.configuration == "default" else getattr(CoSegConfig, parameters.configuration)
     return Experiment(
         root=root,
         set=parameters.set_name,
@@ -87,13 +87,9 @@ def protocol(experiment: Experiment, classes: Mapping[str, list[Sample]]) -> pd.
         ("split", *[_SPLIT] * 2),
         ("network", "vgg16_fc6, weights of their MATLAB framework, mean subtracted", _network(config)),
         ("saliency prior", _READY_PRIORS, _READY_PRIORS if experiment.ready_priors else prior),
-        (
-            "proposals",
-            _READY_PROPOSALS,
-            _READY_PROPOSALS if experiment.ready_proposals else f"made here, at most {config.proposals} a photo",
-        ),
-        *((name, _settings(_RELEASED, keys), _settings(config, keys)) for name, keys in _SETTINGS.items()),
-        ("runs", "one; the random seed of an epoch is its number", f"{len(experiment.seeds)}, one a seed"),
+        ("proposals", _READY_PROPOSALS, _proposals(experiment)),
+        *((point, _settings(theirs), _settings(_ours(config, theirs))) for point, theirs in AUTHORS.items()),
+        ("runs", *("; ".join(words) for words in zip(_runs(experiment), *DETAILS, strict=True))),
         ("AP", *[_AP] * 2),
     ]
     table = pd.DataFrame(rows, columns=["point", "released code", "this run"]).set_index("point")
@@ -103,23 +99,54 @@ def protocol(experiment: Experiment, classes: Mapping[str, list[Sample]]) -> pd.
     return table
 
 
-_RELEASED = CoSegConfig.released()
+AUTHORS = {
+    "input": {"size": 448, "scales": (1.0,), "center": False, "interpolation": "bicubic"},
+    "training": {
+        "epochs": 40, "batch_size": 6, "learning_rate": 1e-6, "optimizer": "released", "freeze": None, "head_start": False,
+    },
+    "losses": {"saliency_weight": 1.0, "copeak_weight": 0.5, "affinity_weight": 0.1, "alpha": 4.0, "form": "released"},
+    "seeds of instances": {"seeds": "score", "peak_scales": (1.0,)},
+    "heat maps": {"heat_stop": None},
+    "ranking": {
+        "ranking": "released", "refine": False, "ranking_saliency": True, "work_size": None, "beta": 0.8, "gamma": 1e-5,
+        "nms_iou": 0.4, "noise_percentile": 20.0,
+    },
+}  # fmt: skip
+"""What the authors' code does, in the words of ``CoSegConfig``: read from its source (RunDeepInstCoseg.m, DeepInstCoseg.m,
+RunPeakBackPrapagation.m, RunInstMaskGen.m, cnn_train_dag.m) and written down here, not taken from our configurations."""
+
+DETAILS = [
+    ("MATLAB's random order of the photos", "PyTorch's random order"),
+    ("a resized photo is rounded after each axis, a resized prior to 8 bits", "a resized photo is rounded once, a prior not"),
+    ("EXIF orientation is not read", "photos are turned as EXIF says"),
+    ("a class of one photo is not trained on", "it is, paired with itself"),
+]
+"""What no configuration makes the same: theirs and ours."""
+
 _SPLIT = "none: all photos of a class are fitted and segmented; no mask or label is seen"
 _AP = "AP^r: detections of a class pooled, all points, IoU above the threshold; mean over classes"
 _READY_PRIORS = "ready-made, the set's SalRes_ZhangICCV17"
 _READY_PROPOSALS = "ready-made, the set's MCG_fast"
-_SETTINGS = {
-    "input": ("size", "scales", "center"),
-    "training": ("epochs", "batch_size", "learning_rate", "optimizer", "freeze", "head_start"),
-    "losses": ("saliency_weight", "copeak_weight", "affinity_weight", "alpha", "form"),
-    "seeds of instances": ("seeds", "peak_scales"),
-    "heat maps": ("heat_stop",),
-    "ranking": ("ranking", "refine", "ranking_saliency", "work_size", "beta", "gamma", "nms_iou", "noise_percentile"),
-}
 
 
-def _settings(config: CoSegConfig, keys) -> str:
-    return ", ".join(f"{key} {getattr(config, key)}" for key in keys)
+def _settings(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _ours(config: CoSegConfig, keys) -> dict[str, object]:
+    more = ("partners",) if "seeds" in keys and config.seeds == "copeak" else ()
+    return {key: getattr(config, key) for key in (*keys, *more)}
+
+
+def _runs(experiment: Experiment) -> tuple[str, str]:
+    return "one; the random seed of an epoch is its number", f"{len(experiment.seeds)}, one a seed"
+
+
+def _proposals(experiment: Experiment) -> str:
+    limit = experiment.config.proposals
+    if experiment.ready_proposals:
+        return _READY_PROPOSALS if limit is None else f"{_READY_PROPOSALS}, the best {limit} a photo"
+    return f"made here, at most {limit or 1000} a photo"
 
 
 def _printed_count(set_name: str, what: str) -> str:

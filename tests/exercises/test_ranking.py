@@ -52,9 +52,12 @@ def test_stubs_are_not_tried_and_have_hints(number):
         ("08.1", (80, 160), "first is the middle"),
         ("08.1", (100, 100), "side length"),
         ("08.1", (160, 120), "two sides"),
-        ("08.2", 2e-5, "area"),
-        ("08.2", 1e-5, "quarter"),
-        ("08.2", 2.5e-6, "quarter"),
+        ("08.2", (1e-5, 2e-5), "area"),
+        ("08.2", (1e-5, 1e-5), "quarter of the background"),
+        ("08.2", (1e-5, 2.5e-6), "quarter of the background"),
+        ("08.2", (4e-5, 4e-5), "as hot as before"),
+        ("08.2", (2.5e-6, 4e-5), "as hot as before"),
+        ("08.2", (4e-5, 1e-5), "first is for values"),
     ],
 )
 def test_wrong_predictions(number, answer, said):

@@ -72,6 +72,7 @@ def test_full_is_what_is_named():
     one = experiment_of(parameters(classes=" cup ,person,", configuration="released", backbone="vgg16_fc6", seeds=3))
     assert one.classes == ("cup", "person") and one.photos is None and one.seeds == (0, 1, 2)
     assert one.config == CoSegConfig.released(backbone="vgg16_fc6")
+    assert experiment_of(parameters(configuration="published")).config == CoSegConfig.published()
     ready = experiment_of(parameters(root="/some/where", set_name="VOC12", ready_made=True))
     assert ready.classes is None and ready.ready_priors and ready.ready_proposals and str(ready.root) == "/some/where"
 
@@ -106,18 +107,46 @@ def test_the_protocol_of_a_small_run_says_what_differs():
 def test_no_choice_of_the_configuration_is_missing_from_the_protocol():
     changes = {
         "backbone": "resnet50", "weights": "some.pth", "tap": "blocks.4", "stride": 16, "size": 512, "scales": (1.0,),
-        "center": False, "prior": "single", "epochs": 3, "batch_size": 8, "learning_rate": 0.5, "optimizer": "released",
-        "freeze": None, "head_start": False, "saliency_weight": 0.1, "copeak_weight": 0.1, "affinity_weight": 0.2, "alpha": 1.0,
-        "form": "published", "peak_scales": (1.0,), "seeds": "copeak", "heat_stop": None, "work_size": 300, "proposals": 10,
-        "ranking": "released", "refine": False, "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1,
-        "noise_percentile": 1.0,
+        "center": False, "interpolation": "bicubic", "prior": "single", "epochs": 3, "batch_size": 8, "learning_rate": 0.5,
+        "optimizer": "released", "freeze": None, "head_start": False, "saliency_weight": 0.1, "copeak_weight": 0.1,
+        "affinity_weight": 0.2, "alpha": 1.0, "form": "published", "peak_scales": (1.0,), "seeds": "copeak", "partners": 3,
+        "heat_stop": None, "work_size": 300, "proposals": 10, "ranking": "released", "refine": False,
+        "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1, "noise_percentile": 1.0,
     }  # fmt: skip
     assert set(changes) == set(CoSegConfig.model_fields) - {"seed"}  # an experiment's seeds are its own
-    experiment = experiment_of(parameters(profile="smoke"))
-    before = protocol(experiment, {})["this run"]
+    smoke = experiment_of(parameters(profile="smoke"))
     for name, value in changes.items():
+        kind = {"seeds": "copeak"} if name == "partners" else {}  # only these have partners
+        experiment = smoke.model_copy(update={"config": smoke.config.model_copy(update=kind)})
+        before = protocol(experiment, {})["this run"]
         changed = experiment.model_copy(update={"config": experiment.config.model_copy(update={name: value})})
         assert (protocol(changed, {})["this run"] != before).sum() == 1, name
+
+
+def test_the_released_column_is_the_authors_and_not_ours(monkeypatch):
+    """Written down from their source: a released configuration that drifts away says NO, and theirs stays."""
+    experiment = Experiment(root="/x", set="SOC", config=CoSegConfig.released(), ready_priors=True, ready_proposals=True)
+    before = protocol(experiment, {})
+    theirs = before["released code"]
+    told_of = {"ranking": "work_size None", "input": "bicubic", "training": "epochs 40", "losses": "alpha 4.0"}
+    for point, told in told_of.items():
+        assert told in theirs[point] and before.same[point] == "yes"
+    drifted = classmethod(lambda cls, **changes: cls(work_size=448, interpolation="bilinear", **changes))
+    monkeypatch.setattr(CoSegConfig, "released", drifted)
+    after = protocol(experiment.model_copy(update={"config": CoSegConfig.released()}), {})
+    assert after["released code"].equals(theirs)
+    assert {"input", "ranking"} <= set(after.index[after.same == "NO"])
+    # What no configuration can make the same is said, too.
+    for told in ("MATLAB's random order", "EXIF", "8 bits", "one photo"):
+        assert told in theirs["runs"]
+    assert before.same["runs"] == "NO"
+
+
+@pytest.mark.parametrize("limit", [None, 1000])
+def test_proposals_that_are_cut_are_not_the_authors(limit):
+    config = CoSegConfig.released(proposals=limit)
+    experiment = Experiment(root="/x", set="SOC", config=config, ready_proposals=True)
+    assert protocol(experiment, {}).loc["proposals", "same"] == ("yes" if limit is None else "NO")
 
 
 def test_the_nearest_run_differs_in_what_cannot_be_had():
