@@ -52,18 +52,15 @@ LADDER = {
     "+ groups of peaks": {"refine": False},
     f"+ refined masks = {OURS}": {},
 }
-DROPPED = {
-    "default, untrained": {"epochs": 0},
-    "default, the paper's ranking": {"ranking": "released"},
-}
+DROPPED = {"default, untrained": {"epochs": 0}}
 RIVALS = {"DDT": principal_component, "DFF": dff_head}
 VALUES = ["AP25", "AP50", "CorLoc", "fit", "predict"]
 
 
-def measure_class(samples, seed: int, released: bool) -> list[dict]:
-    """The rows of one class and seed: those of the released configuration, or all others. Seconds are the processor's."""
+def measure_class(samples, seed: int, part: str) -> list[dict]:
+    """The rows of one class and seed, those of one part: "ours", "released" or "rivals". Seconds are the processor's."""
     torch.set_num_threads(1)
-    base = CoSegConfig.released(seed=seed) if released else CoSegConfig(seed=seed)
+    base = CoSegConfig.released(seed=seed) if part == "released" else CoSegConfig(seed=seed)
     started = time.process_time()
     run = ClassRun(samples, base)
     shared = time.process_time() - started
@@ -88,7 +85,7 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
         photos = [segmenter.looks(image) for image in run.work]
         return photos, time.process_time() - started
 
-    for name, changes in ({RELEASED: {}} if released else LADDER | DROPPED).items():
+    for name, changes in {"ours": LADDER | DROPPED, "released": {RELEASED: {}}, "rivals": {}}[part].items():
         config = base.model_copy(update=changes)
         if seed and not config.epochs:
             continue  # nothing is random in what is not trained
@@ -104,18 +101,21 @@ def measure_class(samples, seed: int, released: bool) -> list[dict]:
         if key not in maps:
             maps[key] = see(segmenter)
         predict(name, segmenter, seconds, maps[key])
-    if seed == 0 and not released:
+    if part == "rivals":
         started = time.process_time()
-        priors = CoSegmenter(base).priors_of(run.work, progress=False)
+        ours = CoSegmenter(base.model_copy(update={"epochs": 0}))
+        ours.fit_prepared(run.work, progress=False)
+        priors = ours.priors_of(run.work, progress=False)
         note(COMPONENTS, run.components(priors, 0.0), time.process_time() - started, 0.0)
         for name, make_head in RIVALS.items():
-            segmenter, seconds = rival(run, base, make_head)
+            segmenter, seconds = rival(run, base, make_head, ours.recognition)
             predict(name, segmenter, seconds, see(segmenter))
     return rows
 
 
-def rival(run: ClassRun, config: CoSegConfig, make_head) -> tuple[CoSegmenter, float]:
-    """A rival's score in the head of the same untrained network; peaks, heat maps, proposals and ranking are the default's."""
+def rival(run: ClassRun, config: CoSegConfig, make_head, recognition) -> tuple[CoSegmenter, float]:
+    """A rival's score in the head of the same untrained network; peaks, heat maps, proposals, ranking and what each size counts
+    (recognition) are the default's."""
     started = time.process_time()
     segmenter = CoSegmenter(config.model_copy(update={"epochs": 0, "head_start": False}))
     backbone = build_backbone(config.backbone)
@@ -127,6 +127,7 @@ def rival(run: ClassRun, config: CoSegConfig, make_head) -> tuple[CoSegmenter, f
     bias = bias + (weight @ center.flatten() if make_head is dff_head else 0)
     flat = [torch.full(image.pixels.shape[:2], 0.5) for image in run.work]
     segmenter.fit_prepared(run.work, flat, progress=False)
+    segmenter.recognition = recognition
     model: CoPeakNet = segmenter.model
     with torch.no_grad():
         model.head.weight.copy_(weight.view_as(model.head.weight))
@@ -249,8 +250,8 @@ def gallery(folder: Path) -> list[str]:
     return lines
 
 
-def _job(set_name: str, category: str, samples, seed: int, released: bool, path: Path) -> None:
-    rows = measure_class(samples, seed, released)
+def _job(set_name: str, category: str, samples, seed: int, part: str, path: Path) -> None:
+    rows = measure_class(samples, seed, part)
     _write(path, {"set": set_name, "class": category, "photos": len(samples), "rows": rows})
 
 
@@ -273,24 +274,28 @@ def main() -> None:
     parser.add_argument("--root", help="folder with sets in the authors' layout, measured beside the bundled ones")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--released-seeds", type=int, help="seeds of the released configuration, which takes longest")
+    parser.add_argument("--parts", nargs="*", choices=["ours", "released", "rivals"], default=["ours", "rivals", "released"])
     parser.add_argument("--classes", nargs="*", help="only these classes, the page still being of all that was measured")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=Path("results/past-the-paper"))
     parser.add_argument("--page-only", action="store_true", help="measure nothing; only the gallery is made anew")
-    parser.add_argument("--measure-only", action="store_true", help="write no page")
+    parser.add_argument("--measure-only", action="store_true", help="no diagnosis, no page")
     arguments = parser.parse_args()
     stages = arguments.output / "diagnosis"
     stages.mkdir(parents=True, exist_ok=True)
     last = arguments.seeds if arguments.released_seeds is None else arguments.released_seeds
     classes = [one for one in every_set(arguments.root, bundled=True) if not arguments.classes or one[1] in arguments.classes]
+    classes.sort(key=lambda one: -len(one[2]))  # the longest first, so that none is waited for at the end
+    seeds = {"ours": arguments.seeds, "released": last, "rivals": 1}
     jobs = [
-        (_job, *one, seed, released, arguments.output / f"{one[0]}-{one[1]}-{'released-' if released else ''}{seed}.json")
-        for seed in range(max(arguments.seeds, last))
-        for released in (False, True)
+        (_job, *one, seed, part, arguments.output / f"{one[0]}-{one[1]}-{part}-{seed}.json")
+        for seed in range(max(seeds.values()))
+        for part in arguments.parts
         for one in classes
-        if seed < (last if released else arguments.seeds)
+        if seed < seeds[part]
     ]
-    jobs += [(_diagnosis_job, *one, stages / f"{one[0]}-{one[1]}.json") for one in classes]
+    if not arguments.measure_only:
+        jobs += [(_diagnosis_job, *one, stages / f"{one[0]}-{one[1]}.json") for one in classes]
     left = [] if arguments.page_only else [job for job in jobs if not job[-1].exists()]
     with ProcessPoolExecutor(arguments.processes) as pool:
         running = [pool.submit(*job) for job in left]

@@ -98,7 +98,7 @@ class CoSegConfig(BaseModel):
     def recognized_sizes(self) -> list[int]:
         """The sides of the squares that a recognized prior's classifier sees: ``sizes``, and of ``peak_sizes`` all that are no
         larger than these."""
-        return self.sizes + [side for side in self.peak_sizes if side < max(self.sizes) and side not in self.sizes]
+        return list(dict.fromkeys([*self.sizes, *(side for side in self.peak_sizes if side < max(self.sizes))]))
 
     @property
     def peak_sizes(self) -> list[int]:

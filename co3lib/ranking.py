@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -178,29 +179,40 @@ class RegionRanker:
         return scores.masked_fill((self.share < SMALLEST) | (self.share > LARGEST), -torch.inf)
 
     def distinct_scores(
-        self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5, groups=None
+        self,
+        heat_maps: torch.Tensor,
+        saliency: torch.Tensor,
+        beta: float = 0.8,
+        gamma: float = 1e-5,
+        groups: torch.Tensor | None = None,
+        power: torch.Tensor | float = 1.0,
     ) -> torch.Tensor:
         """Eq. 7 times fit to the power of 1.5 times contrast: does the proposal fit the peak's share of the co-saliency, and
         does it stand out?
 
         Eq. 7 adds up, so a larger proposal rarely scores less, and a peak's heat says little about where its instance ends. The
         two factors do. *Fit*: the peak's share of the co-saliency is ``t = S O / sum over the peaks of O``, so that peaks
-        divide an image among themselves; fit is the soft intersection over union ``sum(t P) / (|P| + sum(t) - sum(t P))``.
-        *Standing out*: the mean co-saliency inside less that of the cells just outside, each as often as its border with
-        the proposal is long. Less than 0.05 does not stand out, unless nothing in the image does.
+        divide an image among themselves; over its largest value, to the power of ``power``, it is the target ``u``, and fit is
+        the soft intersection over union ``sum(u P) / (|P| + sum(u) - sum(u P))``. *Standing out*: the mean co-saliency
+        inside less that of the cells just outside, each as often as its border with the proposal is long. Less than
+        0.05 does not stand out, unless nothing in the image does.
 
-        heat_maps ``O``: (Q, H, W); saliency ``S``: (H, W) in [0, 1]; groups: (G, Q) bool, peaks that are taken as one, its
-        share being theirs together (None: each peak by itself). Returns (G, K), at least 0; -inf where a proposal does
-        not stand out and outside the size limits.
+        heat_maps ``O``: (Q, H, W), each made to sum to one; saliency ``S``: (H, W) in [0, 1]; groups: (G, Q) bool, peaks
+        that are taken as one, its share being theirs together (None: each peak by itself); power: a number, or one a
+        group, (G,); below one it fills the valleys of a share. Returns (G, K), at least 0; -inf where a proposal does not
+        stand out and outside the size limits.
         """
+        heat_maps = heat_maps.clamp_min(0)
+        heat_maps = heat_maps / heat_maps.sum((1, 2), keepdim=True).clamp_min(_TINY)
         paper = self.scores(heat_maps, saliency, beta, gamma, groups).clamp_min(0)
-        mean = self._mean(saliency)
-        target = self.shares(heat_maps, saliency, groups) * self.area
+        share, mean = self.shares(heat_maps, saliency, groups), self._mean(saliency)
+        power = torch.as_tensor(power, dtype=share.dtype).reshape(-1, 1)
+        target = (share / share.amax(1, keepdim=True).clamp_min(FAINT)) ** power * self.area
         size = self.members @ self.area
         common = target @ self.members.T
         fit = common / (size + target.sum(1, keepdim=True) - common).clamp_min(_TINY)
         inside = self.members @ (mean * self.area) / size.clamp_min(1)
-        border = self._border_with_outside()
+        border = self._border_with_outside
         contrast = inside - (border @ mean) / border.sum(1).clamp_min(1)
         usable = (self.share >= SMALLEST) & (self.share <= LARGEST)
         clear = usable & (contrast >= FAINT)
@@ -218,6 +230,7 @@ class RegionRanker:
     def _mean(self, saliency: torch.Tensor) -> torch.Tensor:
         return self._sums(saliency.flatten()[None], self.labels, self.members.shape[1])[0] / self.area.clamp_min(1)
 
+    @cached_property
     def _border_with_outside(self) -> torch.Tensor:
         """How many pairs of neighbouring pixels join each proposal to each cell outside it: (K, S)."""
         labels, cells = self.labels.reshape(self.size), self.members.shape[1]

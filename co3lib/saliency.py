@@ -115,14 +115,14 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
 def shared_classes(likely: Sequence[torch.Tensor]) -> torch.Tensor:
     """How much the photos have each of the classifier's classes in common: (classes,), the largest being 1.
 
-    A photo holds a class with the highest probability among its cells, meant over the scales; what about two thirds of
-    the photos reach counts, so that neither a class of one photo counts nor a photo without it forbids it. Classes under a
-    fiftieth of the first count nothing.
+    A photo holds a class with the highest probability among its cells, mean over the scales. What about two thirds of the
+    photos reach counts, so that neither a class of one photo counts nor a photo without it forbids it; by its root, since
+    one thing goes by many words. Under a fiftieth of the first it is nothing.
 
     likely: for every scale, the probabilities (N, classes, h, w).
     """
     held = torch.stack([one.flatten(2).amax(2) for one in likely]).mean(0)
-    shared = held.quantile(_COMMON, dim=0)
+    shared = held.quantile(_COMMON, dim=0).sqrt()
     shared = shared / shared.max().clamp_min(1e-9)
     return torch.where(shared < _RARE, 0, shared)
 

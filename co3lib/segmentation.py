@@ -72,12 +72,13 @@ class View:
 @dataclass(frozen=True)
 class Look:
     """One look at a photo, at one size: its view; cells (Q, 2), the seeds; heat (Q, H, W), theirs at work size; weight, what
-    a score of this look counts."""
+    a score of this look counts; far, whether the photo is shown smaller than in training."""
 
     view: View
     cells: torch.Tensor
     heat: torch.Tensor
     weight: float = 1.0
+    far: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -158,12 +159,17 @@ def heat_maps(
 
 
 def rank(
-    heat: torch.Tensor, saliency: torch.Tensor, proposals: RegionRanker, config: CoSegConfig, groups: torch.Tensor | None = None
+    heat: torch.Tensor,
+    saliency: torch.Tensor,
+    proposals: RegionRanker,
+    config: CoSegConfig,
+    groups: torch.Tensor | None = None,
+    power: torch.Tensor | float = 1.0,
 ) -> torch.Tensor:
     """Scores of the proposals for every peak, as ``config.ranking`` says: heat (Q, H, W), saliency (H, W) -> (Q, K); for groups
-    of peaks, (G, Q) bool: (G, K)."""
+    of peaks, (G, Q) bool: (G, K). groups and power: as for ``RegionRanker.distinct_scores``."""
     if config.ranking == "distinct":
-        return proposals.distinct_scores(heat, saliency, config.beta, config.gamma, groups)
+        return proposals.distinct_scores(heat, saliency, config.beta, config.gamma, groups, power)
     guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
     # Resized from the network's input to the photo, the authors' heat maps keep their values and not, as here, their sums: all
     # heat times this, which is the same as the scores times it with gamma over it.
@@ -180,7 +186,7 @@ def look(
     view = see(model, image, config, side)
     cells = seed_cells(view.output, config, bank)[: None if side == config.size else _SEEDS]
     heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
-    return Look(view, cells, heat, weight)
+    return Look(view, cells, heat, weight, side < config.size)
 
 
 def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
@@ -188,31 +194,29 @@ def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegCon
     there are looks that found the same; non-maximum suppression over all of them.
 
     With ``config.group_peaks`` groups of peaks (``grouping.group_peaks``) compete with single ones: a group's scores count by
-    its depth, and of the peaks and groups that have a peak in common only the one with the best score takes a proposal.
+    its depth, and of the peaks and groups that have a peak in common only the one with the best score takes a proposal. The
+    share of a group, and of a peak seen from far, counts by its root, since the valleys in it are on the thing as well.
     """
     size = proposals.size
     masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
     origin = [torch.zeros(0, dtype=torch.long)]
     for number, one in enumerate(seen):
-        groups = depth = None
+        groups, depth = torch.eye(len(one.cells), dtype=torch.bool), torch.ones(len(one.cells))
         if config.group_peaks:
             groups, depth = group_peaks(one.view.output.saliency[0, 0], one.cells)
-        scores = rank(one.heat, one.view.saliency, proposals, config, groups)
+        valleys = (groups.sum(1) > 1) | one.far
+        scores = rank(one.heat, one.view.saliency, proposals, config, groups, torch.where(valleys, 0.5, 1.0))
         if not scores.numel():
             continue
         highest, chosen = scores.max(1)
-        usable = torch.isfinite(highest)
-        points = one.points
-        if groups is not None:
-            highest = highest * depth
-            usable = _one_each(groups, highest)
-            points = points[groups.int().argmax(1)]
+        highest = highest * depth
+        usable = _one_each(groups, highest)
         regions = proposals.members[chosen[usable]].bool()
         if config.refine and proposals.refiner is not None:
             regions = proposals.refiner.refine(regions, proposals.shares(one.heat, one.view.saliency, groups)[usable])
         masks.append(proposals.unions(regions))
         best.append(highest[usable] * one.weight)
-        peaks.append(points[usable])
+        peaks.append(one.points[groups[usable].int().argmax(1)])
         origin.append(torch.full((len(regions),), number))
     masks, best, peaks, origin = torch.cat(masks), torch.cat(best), torch.cat(peaks), torch.cat(origin)
     overlaps = mask_iou(masks, masks)

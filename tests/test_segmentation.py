@@ -21,7 +21,6 @@ from co3lib.segmentation import (
     choose_masks,
     finish,
     look,
-    looks,
     prepare,
     prepare_proposals,
     seed_cells,
@@ -551,8 +550,9 @@ def test_at_every_size_the_photo_is_no_partner_of_its_own(photos):
     segmenter = fit(photos, size=128, seeds="copeak", peak_scales=(1.0, 2.0))
     image = prepare(photos[0], segmenter.config)
     with_itself = segmenter.looks(image)
-    without = looks(segmenter.model, image, segmenter.config, segmenter.bank[1:])
-    alone = looks(segmenter.model, image, segmenter.config, segmenter.bank[:1])
+    others, nobody = segmenter.with_settings(), segmenter.with_settings()
+    others.bank, nobody.bank = segmenter.bank[1:], segmenter.bank[:1]
+    without, alone = others.looks(image), nobody.looks(image)
     for one, other in zip(with_itself, without, strict=True):
         assert torch.equal(one.cells, other.cells)
     # Alone it has no partner at all, and its seeds are the peaks of its score.
