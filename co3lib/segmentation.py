@@ -293,7 +293,7 @@ class CoSegmenter:
             features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
             if config.center:
                 model.center.copy_(features.mean((0, 2, 3), keepdim=True))
-        recognized = self._recognize(work, progress) if recognizing else None
+        recognized = self.recognize(work, progress) if recognizing else None
         targets = self.priors_of(work, features, progress, recognized) if priors is None else self._at_network_size(priors)
         self.recognition = {}
         if recognized is not None:
@@ -317,7 +317,7 @@ class CoSegmenter:
         sees in them; None: computed here.
         """
         if self.config.prior == "recognized":
-            features, logits = recognized or self._recognize(work, progress)
+            features, logits = recognized or self.recognize(work, progress)
             sides = self.config.sizes
             return self._at_network_size(recognized_prior([features[k] for k in sides], [logits[k] for k in sides]))
         if self.config.prior == "single":
@@ -329,7 +329,9 @@ class CoSegmenter:
                 features = torch.cat([backbone(image.tensor) for image in work])
         return self._at_network_size(class_prior(features, [image.pixels for image in work]))
 
-    def _recognize(self, work: Sequence[WorkImage], progress: bool) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
+    def recognize(
+        self, work: Sequence[WorkImage], progress: bool = True
+    ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
         """Features (N, C, h, w) and the classifier's logits (N, classes, h, w) of the photos at ``config.recognized_sizes``."""
         config = self.config
         backbone = _backbone(config)
