@@ -238,7 +238,7 @@ def test_the_settings_above_matter():
 def test_from_photos_and_priors_to_the_losses(form):
     # The losses of the second epoch, at the weights after the first: the start is level and would hide alpha.
     weights = {"saliency_weight": 0.7, "copeak_weight": 0.9, "affinity_weight": 0.3, "alpha": 2.5}
-    config = CoSegConfig.released(**PLAIN | weights | {"epochs": 2, "center": True, "form": form})
+    config = CoSegConfig.released(**PLAIN | weights | {"epochs": 2, "learning_rate": 0.3, "center": True, "form": form})
     states = {}
     images, given = photos()[:2], priors()[:2]
 
@@ -246,6 +246,7 @@ def test_from_photos_and_priors_to_the_losses(form):
         states[epoch] = {name: value.clone() for name, value in model.state_dict().items()}
 
     segmenter = CoSegmenter(config).fit(images, given, progress=False, on_epoch=keep)
+    assert not states[0]["head.weight"].any() and not states[0]["head.bias"].any()
     start = Slow(states[0], config)
     start.center = 0
     means = np.mean([start.features(photo).mean((1, 2)) for photo in images], 0)
@@ -264,6 +265,7 @@ def test_from_photos_and_priors_to_the_losses(form):
         "affinity": affinity(features, small, config.alpha),
     }
     expected["total"] = 0.7 * expected["saliency"] + 0.9 * expected["copeak"] + 0.3 * expected["affinity"]
+    assert abs(affinity(features, small, 4.0) / expected["affinity"] - 1) > 0.02  # alpha tells
     assert segmenter.history[1] == pytest.approx(expected, rel=2e-3)
 
 
