@@ -43,16 +43,13 @@ CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit", "boat", "diningtabl
 ORDINARY = ["LARGE", "PETS_MUGS", "STREET"]
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
 ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "refine": False}
-SPINE = {"prior": "class", "scales": (1.0,), "ranking": "released", **ONE_SIZE}
 LADDER = {
-    "released stages, our training, class's prior": SPINE,
-    "+ ranking by fit and contrast": {**SPINE, "ranking": "distinct"},
-    "+ recognized prior": ONE_SIZE,
+    "one look, ranked by fit and contrast": ONE_SIZE,
     "+ looks at six sizes": {"group_peaks": False, "refine": False},
     "+ groups of peaks": {"refine": False},
     f"+ refined masks = {OURS}": {},
 }
-DROPPED = {"default, untrained": {"epochs": 0}}
+UNTRAINED = "default, untrained"
 RIVALS = {"DDT": principal_component, "DFF": dff_head}
 VALUES = ["AP25", "AP50", "CorLoc", "fit", "predict"]
 
@@ -85,10 +82,8 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
         photos = [segmenter.looks(image) for image in run.work]
         return photos, time.process_time() - started
 
-    for name, changes in {"ours": LADDER | DROPPED, "released": {RELEASED: {}}, "rivals": {}}[part].items():
+    for name, changes in {"ours": LADDER, "released": {RELEASED: {}}, "rivals": {}}[part].items():
         config = base.model_copy(update=changes)
-        if seed and not config.epochs:
-            continue  # nothing is random in what is not trained
         # What is decided after training needs no other training, what is decided after the heat maps no others.
         trained = config.model_copy(update={"ranking": "distinct", **ONE_SIZE, "peak_scales": base.peak_scales})
         if trained not in fitted:
@@ -101,12 +96,14 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
         if key not in maps:
             maps[key] = see(segmenter)
         predict(name, segmenter, seconds, maps[key])
-    if part == "rivals":
+    if part == "ours" and seed == 0:
         started = time.process_time()
-        ours = CoSegmenter(base.model_copy(update={"epochs": 0}))
-        ours.fit_prepared(run.work, progress=False)
-        priors = ours.priors_of(run.work, progress=False)
+        priors = CoSegmenter(base).priors_of(run.work, progress=False)
         note(COMPONENTS, run.components(priors, 0.0), time.process_time() - started, 0.0)
+    if part == "rivals":
+        ours, started = CoSegmenter(base.model_copy(update={"epochs": 0})), time.process_time()
+        ours.fit_prepared(run.work, progress=False)
+        predict(UNTRAINED, ours, time.process_time() - started, see(ours))
         for name, make_head in RIVALS.items():
             segmenter, seconds = rival(run, base, make_head, ours.recognition)
             predict(name, segmenter, seconds, see(segmenter))
@@ -183,7 +180,7 @@ def _deviation(spread: pd.DataFrame, method: str, key: str) -> str:
 
 
 def _order(rows: pd.DataFrame) -> list[str]:
-    known = [RELEASED, COMPONENTS, *RIVALS, *LADDER, *DROPPED]
+    known = [RELEASED, COMPONENTS, *RIVALS, *LADDER, UNTRAINED]
     return [name for name in known if name in set(rows["method"])]
 
 
@@ -256,10 +253,9 @@ def _job(set_name: str, category: str, samples, seed: int, part: str, path: Path
 
 
 def _diagnosis_job(set_name: str, category: str, samples, path: Path) -> None:
-    """Before: the released stages with our training; after: the default."""
+    """Before: one look; after: the default."""
     torch.set_num_threads(1)
-    before = CoSegConfig(**next(iter(LADDER.values())))
-    rows = {"before": diagnose(samples, before), "after": diagnose(samples, CoSegConfig())}
+    rows = {"before": diagnose(samples, CoSegConfig(**ONE_SIZE)), "after": diagnose(samples, CoSegConfig())}
     _write(path, {"set": set_name, "class": category, "rows": rows})
 
 

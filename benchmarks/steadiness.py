@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--subsets", type=int, default=20)
     parser.add_argument("--classes", nargs="*", help="only these classes")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # several threads that share busy cores wait for one another
     rows = {
         (set_name, category): {"photos": len(samples), **steadiness(samples, arguments.subsets)}
         for set_name, category, samples in tqdm(every_set(arguments.root), desc="classes", unit="class")

@@ -26,7 +26,6 @@ _NOTICEABLE = 2.3  # the smallest colour difference that people notice, in Lab u
 _CLEAR = 10.0  # a colour difference, in Lab units, beyond which two neighbours are different things
 _SPATIAL = 0.25  # reach of contrast, in sides of the photo
 _COMMON = 0.35  # quantile over the photos: two thirds of them hold what is shared
-_RARE = 0.02  # of the most shared class
 _COMPONENTS = 5  # principal components, among which the thing may be
 _AGREE = 0.02  # no map vetoes the other where it is zero
 _RIDGE = 0.01  # of the mean variance
@@ -117,20 +116,18 @@ def shared_classes(likely: Sequence[torch.Tensor]) -> torch.Tensor:
 
     A photo holds a class with the highest probability among its cells, mean over the scales. What about two thirds of the
     photos reach counts, so that neither a class of one photo counts nor a photo without it forbids it; by its root, since
-    one thing goes by many words. Under a fiftieth of the first it is nothing.
+    one thing goes by many words.
 
     likely: for every scale, the probabilities (N, classes, h, w).
     """
     held = torch.stack([one.flatten(2).amax(2) for one in likely]).mean(0)
     shared = held.quantile(_COMMON, dim=0).sqrt()
-    shared = shared / shared.max().clamp_min(1e-9)
-    return torch.where(shared < _RARE, 0, shared)
+    return shared / shared.max().clamp_min(1e-9)
 
 
 def class_evidence(likely: Sequence[torch.Tensor], shared: torch.Tensor) -> list[torch.Tensor]:
     """The sum of the probabilities of the shared classes at every cell, for every scale: (N, classes, h, w) -> (N, h, w)."""
-    kept = shared.nonzero().flatten()
-    return [torch.einsum("nchw,c->nhw", one[:, kept], shared[kept]) for one in likely]
+    return [torch.einsum("nchw,c->nhw", one, shared) for one in likely]
 
 
 def recognition_by_scale(likely: Sequence[torch.Tensor]) -> torch.Tensor:
