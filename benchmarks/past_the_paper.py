@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from common import every_set
 from diagnosis import diagnose, shown
-from measure import ClassRun, markdown, put_between
+from measure import SIZES, ClassRun, markdown, put_between
 from PIL import Image
 from tqdm import tqdm
 
@@ -51,7 +51,7 @@ LADDER = {
 }
 UNTRAINED = "default, untrained"
 RIVALS = {"DDT": principal_component, "DFF": dff_head}
-VALUES = ["AP25", "AP50", "CorLoc", "fit", "predict"]
+VALUES = ["AP25", "AP50", "AP75", "CorLoc", "fit", "predict"]
 
 
 def measure_class(samples, seed: int, part: str) -> list[dict]:
@@ -153,24 +153,42 @@ def groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def summary(rows: pd.DataFrame, values=VALUES[:2]) -> pd.DataFrame:
     """Method by group: mean over classes of the mean over seeds, +- the deviation over seeds of the mean over classes."""
-    columns = {}
-    for name, part in groups(rows).items():
-        by_seed = part.groupby(["method", "seed"], sort=False)[values].mean()
-        mean = part.groupby(["method", "class"], sort=False)[values].mean().groupby("method", sort=False).mean()
-        complete = part.groupby(["method", "seed"], sort=False)["class"].nunique()
-        by_seed = by_seed[complete == part["class"].nunique()]
-        spread = by_seed.groupby("method", sort=False).std()
-        counts, everything = part.groupby("method")["class"].nunique(), part["class"].nunique()
-        columns[f"{name} ({_classes(part)})"] = {
-            method: " / ".join(f"{100 * row[key]:.1f}" + _deviation(spread, method, key) for key in values)
-            + (f" ({counts[method]} of them)" if counts[method] < everything else "")
-            for method, row in mean.iterrows()
-        }
+    columns = {f"{name} ({_classes(part)})": _means(part, values) for name, part in groups(rows).items()}
     return pd.DataFrame(columns).rename_axis("method").reindex(_order(rows)).fillna("")
 
 
+def by_size(rows: pd.DataFrame) -> pd.DataFrame:
+    """Method by size of the thing, of the ordinary photos and of those of small things: AP25 / AP50, means over the classes that
+    hold things of that size."""
+    columns = {}
+    for name, part in groups(rows).items():
+        if not name.endswith(", all"):
+            continue
+        for size in SIZES:
+            values = [f"{key}, {size}" for key in VALUES[:2]]
+            holding = part.dropna(subset=values)
+            if len(holding):
+                columns[f"{name.removesuffix(', all')}: {size} of the photo ({_classes(holding)})"] = _means(holding, values)
+    return pd.DataFrame(columns).rename_axis("method").reindex(_order(rows)).fillna("")
+
+
+def _means(part: pd.DataFrame, values: list[str]) -> dict[str, str]:
+    """A text for every method: the means of the values over classes, with what is missing."""
+    part = part.assign(of=[f"{name}/{category}" for name, category in part[["set", "class"]].values])
+    by_seed = part.groupby(["method", "seed"], sort=False)[values].mean()
+    mean = part.groupby(["method", "of"], sort=False)[values].mean().groupby("method", sort=False).mean()
+    complete = part.groupby(["method", "seed"], sort=False)["of"].nunique()
+    spread = by_seed[complete == part["of"].nunique()].groupby("method", sort=False).std()
+    counts, everything = part.groupby("method")["of"].nunique(), part["of"].nunique()
+    return {
+        method: " / ".join(f"{100 * row[key]:.1f}" + _deviation(spread, method, key) for key in values)
+        + (f" ({counts[method]} of them)" if counts[method] < everything else "")
+        for method, row in mean.iterrows()
+    }
+
+
 def _classes(rows: pd.DataFrame) -> str:
-    count = rows["class"].nunique()
+    count = len(rows[["set", "class"]].drop_duplicates())
     return f"{count} class{'es' * (count > 1)}"
 
 
@@ -185,11 +203,12 @@ def _order(rows: pd.DataFrame) -> list[str]:
 
 
 def by_class(rows: pd.DataFrame) -> pd.DataFrame:
-    """AP25 / AP50 of every class for both configurations and the components, mean over seeds, and the number of seeds."""
+    """AP25 / AP50 / AP75 / CorLoc of every class for both configurations and the components, mean over seeds, and the number
+    of seeds."""
     ours = list(LADDER)[-1]
     kept = rows[rows["method"].isin([RELEASED, ours, COMPONENTS, *RIVALS])]
-    mean = kept.groupby(["set", "class", "method"], sort=False)[VALUES[:3]].mean() * 100
-    table = mean.apply(lambda row: f"{row.AP25:.0f} / {row.AP50:.0f} / {row.CorLoc:.0f}", axis=1).unstack()
+    mean = kept.groupby(["set", "class", "method"], sort=False)[VALUES[:4]].mean() * 100
+    table = mean.apply(lambda row: " / ".join(f"{row[key]:.0f}" for key in VALUES[:4]), axis=1).unstack()
     table = table[[name for name in _order(kept)]].fillna("")
     table["seeds of ours"] = rows[rows["method"] == ours].groupby(["set", "class"])["seed"].nunique()
     return table
@@ -216,7 +235,7 @@ def diagnosis(folder: Path) -> pd.DataFrame:
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
     """Processor seconds a photo, median over classes and seeds."""
-    return rows.groupby("method")[VALUES[3:]].median().reindex(_order(rows)).round(2)
+    return rows.groupby("method")[VALUES[4:]].median().reindex(_order(rows)).round(2)
 
 
 def gallery(folder: Path) -> list[str]:
@@ -303,7 +322,8 @@ def main() -> None:
     parts = {
         "AP25 / AP50 in percent, mean over classes": markdown(summary(rows)),
         "CorLoc in percent": markdown(summary(rows, ["CorLoc"])),
-        "AP25 / AP50 / CorLoc by class": markdown(by_class(rows)),
+        "AP25 / AP50 in percent by size of the thing, means over the classes that hold such": markdown(by_size(rows)),
+        "AP25 / AP50 / AP75 / CorLoc by class": markdown(by_class(rows)),
         "Where quality is lost, stage by stage: shares, then AP25 / AP50 in percent": markdown(diagnosis(stages)),
         "Processor seconds a photo": markdown(costs(rows)),
         "Failure gallery (synthetic sets)": "\n".join(gallery(arguments.output)),
