@@ -158,7 +158,7 @@ def summary(rows: pd.DataFrame, values=VALUES[:2]) -> pd.DataFrame:
 
 
 def by_size(rows: pd.DataFrame) -> pd.DataFrame:
-    """Method by size of the thing, of the ordinary photos and of those of small things: AP25 / AP50, means over the classes that
+    """Method by size of the thing, of ordinary photos and of those of small things: AP25 / AP50, means over the classes that
     hold things of that size."""
     columns = {}
     for name, part in groups(rows).items():
