@@ -200,10 +200,12 @@ def test_a_result_that_names_a_missing_file_is_refused(tmp_path):
 
 
 def test_an_old_result_is_not_taken_for_a_new_one(tmp_path, monkeypatch):
-    (tmp_path / "metrics.json").write_text(result().model_dump_json())
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "metrics.json").write_text(result().model_dump_json())
     stand_in(monkeypatch, lambda executed: None)
     with pytest.raises(NotebookError, match="without writing"):
-        run_notebook(make(tmp_path / "a.ipynb"), tmp_path)
+        run_notebook(make(tmp_path / "a.ipynb"), output)
 
 
 def test_timeout(tmp_path, monkeypatch):
