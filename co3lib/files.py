@@ -16,6 +16,10 @@ from pathlib import Path
 _LONG_AGO = 86400  # seconds after which no process is still writing the same file
 
 
+class FolderError(OSError, ValueError):
+    """A folder to which nothing can be written; the message names it."""
+
+
 def path_of(value: str | os.PathLike, name: str) -> Path:
     """``value`` as a path, with ``~`` as the user's home; ``ValueError`` naming the argument for what cannot be one."""
     text = os.fsdecode(value)
@@ -32,15 +36,15 @@ def path_of(value: str | os.PathLike, name: str) -> Path:
 
 
 def make_folder(value: str | os.PathLike, name: str) -> Path:
-    """``path_of``, made a folder if there is none; ``ValueError`` naming the argument if nothing can be written to it."""
+    """``path_of``, made a folder if there is none; ``FolderError`` naming the argument if nothing can be written to it."""
     path = path_of(value, name)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         said = "which is a file" if path.is_file() else f"which cannot be made: {error.strerror}"
-        raise ValueError(f"{name} must be a folder, got {path}, {said}") from error
+        raise FolderError(f"{name} must be a folder, got {path}, {said}") from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ValueError(f"{name} must be a folder that can be written to, got {path}, which cannot")
+        raise FolderError(f"{name} must be a folder that can be written to, got {path}, which cannot")
     return path
 
 

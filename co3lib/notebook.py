@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -53,7 +53,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook nee
 
 RESULT = "metrics.json"
 _UNFINISHED = ".unfinished.json"  # in an output folder until there are metrics: the files that are, or may be, there already
-_PAGE = '<meta name="generator" content="co3lib.notebook">'
+PAGE = '<meta name="generator" content="co3lib.notebook">'
+"""What marks a page as one that ``run_notebook`` made."""
 VERSIONS = ("co3lib", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "higra")
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _STARTUP_FAILURE = "Kernel died before replying"
@@ -104,26 +105,25 @@ class PhotoParameters(Parameters):
 
 @dataclass(frozen=True)
 class Run:
-    """A notebook's run: its parameters, the folder for its results, when it began (``time.perf_counter``), and the names of
-    the result files so far."""
+    """A notebook's run: its parameters, the folder for its results, when it began (``time.perf_counter``), what earlier runs
+    left in the folder, and the names of its own files so far."""
 
     parameters: Parameters
     output: Path
     started: float
+    earlier: Sequence[str] = ()
     names: list[str] = field(default_factory=list)
 
     def file(self, name: str) -> Path:
         """Where the result file ``name`` ("overlays/a.png") is to be written. It is noted first, so that a later run into
-        the same folder finds what this one leaves, even if this one is stopped. What an earlier run left is removed at the
-        first call; ``ValueError`` if a file that no run has written is in the way."""
-        _inside(name)
-        if not self.names:
-            remove_earlier(self.output)
-        path = self.output / name
+        the same folder finds what this one leaves, even if this one is stopped. ``ValueError`` if a file that no run has
+        written is in the way."""
+        path = self.output / _inside(name)
         if name not in self.names:
-            _refuse_foreign(path)
+            if name not in self.earlier:
+                _refuse_foreign(path)
             self.names.append(name)
-            write_text(self.output / _UNFINISHED, json.dumps(self.names))
+            write_text(self.output / _UNFINISHED, json.dumps([*self.earlier, *self.names]))
         return path
 
 
@@ -141,8 +141,7 @@ def set_up(parameters: Parameters) -> Run:
     np.random.seed(parameters.seed % 2**32)  # noqa: NPY002  (libraries still draw from the global state)
     torch.manual_seed(parameters.seed)
     output = make_folder(parameters.output, "output")
-    _earlier(output)
-    return Run(parameters, output, started)
+    return Run(parameters, output, started, _earlier(output))
 
 
 def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, list[Sample]]:
@@ -298,7 +297,7 @@ def write_result(
     files: Sequence[Path] = (),
 ) -> Result:
     """Write ``metrics.json``, see ``Result``; profile, seed, seconds and versions are added. files: paths as
-    written."""
+    written, of ``Run.file`` or others. What an earlier run left beside them is removed."""
     result = Result(
         profile=run.parameters.profile,
         data=data,
@@ -311,10 +310,9 @@ def write_result(
         weights_sha256=weights_sha256,
         classes=dict(classes or {}),
         mean_average_precision=mean_precisions(classes) if classes else {},
-        files=sorted(Path(file).relative_to(run.output).as_posix() for file in files),
+        files=sorted({*(Path(file).relative_to(run.output).as_posix() for file in files), *run.names}),
     )
-    if not run.names:
-        remove_earlier(run.output, kept=result.files)
+    _remove(run.output, set(run.earlier) - {*result.files, RESULT})
     write_text(run.output / RESULT, result.model_dump_json(indent=2) + "\n")
     (run.output / _UNFINISHED).unlink(missing_ok=True)
     return result
@@ -344,12 +342,10 @@ def _earlier(output: Path) -> list[str]:
     return [*names, _UNFINISHED]
 
 
-def remove_earlier(output: Path, kept: Sequence[str] = ()) -> None:
-    """Remove from a folder what an earlier run wrote there, but for the files ``kept``, and what a killed one left half
-    done; never anything else."""
-    for name in _earlier(output):
-        file = output / name
-        if name not in kept and (file.is_file() or file.is_symlink()):
+def _remove(output: Path, names: Iterable[str]) -> None:
+    # And what a killed process left half done beside them.
+    for file in [output / name for name in names]:
+        if file.is_file() or file.is_symlink():
             file.unlink()
         if file.parent.is_dir():
             remove_parts(file.parent)
@@ -425,9 +421,7 @@ def run_notebook(
     executed = output / path.name
     page = executed.with_suffix(".html")
     _refuse_unless_ours(executed, page)
-    remove_earlier(output)
-    for file in (executed, page):
-        file.unlink(missing_ok=True)
+    _remove(output, [*_earlier(output), executed.name, page.name])
     _execute(path, executed, parameters, timeout)
     for where, what in errors(_read_notebook(executed) or {}):
         raise NotebookError(f"{path} ended, but there is an error in {where}: {what}; see {executed}")
@@ -440,7 +434,7 @@ def _refuse_unless_ours(executed: Path, page: Path) -> None:
     book = _read_notebook(executed)
     if "output_path" not in (book or {}).get("metadata", {}).get("papermill", {}):
         _refuse_foreign(executed)
-        if not (page.is_file() and _PAGE in page.read_text(encoding="utf-8", errors="replace")):
+        if not (page.is_file() and PAGE in page.read_text(encoding="utf-8", errors="replace")):
             _refuse_foreign(page)
 
 
@@ -490,7 +484,7 @@ def to_html(executed: Path) -> str:
 
     exporter = HTMLExporter()
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
-    return exporter.from_filename(str(executed))[0].replace("<head>", f"<head>{_PAGE}", 1)
+    return exporter.from_filename(str(executed))[0].replace("<head>", f"<head>{PAGE}", 1)
 
 
 def _execute(path: Path, executed: Path, parameters: Mapping[str, object], timeout: float | None) -> None:

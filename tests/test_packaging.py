@@ -78,7 +78,8 @@ def test_every_import_is_required():
         "nbformat",
         "packaging",
         "yaml",
-    }  # ipywidgets, papermill, pytest, papermill
+        "psutil",
+    }  # ipywidgets, papermill, pytest, papermill, the kernel of jupyterlab and papermill
     own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
     own.add("co3lib")
     wanted = set(in_pyproject())
