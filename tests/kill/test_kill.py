@@ -5,19 +5,20 @@ import subprocess
 import sys
 
 import pytest
-from kill import TARGETS, contents, run_killed, snapshot, survive
+from kill import ROOT, TARGETS, contents, run_killed, snapshot, survive
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_killed_runs_come_to_the_same_result(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     survive(name, 2, tmp_path, random.Random(name))
 
 
-def test_a_process_that_runs_on_is_found(tmp_path, monkeypatch):
+def test_a_process_that_runs_on_is_found(monkeypatch):
     monkeypatch.setattr("kill.ENDED", 0.5)
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(20)'])"
     with pytest.raises(AssertionError, match="still running"):
-        run_killed([sys.executable, "-c", child], 2, tmp_path)
+        run_killed([sys.executable, "-c", child], 2)
 
 
 def test_torn_and_left_over_files_are_found(tmp_path):
