@@ -141,7 +141,7 @@ def set_up(parameters: Parameters) -> Run:
     np.random.seed(parameters.seed % 2**32)  # noqa: NPY002  (libraries still draw from the global state)
     torch.manual_seed(parameters.seed)
     output = make_folder(parameters.output, "output")
-    return Run(parameters, output, started, _earlier(output))
+    return Run(parameters, output, started, _earlier(output, getattr(parameters, "photos", "")))
 
 
 def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, list[Sample]]:
@@ -326,9 +326,9 @@ class _Earlier(BaseModel):
     files: list[Annotated[str, AfterValidator(_inside)]]
 
 
-def _earlier(output: Path) -> list[str]:
+def _earlier(output: Path, photos: str = "") -> list[str]:
     """The files in a folder that its metrics and an unfinished run say are theirs, relative to it; ``ValueError`` if the
-    metrics are something else."""
+    metrics are something else, or if some of those files are the photos to be read now."""
     names, result = [], output / RESULT
     if os.path.lexists(result):
         try:
@@ -337,9 +337,13 @@ def _earlier(output: Path) -> list[str]:
             _refuse_foreign(result)
     try:
         names += TypeAdapter(list[Annotated[str, AfterValidator(_inside)]]).validate_json((output / _UNFINISHED).read_bytes())
+        names.append(_UNFINISHED)
     except (OSError, ValidationError):
-        return names
-    return [*names, _UNFINISHED]
+        pass
+    read = path_of(photos, "photos").resolve() if photos else None
+    if any((output / name).resolve().parent == read for name in names if name not in (RESULT, _UNFINISHED)):
+        raise ValueError(f"photos must be no folder that an earlier run wrote into {output} and this one removes, got {photos}")
+    return names
 
 
 def _remove(output: Path, names: Iterable[str]) -> None:
@@ -421,7 +425,7 @@ def run_notebook(
     executed = output / path.name
     page = executed.with_suffix(".html")
     _refuse_unless_ours(executed, page)
-    _remove(output, [*_earlier(output), executed.name, page.name])
+    _remove(output, [*_earlier(output, parameters.get("photos", "")), executed.name, page.name])
     _execute(path, executed, parameters, timeout)
     for where, what in errors(_read_notebook(executed) or {}):
         raise NotebookError(f"{path} ended, but there is an error in {where}: {what}; see {executed}")

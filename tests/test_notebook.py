@@ -319,6 +319,26 @@ def test_what_an_unfinished_run_left_is_not_beside_the_next(tmp_path):
     assert third.file("a.txt") == third.file("a.txt") == output / "a.txt"
 
 
+def test_pictures_of_an_earlier_run_are_not_removed_where_they_are_the_photos(tmp_path, monkeypatch):
+    calls = stand_in(monkeypatch, good)
+    output = tmp_path / "out"
+    (output / "overlays").mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (4, 3)).save(output / "overlays" / name)
+    (output / "metrics.json").write_text(result(files=["overlays/a.png", "overlays/b.png"]).model_dump_json())
+    path = make(tmp_path / "a.ipynb")
+    book = nbformat.read(path, 4)
+    book.cells[0].source += '\nphotos: str = ""'
+    nbformat.write(book, path)
+    for attempt in (
+        lambda photos: run_notebook(path, output, {"photos": photos}),
+        lambda photos: set_up(PhotoParameters(output=str(output), photos=photos)),
+    ):
+        with pytest.raises(ValueError, match="photos must be no folder that an earlier run wrote"):
+            attempt(str(output / "overlays"))
+    assert sorted(os.listdir(output / "overlays")) == ["a.png", "b.png"] and not calls
+
+
 def test_a_damaged_record_removes_nothing(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "mine.txt").write_text("mine")

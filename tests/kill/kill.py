@@ -159,23 +159,24 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
-def run_killed(command: list[str], seconds: float) -> bool:
-    """Run a command and kill it after so many seconds; whether it was killed before it ended by itself."""
+def run_killed(command: list[str], seconds: float) -> float | None:
+    """Run a command and kill it after so many seconds: None, or how long it took if it had ended by itself before."""
+    started = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     known: dict[int, psutil.Process] = {}
-    until = time.monotonic() + seconds
+    until = started + seconds
     while time.monotonic() < until and process.poll() is None:
         known |= {one.pid: one for one in family(psutil.Process(process.pid))}
         time.sleep(min(0.02, max(0.0, until - time.monotonic())))
     known |= {one.pid: one for one in family(psutil.Process(process.pid))} if process.poll() is None else {}
     process.send_signal(signal.SIGKILL)
-    killed = process.wait() == -signal.SIGKILL
+    took = None if process.wait() == -signal.SIGKILL else time.monotonic() - started
     until = time.monotonic() + ENDED
     while time.monotonic() < until and any(map(runs, known.values())):
         time.sleep(0.02)
     left = [one for one in known.values() if runs(one)]
     assert not left, f"still running {ENDED} s after the kill: {left}"
-    return killed
+    return took
 
 
 def run_whole(command: list[str], folder: Path) -> tuple[float, float]:
@@ -206,10 +207,14 @@ def survive(name: str, kills: int, work: Path, rng: random.Random, chain: int = 
     while done < kills:
         folder = work / name / f"run-{results}"
         folder.mkdir()
-        for _ in range(rng.randint(1, min(chain, kills - done))):
+        for k in range(rng.randint(1, min(chain, kills - done))):
             # Half of the moments lie where something is written: much of the time goes by before.
             moment = rng.uniform(*rng.choice([(0.05 * seconds, 1.1 * seconds), (0.8 * first, 1.1 * seconds)]))
-            done += run_killed(command(folder), moment)
+            took = run_killed(command(folder), moment)
+            if took is None:
+                done += 1
+            elif not k:  # the machine was busier when it was measured
+                first, seconds = first * took / seconds, took
             snapshot(folder, parts=True)
         run_whole(command(folder), folder)
         found = snapshot(folder, parts=False)
