@@ -4,14 +4,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 PHOTOS =
+# Handed on as it is, through the environment: a shell, or make, would read what is in a name as something else.
+export CO3_PHOTOS = $(value PHOTOS)
+KILLS = 50
 
+$(if $(strip $(VENV)),,$(error VENV must name a folder, got an empty one; leave it out for .venv))
+$(if $(word 2,$(VENV)),$(error VENV must be a path without spaces, got $(VENV)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# OURS says that an environment was made here, so that it may be removed; MAKING says so while it is being made.
+OURS := $(VENV)/.co3
+MAKING := $(patsubst %/,%,$(VENV)).making
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and \
 	"co3 needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d; name another one, as in: make demo PYTHON=python3.12" \
 	% sys.version_info[:2])
 
-.PHONY: help install demo test lint notebooks gallery lab measure clean
+.PHONY: help install demo test lint notebooks gallery lab measure kill clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
@@ -21,6 +29,7 @@ help:
 	@echo "make lab                   open the notebooks in JupyterLab"
 	@echo "make notebooks             run all notebooks and say how many seconds each took; results in results/notebooks"
 	@echo "make gallery               the same, and make pages of them: results/gallery/index.html"
+	@echo "make kill                  kill what runs long at $(KILLS) random moments each, and see that nothing is lost"
 	@echo "make measure PHOTOS=PATH   measure the method on the sets in a folder"
 	@echo "make clean                 remove the environment and everything that can be made again"
 
@@ -28,7 +37,7 @@ install: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/python -m co3lib.notebook notebooks/00_quickstart.ipynb -p profile smoke \
-	$(if $(PHOTOS),--output results/photos -p photos "$(PHOTOS)",--output results/quickstart)
+	$(if $(value PHOTOS),--output results/photos -p photos "$$CO3_PHOTOS",--output results/quickstart)
 
 # Tests run two at a time, so each process keeps to one thread.
 test: export OMP_NUM_THREADS = 1
@@ -49,10 +58,15 @@ lab: $(STAMP)
 
 measure: export OMP_NUM_THREADS = 1
 measure: $(STAMP)
-	$(BIN)/python benchmarks/measure.py $(if $(PHOTOS),--root "$(PHOTOS)")
+	$(BIN)/python benchmarks/measure.py $(if $(value PHOTOS),--root "$$CO3_PHOTOS")
+
+kill: export OMP_NUM_THREADS = 1
+kill: $(STAMP)
+	$(BIN)/python tests/kill/kill.py --kills $(KILLS)
 
 clean:
-	rm -rf $(if $(wildcard $(VENV)/pyvenv.cfg),$(VENV)) .pytest_cache .ruff_cache .hypothesis
+	@if test -f "$(STAMP)" || test -f "$(OURS)" || test -f "$(MAKING)"; then rm -rf "$(VENV)" "$(MAKING)"; fi
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	rm -rf $(addprefix results/,quickstart photos notebooks gallery browser)
 	find co3lib tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
@@ -62,12 +76,15 @@ $(STAMP): pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null || { echo "co3 needs Python 3.11 to 3.13, but there is no $(PYTHON); \
 	name another one, as in: make demo PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c '$(SUPPORTED)'
-	@test ! -e "$(VENV)" || test -f "$(VENV)/pyvenv.cfg" || { echo "$(VENV) is in the way: it is not a virtual \
-	environment; remove it, or name another folder, as in: make demo VENV=.venv2" >&2; exit 1; }
+	@test ! -f "$@" || touch "$(OURS)"
+	@test ! -e "$(VENV)" || test -f "$(OURS)" || test -f "$(MAKING)" || { echo "$(VENV) is in the way: it is not a virtual \
+	environment that was made here; remove it, or name another folder, as in: make demo VENV=.venv2" >&2; exit 1; }
+	@test -f "$@" || touch "$(MAKING)"
 	@test -f "$@" || "$(PYTHON)" -m venv --clear "$(VENV)" || { \
 	echo "no ensurepip here; taking pip from $(PYTHON)" && "$(PYTHON)" -m venv --clear --without-pip "$(VENV)" && \
 	"$(PYTHON)" -m pip --python "$(BIN)/python" install --quiet pip; }
-	@rm -f "$@"
+	@touch "$(OURS)"
+	@rm -f "$@" "$(MAKING)"
 	@echo "Installing co3 into $(VENV): about two minutes, once."
 	@"$(BIN)/python" -m pip install --disable-pip-version-check -e ".[test]"
 	@touch "$@"

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from co3lib.datasets import Sample, demo_set, read_set
+from co3lib.files import path_of, print_anything
 
 BUNDLED = ("collage", "coins")
+print_anything()  # classes are called as their folders are
 
 
 def set_names(root: str | Path) -> list[str]:
     """The sets in a folder: its subfolders that hold ``Image`` and ``Mask``."""
-    root = Path(root)
+    root = path_of(root, "--root")
     if not root.is_dir():
         raise SystemExit(f"--root must be a folder with sets in the authors' layout, got {root}, which is not one")
     names = sorted(path.name for path in root.iterdir() if (path / "Image").is_dir() and (path / "Mask").is_dir())

@@ -29,6 +29,7 @@ from co3lib.baselines import connected_components
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.evaluation import area_under, corloc, match, pooled_average_precision, precision_recall
+from co3lib.files import make_folder, write_text
 from co3lib.localization import best_box, mask_boxes
 from co3lib.overlap import mask_iou
 from co3lib.segmentation import CoSegmenter, finish, prepare, prepare_proposals
@@ -158,9 +159,7 @@ def measure_class(samples: list[Sample], seeds: int) -> list[dict]:
 def _job(set_name: str, category: str, samples: list[Sample], seeds: int, path: Path) -> None:
     rows = measure_class(samples, seeds)
     text = json.dumps({"set": set_name, "class": category, "photos": len(samples), "seeds": seeds, "rows": rows}, indent=1)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
-    os.replace(aside, path)
+    write_text(path, text)
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
@@ -209,9 +208,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", help="only these sets")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--output", type=Path, default=Path("results/measure"))
+    parser.add_argument("--output", default="results/measure")
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    arguments.output = make_folder(arguments.output, "--output")
     jobs = [
         (set_name, category, samples, arguments.seeds, arguments.output / f"{set_name}-{category}.json")
         for set_name, category, samples in every_set(arguments.root, bundled=True)
@@ -230,13 +229,11 @@ def main() -> None:
 
 def put_between(page: Path, text: str) -> None:
     """Replace what stands between the two markers of a page; a page without them gets both at its end."""
-    before, begun, rest = page.read_text().partition(BEGIN) if page.exists() else ("", "", "")
+    before, begun, rest = page.read_text(encoding="utf-8").partition(BEGIN) if page.exists() else ("", "", "")
     _, ended, after = rest.partition(END)
     if begun and not ended:
         raise SystemExit(f"{page} must have {END!r} after {BEGIN!r}, or neither; it was left as it is")
-    aside = page.with_name(f".{page.name}.{os.getpid()}")
-    aside.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
-    os.replace(aside, page)
+    write_text(page, f"{before}{BEGIN}\n{text}{END}{after}")
 
 
 if __name__ == "__main__":

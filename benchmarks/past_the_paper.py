@@ -32,6 +32,7 @@ from co3lib.backbones import build_backbone
 from co3lib.baselines import dff_head
 from co3lib.config import CoSegConfig
 from co3lib.export import overlay
+from co3lib.files import aside, make_folder, write_text
 from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou, tight_box
 from co3lib.ranking import Instance
@@ -255,9 +256,8 @@ def gallery(folder: Path) -> list[str]:
         truth = [Instance(mask.numpy(), 1.0, (0, 0), tight_box(mask.numpy())) for mask in sample.masks]
         path = folder / f"{set_name}-{category}.png"
         sides = [overlay(photos[worst], instances) for instances in (truth, best)]
-        aside = path.with_name(f".{path.name}")
-        Image.fromarray(np.concatenate(sides, 1)).save(aside, format="png")
-        os.replace(aside, path)
+        with aside(path) as part:
+            Image.fromarray(np.concatenate(sides, 1)).save(part, format="png")
         text = f"{category}, {sample.name}: {100 * share[worst]:.0f} % of {len(truth)} instances at IoU 0.5"
         lines.append(
             f"![True masks and the {len(best)} best finds of {sample.name}](past-the-paper/{path.name})\n\n*{text}; "
@@ -279,9 +279,7 @@ def _diagnosis_job(set_name: str, category: str, samples, path: Path) -> None:
 
 
 def _write(path: Path, content: dict) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=1))
-    os.replace(aside, path)
+    write_text(path, json.dumps(content, indent=1))
 
 
 def main() -> None:
@@ -292,10 +290,11 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=["ours", "released", "rivals"], default=["ours", "rivals", "released"])
     parser.add_argument("--classes", nargs="*", help="only these classes, the page still being of all that was measured")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--output", type=Path, default=Path("results/past-the-paper"))
+    parser.add_argument("--output", default="results/past-the-paper")
     parser.add_argument("--page-only", action="store_true", help="measure nothing; only the gallery is made anew")
     parser.add_argument("--measure-only", action="store_true", help="no diagnosis, no page")
     arguments = parser.parse_args()
+    arguments.output = make_folder(arguments.output, "--output")
     stages = arguments.output / "diagnosis"
     stages.mkdir(parents=True, exist_ok=True)
     last = arguments.seeds if arguments.released_seeds is None else arguments.released_seeds

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from . import demo_sets
+from .files import FolderError, aside, make_folder, path_of
 from .images import ImageError, read_image, resize_nearest
 
 DEMO_SETS = ("coins", "collage")
@@ -107,7 +107,7 @@ def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
 
     Raises ``DatasetError`` naming what is missing.
     """
-    folder = Path(root) / name
+    folder = path_of(root, "root") / name
     images = folder / "Image"
     if not images.is_dir():
         raise DatasetError(f"{images} is not there; a set's folder must hold Image/<class>/<name>.jpg")
@@ -119,35 +119,44 @@ def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
 
 
 def demo_set(name: str = "collage") -> dict[str, list[Sample]]:
-    """A bundled set, made at first use from photos that scikit-image ships and kept in ``cache_folder()``.
+    """A bundled set, made at first use from photos that scikit-image ships and kept in ``cache_folder()``, from where it
+    is read again, even by those who cannot write there.
 
     name: "collage" or "coins". No network is used. Both are synthetic; ``data/README.md`` tells how they are
     made.
     """
     if name not in DEMO_SETS:
         raise ValueError(f"name must be one of {', '.join(map(repr, DEMO_SETS))}, got {name!r}")
-    root = cache_folder() / demo_sets.recipe_digest(name)[:12]
-    if not (root / name).is_dir():
-        root.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
+    digest = demo_sets.recipe_digest(name)[:12]
+    made = (folder / digest for folder in _cache_folders())
+    root = next((root for root in made if (root / name).is_dir()), None)
+    if root is None:
+        root = cache_folder() / digest
         try:
-            demo_sets.build(name, aside / name)
-            os.rename(aside / name, root / name)
+            with aside(root / name) as part:
+                demo_sets.build(name, part)
         except OSError:
             if not (root / name).is_dir():  # another process was quicker otherwise
                 raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
     return read_set(root, name)
 
 
 def cache_folder() -> Path:
-    """Where made and downloaded data are kept: ``$CO3_DATA``, else ``data/cache`` of the checkout, else the
-    user's cache folder."""
+    """Where made and downloaded data are kept: ``$CO3_DATA``, else ``data/cache`` of the checkout if that can be written
+    to, else the user's cache folder, ``$XDG_CACHE_HOME/co3`` or ``~/.cache/co3``."""
+    *preferred, last = _cache_folders()
+    for folder in preferred:
+        with suppress(FolderError):
+            return make_folder(folder, "data/cache")
+    return make_folder(last, "the folder of the bundled photos")
+
+
+def _cache_folders() -> list[Path]:
     if os.environ.get("CO3_DATA"):
-        return Path(os.environ["CO3_DATA"])
+        return [path_of(os.environ["CO3_DATA"], "CO3_DATA")]
     checkout = Path(__file__).resolve().parents[1] / "data"
-    return checkout / "cache" if checkout.is_dir() else Path.home() / ".cache" / "co3"
+    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "co3"
+    return [checkout / "cache", users] if checkout.is_dir() else [users]
 
 
 def _read_class(folder: Path, category: str) -> list[Sample]:

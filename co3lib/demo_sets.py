@@ -22,6 +22,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from scipy import ndimage
 from skimage import filters, measure, morphology, segmentation
 
+from .files import path_of
+
 RECIPE = "1"
 CLASSES = ("cat", "coin", "cup", "motorcycle", "person")
 PHOTOS_PER_CLASS = 10
@@ -84,8 +86,9 @@ def build(name: str, folder: str | Path) -> None:
     makers = {"coins": _coins, "collage": _collage}
     if name not in makers:
         raise ValueError(f"name must be one of {', '.join(map(repr, makers))}, got {name!r}")
+    folder = path_of(folder, "folder")
     for category, photo, image, masks in makers[name]():
-        images, mask_folder = Path(folder) / "Image" / category, Path(folder) / "Mask" / category
+        images, mask_folder = folder / "Image" / category, folder / "Mask" / category
         images.mkdir(parents=True, exist_ok=True)
         mask_folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(images / f"{photo}.png", compress_level=1)
@@ -268,7 +271,7 @@ def _piece(rng: np.random.Generator, photo: str, part: tuple, tint: tuple | None
 @cache
 def _cut_out(kind: str) -> CutOut:
     """A hand-outlined object, cropped to its box."""
-    outline = json.loads(OUTLINES.read_text())[kind]
+    outline = json.loads(OUTLINES.read_text(encoding="utf-8"))[kind]
     photo = _photo(outline["photo"])
     fine = 4  # the polygon is drawn this much larger, for a smooth edge
     drawn = Image.new("L", (photo.shape[1] * fine, photo.shape[0] * fine))

@@ -11,10 +11,8 @@ Shape letters: H W image size, G ground-truth instances, M found ones, K proposa
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +27,7 @@ from .config import CoSegConfig
 from .datasets import Sample, demo_set, read_set
 from .evaluation import corloc, pooled_average_precision
 from .export import PhotoResult, read_coco, write_coco
+from .files import aside, make_folder, path_of, remove_parts, write_text
 from .localization import best_box, mask_boxes
 from .overlap import mask_iou
 from .segmentation import CoSegmenter
@@ -99,16 +98,21 @@ def run_experiment(experiment: Experiment, output: str | Path, progress: bool = 
     """Fit and segment every class with every seed, and return ``results_table(output)``.
 
     What is finished is kept; a run that was stopped goes on where it was, in the middle of a training from the end of
-    its last epoch, to the same numbers. ``ValueError`` if ``output`` belongs to a different experiment.
+    its last epoch, to the same numbers. ``ValueError`` if ``output`` belongs to a different experiment, nothing can be
+    written to it, or something else lies where a class and seed belong.
     """
-    output = Path(output)
+    output = path_of(output, "output")
     classes = read_classes(experiment)
     _claim(output, experiment)
     left = [(name, seed) for name in classes for seed in experiment.seeds if not _is_finished(_folder(output, name, seed))]
+    if left:
+        make_folder(output, "output")
     bar = tqdm(left, disable=not progress, desc="class and seed", unit="run")
     for name, seed in bar:
         bar.set_postfix_str(f"{name}, seed {seed}")
         _run_one(experiment, classes[name], seed, output, progress)
+    if (output / _CHECKPOINTS).is_dir():
+        remove_parts(output / _CHECKPOINTS)
     return results_table(output)
 
 
@@ -146,12 +150,12 @@ def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
 
 def recompute(output: str | Path) -> dict[tuple[str, int], dict[str, float]]:
     """(class, seed) -> ``measure`` anew from the COCO files of an output folder alone."""
-    return {(one.category, one.seed): measure(read_coco(folder)) for folder, one in _finished(Path(output))}
+    return {(one.category, one.seed): measure(read_coco(folder)) for folder, one in _finished(path_of(output, "output"))}
 
 
 def read_outcomes(output: str | Path) -> list[Outcome]:
     """What is finished in an output folder, in the order of classes and seeds."""
-    return [one for _, one in _finished(Path(output))]
+    return [one for _, one in _finished(path_of(output, "output"))]
 
 
 def results_table(output: str | Path) -> pd.DataFrame:
@@ -259,10 +263,8 @@ def _claim(output: Path, experiment: Experiment) -> None:
         return
     if output.exists() and (not output.is_dir() or any(_finished(output))):
         raise ValueError(f"{output} is not a folder that an experiment can be written to; name another output folder")
-    output.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_text(experiment.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    make_folder(output, "output")
+    write_text(path, experiment.model_dump_json(indent=2) + "\n")
 
 
 def _differences(first: BaseModel, second: BaseModel, prefix: str = "") -> Iterator[str]:
@@ -279,29 +281,42 @@ def _folder(output: Path, category: str, seed: int) -> Path:
 
 
 def _is_finished(folder: Path) -> bool:
-    return (folder / _OUTCOME).is_file()
+    if (folder / _OUTCOME).is_file():
+        one = _read(folder / _OUTCOME)
+        if not _belongs(one, folder):
+            raise ValueError(f"{folder} holds the outcome of {one.category}, seed {one.seed}; move it to its own place")
+        return True
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder} is in the way: it holds no outcome of a class and seed; move it or name another output")
+    return False
 
 
 def _keep(folder: Path, photos: Sequence[PhotoResult], outcome: Outcome) -> None:
     # The three files are put in place at once, as a folder: what is there is whole.
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
-        write_coco(aside, photos)
-        (aside / _OUTCOME).write_text(outcome.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.chmod(aside, 0o755)  # mkdtemp's are for their maker's eyes only
-        os.rename(aside, folder)
+        with aside(folder) as part:
+            write_coco(part, photos)
+            write_text(part / _OUTCOME, outcome.model_dump_json(indent=2) + "\n")
     except OSError:
         if not _is_finished(folder):  # another process was quicker otherwise
             raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _finished(output: Path) -> Iterator[tuple[Path, Outcome]]:
-    paths = sorted(output.glob(f"*/seed_*/{_OUTCOME}"), key=lambda path: (path.parts[-3], int(path.parts[-2][5:])))
-    for path in paths:
-        try:
-            yield path.parent, Outcome.model_validate_json(path.read_bytes())
-        except (ValidationError, OSError) as error:
-            raise ValueError(f"{path} is not the outcome of a class and seed; remove its folder to run it again") from error
+    found = [(path.parent, _read(path)) for path in output.glob(f"*/seed_*/{_OUTCOME}")]
+    strays = sorted(str(folder.relative_to(output)) for folder, one in found if not _belongs(one, folder))
+    if strays:  # copies and moved folders; counted, they would be there twice or as something else
+        warnings.warn(f"left out, as they are not where a run puts them: {', '.join(strays)} in {output}", stacklevel=3)
+    kept = [pair for pair in found if _belongs(pair[1], pair[0])]
+    yield from sorted(kept, key=lambda pair: (pair[1].category, pair[1].seed))
+
+
+def _read(path: Path) -> Outcome:
+    try:
+        return Outcome.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        raise ValueError(f"{path} is not the outcome of a class and seed; remove its folder to run it again") from error
+
+
+def _belongs(one: Outcome, folder: Path) -> bool:
+    return (folder.parent.name, folder.name) == (one.category, f"seed_{one.seed}")

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from pycocotools import mask as rle
 from scipy import ndimage
 
 from . import checks
+from .files import aside, path_of, write_text
 from .overlap import tight_box
 from .ranking import Instance
 
@@ -96,17 +96,15 @@ def write_coco(folder: str | Path, photos: Sequence[PhotoResult]) -> None:
 
     (pycocotools itself cannot load results in which there is not one instance; ``read_coco`` can.)
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = path_of(folder, "folder")
     for name, content in zip((GROUND_TRUTH, RESULTS), to_coco(photos), strict=True):
-        text = json.dumps(content, allow_nan=False)
-        _aside(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        write_text(folder / name, json.dumps(content, allow_nan=False))
 
 
 def read_coco(folder: str | Path) -> list[PhotoResult]:
     """What ``write_coco`` wrote. Raises ``ExportError`` naming the file that is missing or damaged."""
     contents = []
-    for path in (Path(folder) / name for name in (GROUND_TRUTH, RESULTS)):
+    for path in (path_of(folder, "folder") / name for name in (GROUND_TRUTH, RESULTS)):
         try:
             contents.append(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
@@ -170,13 +168,13 @@ def write_overlay(
     path: str | Path, image: np.ndarray, instances: Sequence[Instance], labels: bool = False
 ) -> None:
     """Write ``overlay(image, instances, labels)`` to an image file, its format told by the path's ending."""
-    path = Path(path)
+    path = path_of(path, "path")
     ending = path.suffix.lower()
     if ending not in Image.registered_extensions():
         raise ValueError(f"path must end like an image's name, for example .png, got {path}")
     drawn = Image.fromarray(overlay(image, instances, labels))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _aside(path, lambda aside: drawn.save(aside, format=Image.registered_extensions()[ending]))
+    with aside(path) as part:
+        drawn.save(part, format=Image.registered_extensions()[ending])
 
 
 def _shape(mask, photo: PhotoResult, what: str) -> dict:
@@ -205,13 +203,3 @@ def _labelled(image: np.ndarray, instances: Sequence[Instance], colors: Sequence
         pen.rectangle((x, y, x + width - 1, y + height - 1), fill="black", outline=color)
         pen.text((x + 2 - left, y + 2 - top), text, fill="white", font=font)
     return np.array(canvas)
-
-
-def _aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Write aside and put in place at once, so that no half-written file is ever seen."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -95,7 +95,7 @@ def overlay_grid(
         small = fit_within(np.asarray(image), _LONGEST)
         found = at_size(found, small.shape[:2])
         axis.imshow(overlay(small, found))
-        axis.set_title(caption, fontsize=9)
+        axis.set_title(caption, fontsize=9, parse_math=False)  # names of files may hold any character
         _mark(axis, [(x + 0.5, y + 0.5) for y, x in (instance.peak for instance in found)], size=16)
     return figure
 

@@ -21,9 +21,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .notebook import NotebookError, run_notebook
+from .files import make_folder, path_of, print_anything, write_text
+from .notebook import PAGE, NotebookError, run_notebook
 
 _THUMBNAIL = 320  # pixels, the longer side
+_PAGE = '<meta name="generator" content="co3lib.gallery">'
 _PICTURE = re.compile(r'<img[^>]*?src="data:image/png;base64,([^"]+)"[^>]*?alt="([^"]*)"', re.S)
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #111; background: #fff }
@@ -45,7 +47,8 @@ class Ran:
 
 def find(folder: Path) -> list[Path]:
     """The notebooks of a folder, and the solutions after them."""
-    return [*sorted(folder.glob("*.ipynb")), *sorted((folder / "solutions").glob("*.ipynb"))]
+    found = [*sorted(folder.glob("*.ipynb")), *sorted((folder / "solutions").glob("*.ipynb"))]
+    return [path for path in found if path.name[0] != "."]
 
 
 def run_all(paths: Sequence[Path], output: Path) -> Iterator[Ran]:
@@ -54,32 +57,58 @@ def run_all(paths: Sequence[Path], output: Path) -> Iterator[Ran]:
         started, folder, failure = time.perf_counter(), output / path.stem, ""
         try:
             run_notebook(path, folder, {"profile": "smoke"})
-        except (ValueError, NotebookError) as error:
+        except (ValueError, NotebookError, OSError) as error:
             failure = str(error)
         yield Ran(path, time.perf_counter() - started, folder / path.name, failure)
 
 
 def make_gallery(runs: Sequence[Ran], folder: Path) -> None:
     """Pages of the notebooks that ran, solutions in a folder of theirs, and ``index.html`` with a picture, the title, the
-    purpose and the seconds of each."""
+    purpose and the seconds of each. Pages of an earlier gallery are removed; ``ValueError`` for any other in the way."""
+    folder = check_pages([one.path for one in runs], folder)
     good = [one for one in runs if not one.failure]
-    pages = {one.path.resolve(): folder.resolve() / _page(one) for one in good}
+    pages = {one.path.resolve(): folder.resolve() / _page(one.path) for one in good}
+    for earlier in _earlier(folder):
+        if earlier.resolve() not in pages.values():
+            earlier.unlink()
     entries = []
     for one in good:
-        page = folder / _page(one)
-        page.parent.mkdir(parents=True, exist_ok=True)
-        text = one.executed.with_suffix(".html").read_text(encoding="utf-8")
-        page.write_text(_relink(text, one.path.resolve().parent, page.resolve().parent, pages), encoding="utf-8")
+        page = folder / _page(one.path)
+        text = one.executed.with_suffix(".html").read_text(encoding="utf-8").replace(PAGE, _PAGE, 1)
+        write_text(page, _relink(text, one.path.resolve().parent, page.resolve().parent, pages))
         if page.parent == folder:
             entries.append(_entry(one, page.name))
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+    head = f'{_PAGE}<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
     body = f"<h1>The notebooks of co3</h1><p>As run in the profile smoke, on bundled data.</p><ul>{''.join(entries)}</ul>"
     index = f'<!doctype html><html lang="en"><head>{head}<title>co3: gallery</title></head><body>{body}</body></html>'
-    (folder / "index.html").write_text(index, encoding="utf-8")
+    write_text(folder / "index.html", index)
 
 
-def _page(one: Ran) -> Path:
-    return Path("solutions" if one.path.parent.name == "solutions" else "", f"{one.path.stem}.html")
+def check_pages(paths: Sequence[Path], folder: str | Path) -> Path:
+    """The folder for a gallery of these notebooks; ``ValueError`` if nothing can be written to it, notebooks lie in it, or
+    pages that are not of an earlier gallery are in the way."""
+    folder = _apart(paths, folder, "pages")
+    ours = set(_earlier(folder))
+    for page in (folder / "index.html", *(folder / _page(path) for path in paths)):
+        if os.path.lexists(page) and page not in ours:
+            raise ValueError(f"{page} is in the way: no earlier gallery has made it; move it or name another folder for pages")
+    return folder
+
+
+def _apart(paths: Sequence[Path], folder: str | Path, name: str) -> Path:
+    folder = make_folder(folder, name)
+    if any(folder.samefile(path.absolute().parent) for path in paths):
+        raise ValueError(f"{name} must be another folder than the notebooks' own, got {folder}")
+    return folder
+
+
+def _earlier(folder: Path) -> list[Path]:
+    found = [*folder.glob("*.html"), *(folder / "solutions").glob("*.html")]
+    return [page for page in found if _PAGE in page.read_text(encoding="utf-8", errors="replace")]
+
+
+def _page(path: Path) -> Path:
+    return Path("solutions" if path.parent.name == "solutions" else "", f"{path.stem}.html")
 
 
 def _entry(one: Ran, page: str) -> str:
@@ -139,20 +168,27 @@ def table(runs: Sequence[Ran]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m co3lib.gallery", description="Run all notebooks of a folder.")
-    parser.add_argument("notebooks", type=Path)
-    parser.add_argument("--output", type=Path, required=True, help="folder for what the notebooks leave")
-    parser.add_argument("--pages", type=Path, help="folder for a gallery of their pages")
+    parser.add_argument("notebooks")
+    parser.add_argument("--output", required=True, help="folder for what the notebooks leave")
+    parser.add_argument("--pages", help="folder for a gallery of their pages")
     options = parser.parse_args(arguments)
-    paths, runs = find(options.notebooks), []
-    if not paths:
-        print(f"{options.notebooks} must be a folder with notebooks, got one with none", file=sys.stderr)
+    print_anything()
+    runs = []
+    try:
+        paths = find(path_of(options.notebooks, "notebooks"))
+        if not paths:
+            raise ValueError(f"{options.notebooks} must be a folder with notebooks, got one with none")
+        output = _apart(paths, options.output, "output")
+        pages = None if options.pages is None else check_pages(paths, options.pages)
+        for number, one in enumerate(run_all(paths, output), start=1):
+            runs.append(one)
+            print(f"{number}/{len(paths)} {one.path.stem}: {one.failure or f'{one.seconds:.1f} s'}", flush=True)
+        if pages:
+            make_gallery(runs, pages)
+            print(f"gallery: {pages / 'index.html'}")
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
         return 1
-    for number, one in enumerate(run_all(paths, options.output), start=1):
-        runs.append(one)
-        print(f"{number}/{len(paths)} {one.path.stem}: {one.failure or f'{one.seconds:.1f} s'}", flush=True)
-    if options.pages:
-        make_gallery(runs, options.pages)
-        print(f"gallery: {options.pages / 'index.html'}")
     print(table(runs))
     return int(any(one.failure for one in runs))
 

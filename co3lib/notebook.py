@@ -21,12 +21,14 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -40,6 +42,7 @@ from pydantic import (
 )
 
 from .config import CoSegConfig
+from .files import make_folder, part_of, path_of, print_anything, remove_parts, write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook need not wait for
     import pandas as pd
@@ -49,12 +52,16 @@ if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook nee
     from .ranking import Instance
 
 RESULT = "metrics.json"
+_UNFINISHED = ".unfinished.json"  # in an output folder until there are metrics: the files that are, or may be, there already
+PAGE = '<meta name="generator" content="co3lib.notebook">'
+"""What marks a page as one that ``run_notebook`` made."""
 VERSIONS = ("co3lib", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "higra")
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _STARTUP_FAILURE = "Kernel died before replying"
 _SMOKE_PHOTOS = 6
 _NO_FIGURE = 'class="co3-error"'  # what co3lib.widgets shows in place of a figure that could not be drawn
 _ATTEMPTS = 2  # a kernel that dies while it starts is a matter of chance; one that dies later is not
+_GRACE = 10  # seconds in which a notebook that has run for too long must have ended by itself
 
 
 class NotebookError(RuntimeError):
@@ -74,6 +81,12 @@ class Parameters(BaseModel):
     output: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0)] = 0
 
+    @field_validator("output")
+    @classmethod
+    def _is_path(cls, output: str) -> str:
+        path_of(output, "output")
+        return output
+
 
 class PhotoParameters(Parameters):
     """Those of a notebook that can also be shown a folder of one's own photos; empty for the bundled ones."""
@@ -83,7 +96,7 @@ class PhotoParameters(Parameters):
     @field_validator("photos")
     @classmethod
     def _is_folder(cls, photos: str) -> str:
-        if photos and not Path(photos).expanduser().is_dir():
+        if photos and not path_of(photos, "photos").is_dir():
             raise ValueError(
                 f"photos must be a folder with photos of one kind of thing, got {photos!r}, which is not one"
             )
@@ -92,15 +105,31 @@ class PhotoParameters(Parameters):
 
 @dataclass(frozen=True)
 class Run:
-    """A notebook's run: its parameters, the folder for its results, when it began (``time.perf_counter``)."""
+    """A notebook's run: its parameters, the folder for its results, when it began (``time.perf_counter``), what earlier runs
+    left in the folder, and the names of its own files so far."""
 
     parameters: Parameters
     output: Path
     started: float
+    earlier: Sequence[str] = ()
+    names: list[str] = field(default_factory=list)
+
+    def file(self, name: str) -> Path:
+        """Where the result file ``name`` ("overlays/a.png") is to be written. It is noted first, so that a later run into
+        the same folder finds what this one leaves, even if this one is stopped. ``ValueError`` if a file that no run has
+        written is in the way."""
+        path = self.output / _inside(name)
+        if name not in self.names:
+            if name not in self.earlier:
+                _refuse_foreign(path)
+            self.names.append(name)
+            write_text(self.output / _UNFINISHED, json.dumps([*self.earlier, *self.names]))
+        return path
 
 
 def set_up(parameters: Parameters) -> Run:
-    """Seed Python's, NumPy's and torch's random numbers and make the output folder."""
+    """Seed Python's, NumPy's and torch's random numbers and make the output folder. ``ValueError`` if nothing can be written
+    to it, or a ``metrics.json`` lies there that no run has written."""
     started = time.perf_counter()
     # Read when torch is first imported: threads that wait should not keep busy a core that another program
     # needs. On two cores shared with other programs this is several times faster, and never slower by much.
@@ -111,9 +140,8 @@ def set_up(parameters: Parameters) -> Run:
     random.seed(parameters.seed)
     np.random.seed(parameters.seed % 2**32)  # noqa: NPY002  (libraries still draw from the global state)
     torch.manual_seed(parameters.seed)
-    output = Path(parameters.output)
-    output.mkdir(parents=True, exist_ok=True)
-    return Run(parameters, output, started)
+    output = make_folder(parameters.output, "output")
+    return Run(parameters, output, started, _earlier(output, getattr(parameters, "photos", "")))
 
 
 def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, list[Sample]]:
@@ -143,8 +171,8 @@ def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, lis
 
 
 def _inside(file: str) -> str:
-    path = PurePosixPath(file)
-    if path.is_absolute() or ".." in path.parts or "\\" in file:
+    path = PurePath(file)
+    if path.anchor or ".." in path.parts or not path.parts:
         raise ValueError(f"must be a path inside the output folder, got {file!r}")
     return file
 
@@ -269,7 +297,7 @@ def write_result(
     files: Sequence[Path] = (),
 ) -> Result:
     """Write ``metrics.json``, see ``Result``; profile, seed, seconds and versions are added. files: paths as
-    written."""
+    written, of ``Run.file`` or others. What an earlier run left beside them is removed."""
     result = Result(
         profile=run.parameters.profile,
         data=data,
@@ -282,10 +310,55 @@ def write_result(
         weights_sha256=weights_sha256,
         classes=dict(classes or {}),
         mean_average_precision=mean_precisions(classes) if classes else {},
-        files=sorted(Path(file).relative_to(run.output).as_posix() for file in files),
+        files=sorted({*(Path(file).relative_to(run.output).as_posix() for file in files), *run.names}),
     )
-    _write(run.output / RESULT, result.model_dump_json(indent=2) + "\n")
+    _remove(run.output, set(run.earlier) - {*result.files, RESULT})
+    write_text(run.output / RESULT, result.model_dump_json(indent=2) + "\n")
+    (run.output / _UNFINISHED).unlink(missing_ok=True)
     return result
+
+
+class _Earlier(BaseModel):
+    """What any version's ``metrics.json`` holds, as far as it says what was written."""
+
+    profile: str
+    versions: dict[str, str]
+    files: list[Annotated[str, AfterValidator(_inside)]]
+
+
+def _earlier(output: Path, photos: str = "") -> list[str]:
+    """The files in a folder that its metrics and an unfinished run say are theirs, relative to it; ``ValueError`` if the
+    metrics are something else, or if some of those files are the photos to be read now."""
+    names, result = [], output / RESULT
+    if os.path.lexists(result):
+        try:
+            names += [*_Earlier.model_validate_json(result.read_bytes()).files, RESULT]
+        except (OSError, ValidationError):
+            _refuse_foreign(result)
+    try:
+        names += TypeAdapter(list[Annotated[str, AfterValidator(_inside)]]).validate_json((output / _UNFINISHED).read_bytes())
+        names.append(_UNFINISHED)
+    except (OSError, ValidationError):
+        pass
+    read = path_of(photos, "photos").resolve() if photos else None
+    if any((output / name).resolve().parent == read for name in names if name not in (RESULT, _UNFINISHED)):
+        raise ValueError(f"photos must be no folder that an earlier run wrote into {output} and this one removes, got {photos}")
+    return names
+
+
+def _remove(output: Path, names: Iterable[str]) -> None:
+    # And what a killed process left half done beside them.
+    for file in [output / name for name in names]:
+        if file.is_file() or file.is_symlink():
+            file.unlink()
+        if file.parent.is_dir():
+            remove_parts(file.parent)
+    remove_parts(output)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if os.path.lexists(path):
+        raise ValueError(f"{path} is in the way: no earlier run is known to have written it; move it or name another output")
 
 
 def versions() -> dict[str, str]:
@@ -305,13 +378,18 @@ def check_parameters(path: Path, parameters: Mapping[str, object]) -> dict[str, 
 
     if not path.is_file():
         raise ValueError(f"{path} is not a notebook: there is no such file")
-    declared = papermill.inspect_notebook(str(path))
+    try:
+        declared = papermill.inspect_notebook(_literal(path))
+    except Exception as error:  # nbformat's, papermill's and the JSON reader's own
+        raise ValueError(f"{path} is not a notebook that can be read: {' '.join(str(error).split())[:200]}") from error
     checked = {}
     for name, value in parameters.items():
         if name not in declared:
             known = ", ".join(declared) or "none"
             raise ValueError(f"{path.name} has no parameter {name!r}; it has: {known}")
         kind = declared[name]["inferred_type_name"]
+        if kind not in _TYPES:
+            raise ValueError(f"parameter {name} of {path.name} must be declared as {', '.join(_TYPES)}, it is as {kind}")
         try:
             checked[name] = TypeAdapter(_TYPES[kind]).validate_python(value)
         except ValidationError as error:
@@ -330,23 +408,47 @@ def run_notebook(
     """Run a notebook headless, in a process of its own, and return its validated result.
 
     Leaves in the folder ``output`` the executed notebook, the same as HTML, and what the notebook itself
-    writes there; what an earlier run left is removed first. parameters: for the notebook's parameters cell;
-    ``output`` is added to them. Raises ``ValueError`` for parameters that the notebook does not have, before
-    anything runs, and ``NotebookError`` if a cell fails, an error hides in a widget, ``metrics.json`` is
-    missing or invalid, or ``timeout`` (seconds) is over.
+    writes there; what an earlier run left is removed first, and nothing else. parameters: for the notebook's parameters
+    cell; ``output`` is added to them. The notebook and its kernel end with this process, however that ends. Raises
+    ``ValueError`` before anything runs for parameters that the notebook does not have, an output folder in which the
+    notebook itself lies or to which nothing can be written, and files in the way there that no run has written;
+    ``NotebookError`` if a cell fails, an error hides in a widget, ``metrics.json`` is missing or invalid, or
+    ``timeout`` (seconds) is over.
     """
-    path, output = Path(path), Path(output)
+    path, output = path_of(path, "notebook"), path_of(output, "output")
+    if "output" in (parameters or {}):
+        raise ValueError(f"output must be given once, got {output} and the parameter {parameters['output']!r}")
     parameters = check_parameters(path, {**(parameters or {}), "output": str(output.resolve())})
+    if output.is_dir() and any(output.samefile(folder) for folder in (path.absolute().parent, path.resolve().parent)):
+        raise ValueError(f"output must be another folder than the notebook's own, got {output}, in which {path.name} lies")
+    make_folder(output, "output")
     executed = output / path.name
-    output.mkdir(parents=True, exist_ok=True)
-    _remove_earlier(output, executed)
+    page = executed.with_suffix(".html")
+    _refuse_unless_ours(executed, page)
+    _remove(output, [*_earlier(output, parameters.get("photos", "")), executed.name, page.name])
     _execute(path, executed, parameters, timeout)
-    notebook = json.loads(executed.read_text(encoding="utf-8"))
-    for where, what in errors(notebook):
+    for where, what in errors(_read_notebook(executed) or {}):
         raise NotebookError(f"{path} ended, but there is an error in {where}: {what}; see {executed}")
     result = read_result(output)
-    _write(executed.with_suffix(".html"), to_html(executed))
+    write_text(page, to_html(executed))
     return result
+
+
+def _refuse_unless_ours(executed: Path, page: Path) -> None:
+    book = _read_notebook(executed)
+    if "output_path" not in (book or {}).get("metadata", {}).get("papermill", {}):
+        _refuse_foreign(executed)
+        if not (page.is_file() and PAGE in page.read_text(encoding="utf-8", errors="replace")):
+            _refuse_foreign(page)
+
+
+def _read_notebook(file: Path) -> dict | None:
+    """A notebook's content, None if there is no whole one."""
+    try:
+        book = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return book if isinstance(book, dict) and "cells" in book else None
 
 
 def read_result(output: Path) -> Result:
@@ -369,11 +471,11 @@ def read_result(output: Path) -> Result:
 
 def errors(notebook: Mapping) -> Iterator[tuple[str, str]]:
     """(where, what) of every error output of an executed notebook, those in widgets' saved state included."""
-    for number, cell in enumerate(notebook["cells"], start=1):
+    for number, cell in enumerate(notebook.get("cells", []), start=1):
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
                 yield f"cell {number}", _spell(output)
-    for state in _states(notebook["metadata"].get("widgets", {})):
+    for state in _states(notebook.get("metadata", {}).get("widgets", {})):
         if state.get("output_type") == "error":
             yield "a widget", _spell(state)
         if _NO_FIGURE in str(state.get("value", "")):
@@ -386,29 +488,76 @@ def to_html(executed: Path) -> str:
 
     exporter = HTMLExporter()
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
-    return exporter.from_filename(str(executed))[0]
+    return exporter.from_filename(str(executed))[0].replace("<head>", f"<head>{PAGE}", 1)
 
 
 def _execute(path: Path, executed: Path, parameters: Mapping[str, object], timeout: float | None) -> None:
-    command = [sys.executable, "-m", "papermill", str(path), str(executed), "--kernel", "python3"]
-    command += ["--no-progress-bar", "--parameters_yaml", json.dumps(parameters)]
+    # papermill writes its output again and again: aside, for what it leaves when stopped or on a full disk may be torn.
+    part = part_of(executed)
+    command = [sys.executable, "-m", "co3lib.headless", _literal(path), _literal(part), "--kernel", "python3"]
+    # YAML with escapes, for JSON's numbers like 1e-05 are text to it, and its pairs of surrogates no characters.
+    command += ["--no-progress-bar", "--parameters_yaml", yaml.safe_dump(dict(parameters), width=sys.maxsize)]
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                env=kernel_environment(),
-                timeout=timeout,
-            )
-        except subprocess.TimeoutExpired as error:
+            failure = _run(command, timeout)
+        except TimeoutError as error:
             raise NotebookError(f"{path} did not end within {timeout:g} s") from error
-        if done.returncode == 0:
+        finally:
+            book = _read_notebook(part)
+            part.unlink(missing_ok=True)
+            if book is not None:
+                book.setdefault("metadata", {}).setdefault("papermill", {})["output_path"] = str(executed)
+                write_text(executed, json.dumps(book, ensure_ascii=False, indent=1) + "\n")
+        if failure is None:
             return
-        if _STARTUP_FAILURE not in done.stderr or attempt == _ATTEMPTS:
-            raise NotebookError(f"{path} failed: {_reason(executed, done.stderr)}")
+        found = next(errors(book or {}), None)
+        if _STARTUP_FAILURE not in failure or attempt == _ATTEMPTS:
+            last = (failure.strip().splitlines() or ["no message"])[-1]
+            raise NotebookError(f"{path} failed: {f'{found[0]}: {found[1]}; see {executed}' if found else last}")
+
+
+def _run(command: Sequence[str], timeout: float | None) -> str | None:
+    """Run ``co3lib.headless``: None, or what it said to its end if it failed. ``TimeoutError`` after ``timeout`` seconds.
+    It ends, with the notebook's kernel, as soon as the other end of its standard input is closed: by hand, or because this
+    process has ended."""
+    watched, held = os.pipe()
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        os.close(held)
+
+    timer = threading.Timer(timeout, end) if timeout is not None else None
+    try:
+        if timer:
+            timer.start()
+        done = subprocess.run(
+            command,
+            stdin=watched,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**kernel_environment(), "PYTHONIOENCODING": "utf-8"},
+            timeout=None if timeout is None else timeout + _GRACE,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
+    finally:
+        if timer:
+            timer.cancel()
+            timer.join()
+        if not late.is_set():
+            os.close(held)
+        os.close(watched)
+    if late.is_set() and done.returncode:
+        raise TimeoutError
+    return None if done.returncode == 0 else done.stderr
+
+
+def _literal(path: Path) -> str:
+    """A path as papermill takes it: whole, for it takes "-" and "s3:" for something else; braces doubled, as it fills in
+    what is between them."""
+    return str(path.absolute()).replace("{", "{{").replace("}", "}}")
 
 
 def kernel_environment() -> dict[str, str]:
@@ -417,13 +566,6 @@ def kernel_environment() -> dict[str, str]:
     own = str(Path(sys.prefix) / "share" / "jupyter")
     paths = [own, *filter(None, [os.environ.get("JUPYTER_PATH")])]
     return {**os.environ, "JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_PREFER_ENV_PATH": "1"}
-
-
-def _reason(executed: Path, stderr: str) -> str:
-    if executed.exists():
-        for where, what in errors(json.loads(executed.read_text(encoding="utf-8"))):
-            return f"{where}: {what}; see {executed}"
-    return (stderr.strip().splitlines() or ["no message"])[-1]
 
 
 def _states(value) -> Iterator[Mapping]:
@@ -439,27 +581,6 @@ def _states(value) -> Iterator[Mapping]:
 def _spell(output: Mapping) -> str:
     lines = str(output.get("evalue", "")).strip().splitlines()
     return f"{output.get('ename', 'error')}: {' '.join(line.strip() for line in lines)}"
-
-
-def _remove_earlier(output: Path, executed: Path) -> None:
-    # Only what an earlier run says that it wrote: the folder may hold other things.
-    try:
-        files = Result.model_validate_json((output / RESULT).read_bytes()).files
-    except (OSError, ValidationError):
-        files = []
-    for file in [
-        *(output / name for name in files),
-        executed,
-        executed.with_suffix(".html"),
-        output / RESULT,
-    ]:
-        file.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
 
 
 def _report(result: Result, executed: Path) -> str:
@@ -486,8 +607,8 @@ def _report(result: Result, executed: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m co3lib.notebook", description="Run a notebook headless.")
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument("notebook")
+    parser.add_argument("--output", required=True, help="folder for the results")
     parser.add_argument(
         "-p",
         dest="parameters",
@@ -498,13 +619,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a parameter",
     )
     options = parser.parse_args(arguments)
+    print_anything()
     print(f"Running {options.notebook} ...", flush=True)
     try:
         result = run_notebook(options.notebook, options.output, dict(options.parameters))
-    except (ValueError, NotebookError) as error:
+    except (ValueError, NotebookError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(_report(result, options.output / options.notebook.name))
+    print(_report(result, path_of(options.output, "output") / Path(options.notebook).name))
     return 0
 
 

@@ -253,6 +253,11 @@ class CoSegmenter:
 
     Photos are paths, PIL images or (H, W, 3) uint8 arrays of any size. ``fit`` learns what they have in common;
     ``predict`` answers for these or other photos of the category, each in its own orientation and size.
+
+    Not to be used in a process that was forked after torch has computed anything, such as a worker of ``multiprocessing``
+    with the method "fork", Linux's before Python 3.14: the threads in which torch computes are not there after a fork, and
+    the worker waits for them for ever. Start workers with ``multiprocessing.get_context("spawn")`` (or joblib's default, or
+    ``subprocess``) and hand them the file that ``save`` wrote.
     """
 
     def __init__(self, config: CoSegConfig | None = None):

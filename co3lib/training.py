@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from . import checks
 from .config import CoSegConfig
 from .correlation import correlate, pair_up
+from .files import aside, path_of
 from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet, CoPeakOutput
 
@@ -107,10 +107,11 @@ def train(
     checks.tensor(priors, "priors", (len(activations), 1, "H", "W"), floating=True)
     trained = _trained_parameters(model, config.freeze)
     optimizer = _optimizer(trained, config)
+    checkpoint = None if checkpoint is None else path_of(checkpoint, "checkpoint")
     fingerprint = _fingerprint(model, activations, priors, config)
     history = []
-    if checkpoint is not None and Path(checkpoint).exists():
-        history = _resume(Path(checkpoint), trained, optimizer, fingerprint)
+    if checkpoint is not None and checkpoint.exists():
+        history = _resume(checkpoint, trained, optimizer, fingerprint)
         if len(history) > config.epochs:
             raise ValueError(f"{checkpoint} is a checkpoint of {len(history)} epochs, more than the {config.epochs} asked for")
     elif on_epoch:
@@ -120,7 +121,7 @@ def train(
         for epoch in range(len(history) + 1, config.epochs + 1):
             history.append(_epoch(model, activations, priors, config, optimizer, epoch))
             if checkpoint is not None:
-                _save(Path(checkpoint), trained, optimizer, fingerprint, history)
+                _save(checkpoint, trained, optimizer, fingerprint, history)
             if on_epoch:
                 on_epoch(epoch, model)
             bar.set_postfix_str(f"loss {history[-1]['total']:.4f}")
@@ -208,18 +209,17 @@ def _resume(path: Path, trained, optimizer, fingerprint: str) -> list[dict[str, 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
     """Write a safetensors file aside and put it in place at once, so that no half-written file is ever seen."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({key: value.contiguous() for key, value in tensors.items()}, aside, metadata)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    path = path_of(path, "path")
+    with aside(path) as part:
+        try:
+            save_file({key: value.contiguous() for key, value in tensors.items()}, part, metadata)
+        except SafetensorError as error:  # what it makes of a full disk, too
+            raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file; ``ValueError`` naming the file if it is not a whole one."""
+    path = path_of(path, "path")
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -1,6 +1,7 @@
 """Sets in the authors' layout, as MATLAB and numpy write them; the bundled sets through their cache."""
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from PIL import Image
 
 from co3lib import datasets, demo_sets
 from co3lib.datasets import DatasetError, cache_folder, demo_set, read_set
+from co3lib.files import part_of
 
 SIZE = (6, 8)
 
@@ -343,6 +345,45 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert os.fspath(cache_folder()) == os.path.join(checkout, "data", "cache")
     monkeypatch.setattr(datasets, "__file__", str(tmp_path / "site-packages/co3lib/datasets.py"))
     assert tmp_path not in cache_folder().parents and cache_folder().is_absolute()
+
+
+def test_a_checkout_that_cannot_be_written_to_is_not_written_to(small_recipe, monkeypatch, tmp_path):
+    checkout, home = tmp_path / "checkout", tmp_path / "home"
+    (checkout / "data").mkdir(parents=True)
+    (checkout / "data" / "cache").write_text("no folder")  # root may write to every folder
+    monkeypatch.setattr(datasets, "__file__", str(checkout / "co3lib" / "datasets.py"))
+    monkeypatch.setenv("CO3_DATA", "")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    made = demo_set("coins")["dot"][0].image_path
+    assert home / ".cache" / "co3" in made.parents and small_recipe == ["coins"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert tmp_path / "xdg" / "co3" in demo_set("coins")["dot"][0].image_path.parents
+    # What somebody else has made in the checkout is read.
+    (checkout / "data" / "cache").unlink()
+    shutil.copytree(home / ".cache" / "co3", checkout / "data" / "cache")
+    monkeypatch.setattr(datasets, "make_folder", None)
+    assert checkout in demo_set("coins")["dot"][0].image_path.parents and len(small_recipe) == 2
+
+
+def test_what_a_killed_making_left_is_removed(small_recipe, tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    root = tmp_path / "kept" / demo_sets.recipe_digest("coins")[:12]
+    half = root / part_of(root / "coins").name.replace(str(os.getpid()), str(ended.pid))
+    (half / "Image" / "dot").mkdir(parents=True)
+    (root / "mine.part").write_text("mine")
+    demo_set("coins")
+    assert sorted(path.name for path in root.iterdir()) == ["coins", "mine.part"]
+
+
+def test_a_tilde_is_the_home(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CO3_DATA", "~/data")
+    folder = demo_set("coins")["dot"][0].image_path.parents[2]
+    assert tmp_path / "data" in folder.parents and not (tmp_path / "~").exists()
+    assert list(read_set("~/" + os.fspath(folder.parent.relative_to(tmp_path)), "coins")) == ["dot"]
 
 
 def test_the_bundled_coins_read_through_the_layout(monkeypatch, tmp_path):

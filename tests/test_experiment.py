@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from copy import deepcopy
 from functools import lru_cache
@@ -201,6 +202,52 @@ def test_a_damaged_outcome_is_named(whole, tmp_path):
         results_table(output)
     with pytest.raises(ValueError, match="holds no finished class and seed"):
         results_table(tmp_path / "nothing")
+
+
+COPIES = ["cat/seed_0 copy", "cat/seed_0 (1)", "cat/seed_00", "cat/seed_x", "cat copy/seed_0", "cat/seed_7"]
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_copied_folder_is_left_out_and_named(whole, tmp_path, copy):
+    output = tmp_path / "run"
+    shutil.copytree(whole[0], output)
+    (output / copy).parent.mkdir(exist_ok=True)
+    shutil.copytree(output / "cat" / "seed_0", output / copy)
+    with pytest.warns(UserWarning, match=re.escape(f"not where a run puts them: {copy} in")):
+        table = results_table(output)
+    assert table.equals(whole[1])
+    with pytest.warns(UserWarning, match="left out"):
+        assert run_experiment(small(), output, progress=False).equals(whole[1])
+    with pytest.warns(UserWarning, match="left out"):
+        assert set(recompute(output)) == {("cat", 0), ("cat", 1), ("cup", 0), ("cup", 1)}
+
+
+def test_what_lies_in_the_way_is_named_before_anything_is_computed(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CoSegmenter", None)
+    output = tmp_path / "run"
+    shutil.copytree(whole[0], output)
+    shutil.rmtree(output / "cup" / "seed_1")
+    shutil.copytree(output / "cup" / "seed_0", output / "cup" / "seed_1")
+    with pytest.raises(ValueError, match=r"cup/seed_1 holds the outcome of cup, seed 0"):
+        run_experiment(small(), output, progress=False)
+    (output / "cup" / "seed_1" / "outcome.json").unlink()
+    before = contents(output)
+    with pytest.raises(ValueError, match=r"cup/seed_1 is in the way"):
+        run_experiment(small(), output, progress=False)
+    assert contents(output) == before
+    for wrong in ("", " "):
+        with pytest.raises(ValueError, match="output must be a path"):
+            run_experiment(small(), wrong, progress=False)
+
+
+def test_a_tilde_is_the_home(whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(whole[0], tmp_path / "run")
+    monkeypatch.setattr(module, "CoSegmenter", None)
+    assert run_experiment(small(), "~/run", progress=False).equals(whole[1])
+    assert results_table("~/run").equals(whole[1]) and len(recompute("~/run")) == 4
+    assert not (tmp_path / "~").exists()
 
 
 # ------------------------------------------------------------------------------------------------ the description

@@ -140,3 +140,9 @@ def test_show_displays_it(monkeypatch):
     monkeypatch.setattr("IPython.display.display", shown.append)
     show(overlay_grid([photo()]), "caption", "alt")
     assert "<figcaption>caption" in shown[0].data
+
+
+@pytest.mark.parametrize("name", ["a$b$.png", "$\\frac$", "100 $", "a_b^c", "back\\slash"])
+def test_a_files_name_is_no_mathematics(name):
+    figure = overlay_grid([photo()], captions=[name])
+    assert pixels(figure).size and figure.axes[0].get_title() == name and not figure.axes[0].title.get_parse_math()

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -67,3 +68,40 @@ def test_the_gallery(notebooks, tmp_path):
     assert alt == "a &quot;5&quot;" and base64.b64decode(data).startswith(b"\x89PNG")
     links = re.findall(r'<a href="([^"]*)"', (pages / "00_a.html").read_text(encoding="utf-8"))
     assert {"01_b.html#Way", "../../README.md", "https://x.org"} <= set(links)
+
+
+def test_folders_of_notebooks_are_neither_output_nor_pages(notebooks, tmp_path, monkeypatch, capsys):
+    link = tmp_path / "link"
+    link.symlink_to(notebooks)
+    monkeypatch.chdir(notebooks)
+    before = sorted(path for path in notebooks.rglob("*"))
+    for wrong in (".", "", str(notebooks), str(link), "solutions", "../notebooks"):
+        for arguments in (["--output", wrong], ["--output", str(tmp_path / "out"), "--pages", wrong]):
+            assert gallery.main([str(notebooks), *arguments]) == 1
+            said = capsys.readouterr()
+            assert f"{arguments[-2][2:]} must be" in said.err and said.err.count("\n") == 1 and not said.out
+    assert sorted(path for path in notebooks.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["index.html", "00_a.html", "solutions/01_b_solutions.html"])
+def test_pages_of_others_are_never_overwritten(notebooks, tmp_path, capsys, name):
+    pages = tmp_path / "pages"
+    (pages / "solutions").mkdir(parents=True)
+    (pages / name).write_text("<html>mine</html>")
+    assert gallery.main([str(notebooks), "--output", str(tmp_path / "out"), "--pages", str(pages)]) == 1
+    said = capsys.readouterr()
+    assert f"{name} is in the way: no earlier gallery has made it" in said.err and not said.out
+    assert (pages / name).read_text() == "<html>mine</html>"
+
+
+def test_no_page_of_an_earlier_gallery_stays_beside_a_new_one(notebooks, tmp_path):
+    pages = tmp_path / "pages"
+    arguments = [str(notebooks), "--output", str(tmp_path / "out"), "--pages", str(pages)]
+    gallery.main(arguments)
+    (pages / "mine.html").write_text("<html>mine</html>")
+    (notebooks / "01_b.ipynb").unlink()
+    shutil.rmtree(tmp_path / "out")
+    assert gallery.main(arguments) == 1  # the bad one is still there
+    assert sorted(path.name for path in pages.rglob("*.html")) == [
+        "00_a.html", "01_b_solutions.html", "index.html", "mine.html",
+    ]  # fmt: skip

@@ -78,7 +78,8 @@ def test_every_import_is_required():
         "nbformat",
         "packaging",
         "yaml",
-    }  # ipywidgets, papermill, pytest, papermill
+        "psutil",
+    }  # ipywidgets, papermill, pytest, papermill, the kernel of jupyterlab and papermill
     own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
     own.add("co3lib")
     wanted = set(in_pyproject())
@@ -188,6 +189,45 @@ def test_a_folder_that_is_no_environment_is_left_alone(clone):
     done, ran = clone("demo", "VENV=data")
     assert done.returncode and not ran and (clone.folder / "data" / "photo.jpg").exists()
     assert "data is in the way" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["", " ", "my env"])
+@pytest.mark.parametrize("target", ["demo", "clean"])
+def test_a_path_that_names_no_environment_is_refused(clone, wrong, target):
+    before = sorted(path.name for path in clone.folder.iterdir())
+    done, ran = clone(target, f"VENV={wrong}")
+    assert done.returncode and not ran and "VENV must" in done.stderr
+    assert sorted(path.name for path in clone.folder.iterdir()) == before
+
+
+def test_an_environment_of_the_users_is_left_alone(clone):
+    (clone.folder / "mine" / "bin").mkdir(parents=True)
+    for name in ("pyvenv.cfg", "bin/python"):
+        (clone.folder / "mine" / name).write_text("mine")
+    done, ran = clone("demo", "VENV=mine")
+    assert done.returncode and not ran and "mine is in the way" in done.stderr
+    clone("clean", "VENV=mine")
+    assert (clone.folder / "mine" / "bin" / "python").read_text() == "mine"
+
+
+def test_an_environment_is_repaired_whenever_its_making_was_interrupted(clone):
+    (clone.folder / ".venv.making").touch()
+    (clone.folder / ".venv").mkdir()  # `python -m venv` had only begun
+    assert clone("demo")[1] == ["venv --clear", "pip install", "co3lib.notebook"]
+    assert not (clone.folder / ".venv.making").exists()
+    os.remove(clone.folder / ".venv" / ".co3")  # as made before there was this mark
+    os.utime(clone.folder / ".venv" / ".installed", (1, 1))
+    assert clone("demo", broken=True)[0].returncode
+    assert clone("demo")[1] == ["venv --clear", "pip install", "co3lib.notebook"]
+
+
+def test_any_name_of_a_folder_reaches_the_notebook_as_it_is(clone):
+    clone("install")
+    name = "it's $HOME `x` \"q\" \\ 😀"
+    python = clone.folder / ".venv" / "bin" / "python"
+    python.write_text(f"#!{sys.executable}\nimport sys\nopen({str(clone.folder / 'seen')!r}, 'w').write(sys.argv[-1])\n")
+    assert clone("demo", f"PHOTOS={name}")[0].returncode == 0
+    assert (clone.folder / "seen").read_text() == name
 
 
 @pytest.mark.parametrize("version", ["(3, 10, 4)", "(2, 7, 18)", "(3, 14, 0)"])

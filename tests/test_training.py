@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from co3lib import training
@@ -427,3 +428,20 @@ def test_steps_of_the_released_optimiser_are_those_of_the_authors_adam():
         _as_the_authors_adam(optimizer, step)
         optimizer.step()
         assert weight.item() == pytest.approx(expected, abs=2e-12)
+
+
+def test_a_checkpoint_may_lie_in_the_home_and_a_full_disk_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    save_tensors({"a": torch.ones(2)}, "~/x.safetensors", {"age": "old"})
+    assert load_tensors("~/x.safetensors")[1] == {"age": "old"} and not (tmp_path / "~").exists()
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr(training, "save_file", full)
+    with pytest.raises(OSError, match=r"x\.safetensors cannot be written: .*No space left on device"):
+        save_tensors({"a": torch.zeros(2)}, "~/x.safetensors", {"age": "new"})
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["x.safetensors"]
+    assert load_tensors("~/x.safetensors")[1] == {"age": "old"}

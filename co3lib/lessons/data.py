@@ -84,7 +84,7 @@ def page_figure(pages: Mapping[str, Sequence[Page]], category: str, number: int,
     axis = figure.add_axes((0.02, 0.02, 0.96, 0.88))
     axis.imshow(_tinted(one.photo, one.masks) if masks else one.photo)
     axis.set_axis_off()
-    axis.set_title(f"{one.name}, {len(one.masks)} instances", fontsize=11, loc="left")
+    axis.set_title(f"{one.name}, {len(one.masks)} instances", fontsize=11, loc="left", parse_math=False)
     return figure
 
 

@@ -110,7 +110,7 @@ def album_figure(album: Album, photo: int, share: float) -> Figure:
     axes = figure.subplots(1, 2)
     axes[0].imshow(album.photos[photo])
     axes[1].imshow(overlay(album.photos[photo], kept, labels=True))
-    axes[0].set_title(album.names[photo], fontsize=10)
+    axes[0].set_title(album.names[photo], fontsize=10, parse_math=False)
     axes[1].set_title(f"{len(kept)} of {len(album.found[photo])} found are kept", fontsize=10)
     for axis in axes:
         axis.set_axis_off()
@@ -128,7 +128,7 @@ def score_figure(album: Album, share: float) -> Figure:
         colors = np.where(values >= share, _BLUE, _GRAY)
         axis.scatter(np.full(len(values), k), values, s=30, color=colors, edgecolors="black", linewidths=0.5)
     axis.axhline(share, color="black", linestyle="--", label=f"threshold: {share:g} of the best score")
-    axis.set_xticks(range(len(album.names)), album.names, rotation=20, ha="right", fontsize=8)
+    axis.set_xticks(range(len(album.names)), album.names, rotation=20, ha="right", fontsize=8, parse_math=False)
     axis.set(ylim=(-0.05, 1.05), ylabel="score / best score")
     axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     figure.subplots_adjust(left=0.09, right=0.98, bottom=0.22, top=0.9)

@@ -193,8 +193,10 @@ def class_figure(table: pd.DataFrame, outcomes: list[Outcome], set_name: str, me
     theirs = published(set_name).get(measure)
     if theirs is not None:
         axis.axhline(theirs, color=ORANGE, linestyle=":", linewidth=2.5, label="DeepCO3, published mean over classes")
-    axis.set_xticks(range(len(names)), names, rotation=45 if len(names) > 6 else 0, ha="right" if len(names) > 6 else "center")
-    axis.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 105), ylabel=f"{measure} in percent", title=f"{set_name}, {measure}")
+    turned = {"rotation": 45, "ha": "right"} if len(names) > 6 else {}
+    axis.set_xticks(range(len(names)), names, parse_math=False, **turned)
+    axis.set_title(f"{set_name}, {measure}", parse_math=False)
+    axis.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 105), ylabel=f"{measure} in percent")
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.subplots_adjust(left=0.65 / figure.get_figwidth(), right=1 - 2.7 / figure.get_figwidth(), bottom=0.22, top=0.9)
     return figure

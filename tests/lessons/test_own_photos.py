@@ -1,6 +1,7 @@
 """co3lib.lessons.own_photos: what is said of a folder, and the figures at the ends of their ranges."""
 
 import time
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data
 
+from co3lib.figures import png
 from co3lib.images import read_image
 from co3lib.lessons.own_photos import (
     LONG,
@@ -143,3 +145,9 @@ def test_hard_cases_hold_what_their_names_say():
     assert cat.mask.shape == sample.shape[:2] and cat.mask.any() and cat.box[2] <= sample.shape[1]
     figure = cases_figure({"a": cases["two that overlap"]}, [[instance(0.2, 400, 400)]], 1.0, 0.3)
     assert figure.axes[0].get_title() == "a: 0 kept"
+
+
+def test_a_files_name_is_no_mathematics(album):
+    named = replace(album, names=["a$b$.png", *album.names[1:]])
+    for figure in (album_figure(named, 0, 0.5), score_figure(named, 0.5)):
+        png(figure)
