@@ -42,6 +42,14 @@ def masks(value, name: str, shape: Sequence[str | int] = ("K", "H", "W")) -> tor
     return value
 
 
+def finite(value: torch.Tensor, name: str) -> torch.Tensor:
+    """``value`` if all of it is finite; ``ValueError`` naming the argument otherwise."""
+    odd = value[~torch.isfinite(value)]
+    if len(odd):
+        raise ValueError(f"{name} must be finite, got {odd[0].item()}")
+    return value
+
+
 def same_length(**named: Sequence) -> None:
     """Raise ``ValueError`` unless all the named sequences are equally long."""
     lengths = {name: len(value) for name, value in named.items()}

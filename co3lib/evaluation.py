@@ -55,29 +55,34 @@ def average_precision(
 ) -> float:
     """AP^r of one class: its images' detections pooled and ordered by score.
 
-    predictions: a list over images of (M, H, W) bool; scores: of (M,); ground_truth: of (G, H, W) bool. A list may
-    hold images without detections or without instances. Returns a float in [0, 1]; NaN if there is no instance at all.
+    predictions: a list over images of (M, H, W) bool; scores: of (M,), finite; ground_truth: of (G, H, W) bool. A list
+    may hold images without detections or without instances, which ``[]`` stands for too. Returns a float in [0, 1]; NaN if
+    there is no instance at all.
     """
     checks.same_length(predictions=predictions, scores=scores, ground_truth=ground_truth)
     checks.between(iou, "iou", 0, 1)
     ious = []
     for k, (masks, values, truth) in enumerate(zip(predictions, scores, ground_truth, strict=True)):
-        masks = checks.masks(masks, f"predictions[{k}]", ("M", "H", "W"))
+        masks = _masks(masks, f"predictions[{k}]", ("M", "H", "W"))
+        truth = _masks(truth, f"ground_truth[{k}]", ("G", *masks.shape[1:]) if len(masks) else ("G", "H", "W"))
         checks.tensor(values, f"scores[{k}]", (len(masks),))
-        shape = ("G", *masks.shape[1:]) if len(masks) else ("G", "H", "W")
-        truth = checks.masks(truth, f"ground_truth[{k}]", shape)
-        ious.append(mask_iou(masks, truth) if len(masks) else torch.zeros(0, len(truth)))
+        shape = len(masks), len(truth)
+        ious.append(mask_iou(masks, truth) if all(shape) else torch.zeros(shape, dtype=torch.float64, device="cpu"))
     return pooled_average_precision(ious, scores, iou)
 
 
 def pooled_average_precision(
     ious: Sequence[torch.Tensor], scores: Sequence[torch.Tensor], iou: float = 0.5
 ) -> float:
-    """AP^r from overlaps already computed: lists over images of (M, G) and (M,)."""
+    """AP^r from overlaps already computed: lists over images of (M, G) and (M,); ``ValueError`` for scores that are not
+    finite."""
+    scores = [
+        checks.finite(checks.tensor(value, f"scores[{k}]", (len(matrix),)).double(), f"scores[{k}]")
+        for k, (matrix, value) in enumerate(zip(ious, scores, strict=True))
+    ]
     instances = sum(matrix.shape[1] for matrix in ious)
     if not instances:
         return float("nan")
-    scores = [torch.as_tensor(value, dtype=torch.float64) for value in scores]
     right = [match(matrix, value, iou) for matrix, value in zip(ious, scores, strict=True)]
     return area_under(*precision_recall(torch.cat(right), torch.cat(scores), instances))
 
@@ -93,13 +98,23 @@ def corloc(
 ) -> float:
     """Share of the images whose one predicted box has IoU >= ``iou`` with a ground-truth box of the class.
 
-    predicted_boxes: a list over images of (4,) ``x0 y0 x1 y1`` or None; ground_truth_boxes: of (G, 4). No box, or
+    predicted_boxes: a list over images of (4,) ``x0 y0 x1 y1``, finite, or None; ground_truth_boxes: of (G, 4). No box, or
     nothing to be found, counts as wrong. Returns a float; NaN for an empty list.
     """
     checks.same_length(predicted_boxes=predicted_boxes, ground_truth_boxes=ground_truth_boxes)
+    checks.between(iou, "iou", 0, 1)
     right = []
     for k, (box, truth) in enumerate(zip(predicted_boxes, ground_truth_boxes, strict=True)):
-        truth = checks.tensor(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else torch.zeros(0, 4)
-        box = torch.zeros(0, 4) if box is None else checks.tensor(box, f"predicted_boxes[{k}]", (4,))[None]
-        right.append(bool((box_iou(box, truth) >= iou).any()))
+        truth = _boxes(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else None
+        box = _boxes(box, f"predicted_boxes[{k}]", (4,))[None] if box is not None else None
+        right.append(box is not None and truth is not None and bool((box_iou(box, truth) >= iou).any()))
     return sum(right) / len(right) if right else float("nan")
+
+
+def _masks(value, name: str, shape: tuple) -> torch.Tensor:
+    none = not value if isinstance(value, (list, tuple)) else tuple(getattr(value, "shape", ()))[:1] == (0,)
+    return torch.zeros(0, 0, 0, dtype=torch.bool, device="cpu") if none else checks.masks(value, name, shape)
+
+
+def _boxes(value, name: str, shape: tuple) -> torch.Tensor:
+    return checks.finite(checks.tensor(value, name, shape), name)

@@ -411,3 +411,16 @@ def test_bad_maps_for_unions_are_named(heat, saliency, name):
     ranker = RegionRanker(torch.zeros(4, 5, dtype=torch.long), torch.ones(2, 1, dtype=torch.bool))
     with pytest.raises(ValueError, match=name):
         ranker.scores(heat, saliency)
+
+
+def test_scores_of_nan_are_refused():
+    masks = torch.eye(2, dtype=torch.bool)[:, None]
+    with pytest.raises(ValueError, match="scores must be numbers that can be ordered, got NaN"):
+        mask_nms(masks, torch.tensor([0.5, float("nan")]))
+    assert mask_nms(masks, torch.tensor([-torch.inf, 0.5])).tolist() == [1, 0]  # as rank_proposals gives them
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_the_noise_filter_wants_finite_scores(odd):
+    with pytest.raises(ValueError, match=rf"scores\[1\] must be finite, got {odd}"):
+        noise_filter([torch.tensor([0.5]), torch.tensor([0.1, odd])])
