@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from .torch_defaults import torch_defaults
+
 
 def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = False) -> torch.Tensor:
     """``value`` as a tensor whose shape fits ``shape``.
@@ -17,7 +19,9 @@ def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = Fal
     if isinstance(value, np.ndarray) and (not value.flags.writeable or any(stride < 0 for stride in value.strides)):
         value = value.copy()  # torch does not take a flipped view, and warns of a read-only array
     try:
-        value = torch.as_tensor(value)
+        if not isinstance(value, torch.Tensor):
+            with torch_defaults():
+                value = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be a tensor of shape ({_spell(shape)}), got {type(value).__name__}") from error
     sizes: dict[str, int] = {}

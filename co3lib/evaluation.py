@@ -11,10 +11,12 @@ import torch
 
 from . import checks
 from .overlap import box_iou, mask_iou
+from .torch_defaults import torch_defaults
 
 THRESHOLDS = (0.25, 0.5, 0.75)
 
 
+@torch_defaults()
 def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
     """Which detections of one image are right.
 
@@ -30,6 +32,7 @@ def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
     return right
 
 
+@torch_defaults()
 def precision_recall(right: torch.Tensor, scores: torch.Tensor, instances: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Precision and recall after each detection, in the order of falling score.
 
@@ -40,6 +43,7 @@ def precision_recall(right: torch.Tensor, scores: torch.Tensor, instances: int) 
     return found / torch.arange(1, len(order) + 1), found / max(instances, 1)
 
 
+@torch_defaults()
 def area_under(precision: torch.Tensor, recall: torch.Tensor) -> float:
     """Average precision, all points: the area under the monotone envelope of precision over recall."""
     envelope = precision.flip(0).cummax(0).values.flip(0) if len(precision) else precision
@@ -47,6 +51,7 @@ def area_under(precision: torch.Tensor, recall: torch.Tensor) -> float:
     return float((envelope * steps).sum())
 
 
+@torch_defaults()
 def average_precision(
     predictions: Sequence[torch.Tensor],
     scores: Sequence[torch.Tensor],
@@ -71,15 +76,15 @@ def average_precision(
     return pooled_average_precision(ious, scores, iou)
 
 
+@torch_defaults()
 def pooled_average_precision(
     ious: Sequence[torch.Tensor], scores: Sequence[torch.Tensor], iou: float = 0.5
 ) -> float:
     """AP^r from overlaps already computed: lists over images of (M, G) and (M,); ``ValueError`` for scores that are not
     finite."""
-    scores = [
-        checks.finite(checks.tensor(value, f"scores[{k}]", (len(matrix),)).double(), f"scores[{k}]")
-        for k, (matrix, value) in enumerate(zip(ious, scores, strict=True))
-    ]
+    for k, (matrix, value) in enumerate(zip(ious, scores, strict=True)):
+        checks.finite(checks.tensor(value, f"scores[{k}]", (len(matrix),)), f"scores[{k}]")
+    scores = [torch.as_tensor(value, dtype=torch.float64) for value in scores]
     instances = sum(matrix.shape[1] for matrix in ious)
     if not instances:
         return float("nan")
@@ -93,6 +98,7 @@ def mean_over_classes(values: Mapping[str, float]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
+@torch_defaults()
 def corloc(
     predicted_boxes: Sequence[torch.Tensor | None], ground_truth_boxes: Sequence[torch.Tensor], iou: float = 0.5
 ) -> float:

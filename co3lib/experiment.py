@@ -139,7 +139,7 @@ def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
     for photo in photos:
         masks = [torch.from_numpy(one.mask) for one in photo.instances]
         ious.append(mask_iou(torch.stack(masks) if masks else photo.truth[:0], photo.truth))
-        scores.append(torch.tensor([one.score for one in photo.instances], dtype=torch.float64))
+        scores.append(torch.tensor([one.score for one in photo.instances], dtype=torch.float64, device="cpu"))
         boxes.append(mask_boxes(photo.truth))
     values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
     return values | {"CorLoc": corloc([best_box(photo.instances) for photo in photos], boxes)}

@@ -14,8 +14,10 @@ import torch
 from . import checks
 from .overlap import tight_box
 from .ranking import Instance
+from .torch_defaults import torch_defaults
 
 
+@torch_defaults()
 def best_box(instances: Sequence[Instance]) -> torch.Tensor | None:
     """The box (4,) ``x0 y0 x1 y1`` of a photo's best instance; None if nothing was found. ``ValueError`` for a score of NaN."""
     if not instances:
@@ -25,6 +27,7 @@ def best_box(instances: Sequence[Instance]) -> torch.Tensor | None:
     return torch.tensor(max(instances, key=lambda instance: instance.score).box)
 
 
+@torch_defaults()
 def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
     """Tight boxes of masks, the empty ones left out: (G, H, W) bool -> (G', 4)."""
     masks = checks.masks(masks, "masks", ("G", "H", "W"))

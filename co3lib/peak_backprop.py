@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from . import checks
 from .model import CoPeakNet
+from .torch_defaults import torch_defaults
 
 _EPS = 1e-10
 
@@ -112,6 +113,7 @@ def _two_activations(first, second) -> bool:
     return tensors and first.ndim == 4 and first.shape == second.shape
 
 
+@torch_defaults()
 def peak_response_maps(
     model: CoPeakNet, image: torch.Tensor, peaks: torch.Tensor, stop: str | None = None
 ) -> torch.Tensor:
@@ -139,6 +141,7 @@ def enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return interpolate(maps[:, None], size, mode="bilinear")[:, 0] * share
 
 
+@torch_defaults()
 def response_maps_from(
     model: CoPeakNet, activations: torch.Tensor, stage: str | None, peaks: torch.Tensor
 ) -> torch.Tensor:

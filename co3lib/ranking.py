@@ -18,6 +18,7 @@ from scipy import ndimage, sparse
 from . import checks
 from .overlap import mask_iou
 from .refinement import RegionRefiner
+from .torch_defaults import torch_defaults
 
 SMALLEST, LARGEST = 0.00002, 0.85
 """Share of the image that a proposal may cover."""
@@ -249,6 +250,7 @@ def mask_nms(masks: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> tor
     return suppress(mask_iou(masks, masks), scores, iou)
 
 
+@torch_defaults()
 def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> torch.Tensor:
     """``mask_nms`` for masks whose overlaps (M, M) with one another are known already."""
     kept: list[int] = []
@@ -258,6 +260,7 @@ def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> 
     return torch.tensor(kept, dtype=torch.long)
 
 
+@torch_defaults()
 def noise_filter(scores: Sequence[torch.Tensor], percentile: float = 20.0) -> list[torch.Tensor]:
     """Which instances of a class to keep: those scoring at least the given percentile of all the class's scores; an
     image left with nothing keeps its single best.

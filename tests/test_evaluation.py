@@ -177,6 +177,13 @@ def test_scores_that_are_not_finite_are_refused(odd, everything):
         average_precision(truth, values, nothing)  # refused as well where there is no AP to be wrong
 
 
+@pytest.mark.parametrize("kind", [list, np.array, lambda values: torch.tensor(values, dtype=torch.float64)])
+def test_scores_are_told_apart_in_double_precision(kind):
+    # The right one scores higher by less than single precision can tell; ties would go to the first.
+    predictions, truth = [torch.stack([row(5), row(0)])], [row(0)[None]]
+    assert average_precision(predictions, [kind([0.1, 0.1 + 1e-12])], truth) == 1.0
+
+
 @pytest.mark.parametrize("nothing", [[], (), np.zeros(0), torch.zeros(0), np.zeros((0, 1, 12), bool)])
 def test_an_empty_list_is_a_photo_without_finds(nothing):
     truth = [row(0)[None], row(1)[None]]

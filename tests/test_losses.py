@@ -127,6 +127,12 @@ def test_copeak_loss_of_one_cell():
     close(copeak_loss(correlation, form="published"), math.log(2))
 
 
+@pytest.mark.parametrize("value, held", [(1e-4, 1e-4), (1e-7, 1e-7), (1e-9, 1e-8), (-0.5, 1e-8)])
+def test_the_published_copeak_loss_is_held_above_1e_8_only(value, held):
+    correlation = torch.tensor([value], dtype=torch.float64).reshape(1, 1, 1, 1, 1)
+    close(copeak_loss(correlation, form="published"), -math.log(held))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_copeak_gradient(form):
     correlation = shuffled(2, 2, 3, 3, 2, seed=9).requires_grad_()

@@ -169,3 +169,11 @@ def test_votes_count_the_partners_a_cell_has_a_copeak_with():
         expected += mask.any(axis=(2, 3))
     np.testing.assert_array_equal(copeak_votes(features, partners).numpy(), expected)
     assert 0 < expected.max() <= 4
+
+
+def test_several_copeaks_with_one_partner_are_one_vote():
+    # One cell, and three of the first partner's cells that match it equally well, none beside another; one of the second's.
+    features = torch.ones(1, 1, 1, 1)
+    partners = torch.tensor([[1.0, 0, 1, 0, 1], [0, 0, 1, 0, 0]]).reshape(2, 1, 1, 5)
+    assert [int(copeaks(correlate(features, one[None])).sum()) for one in partners] == [3, 1]
+    assert copeak_votes(features, partners).tolist() == [[2.0]]
