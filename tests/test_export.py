@@ -165,9 +165,7 @@ def test_torchvision_reads_the_instances(photos, tmp_path):
 def test_datumaro_reads_all_three(photos, tmp_path):
     # Not among the requirements of the tests, because it holds Pillow below 13 and pandas below 3: installed beside
     # them in an environment of its own (pip install -e ".[test]" datumaro) it runs this test too.
-    pytest.importorskip("datumaro")
-    from datumaro.components.dataset import Dataset
-
+    data_set = pytest.importorskip("datumaro.components.dataset").Dataset
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations").mkdir()
     for photo in photos:
@@ -179,7 +177,7 @@ def test_datumaro_reads_all_three(photos, tmp_path):
     (tmp_path / "annotations" / RESULTS).write_text(json.dumps(loaded, default=float))
     wanted = found_and_true(photos)
     for name, masks in {**wanted, RESULTS: wanted[INSTANCES]}.items():
-        data = Dataset.import_from(str(tmp_path / "annotations" / name), "coco_instances")
+        data = data_set.import_from(str(tmp_path / "annotations" / name), "coco_instances")
         labels = [label.name for label in data.categories()[next(iter(data.categories()))]]
         assert labels == ["cat", "cup", "dog"] and len(data) == len(photos)
         for photo in photos:

@@ -255,3 +255,18 @@ def test_an_unknown_form_is_named(form):
         copeak_loss(torch.ones(1, 1, 1, 1, 1), form=form)
     with pytest.raises(ValueError, match="form"):
         affinity_loss(torch.ones(2, 1, 1, 1), torch.ones(2, 1, 1, 1), form=form)
+
+
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda whole, good: saliency_weight(whole[:, :1]), "prior"),
+        (lambda whole, good: saliency_loss(whole[:, :1], good[:, :1]), "saliency"),
+        (lambda whole, good: saliency_loss(good[:, :1], whole[:, :1]), "prior"),
+        (lambda whole, good: affinity_loss(whole, good[:, :1]), "features"),
+        (lambda whole, good: affinity_loss(good, whole[:, :1]), "saliency"),
+    ],
+)
+def test_whole_numbers_are_refused(call, name):
+    with pytest.raises(ValueError, match=f"{name} must be of a floating-point type"):
+        call(torch.ones(2, 2, 3, 3, dtype=torch.long), torch.ones(2, 2, 3, 3))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import naive
+import numpy as np
 import pytest
 import torch
 from draws import random
@@ -67,8 +68,8 @@ def test_the_saliency_at_image_size_is_that_of_the_enlarged_score():
     model, score = network(), 4 * random(2, 1, 3, 2, seed=3)
     actual = model.saliency_at_image_size(score)
     assert actual.shape == (2, 1, 12, 8)
-    expected = [naive.bilinear_upsample(one[0].numpy(), 4) for one in score]
-    close(actual[:, 0], torch.sigmoid(torch.tensor(expected)))
+    expected = np.array([naive.bilinear_upsample(one[0].numpy(), 4) for one in score])
+    close(actual[:, 0], torch.sigmoid(torch.from_numpy(expected)))
     # Enlarging the small saliency instead would fade to 0 at the border, and not to 1/2.
     assert (actual - upsample(score.sigmoid(), 4)).abs().max() > 0.2
 

@@ -194,7 +194,8 @@ def start(mutant: Mutant | None, files: list[str], seconds: int) -> int:
 
 
 def examine(module: str, jobs: int) -> tuple[int, list[str]]:
-    """How many mutants a module has, and the names of those that survive."""
+    """How many mutants a module has, and the names of those that survive, each printed at once unless it is known to be
+    the same."""
     files = MODULES[module]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     _, status = os.waitpid(start(None, files, 600), 0)
@@ -202,7 +203,7 @@ def examine(module: str, jobs: int) -> tuple[int, list[str]]:
         raise SystemExit(f"the tests of {module} fail without any change: run pytest {' '.join(files)}")
     limit = int(10 + 3 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before))
     waiting, running, survivors = mutants(module)[::-1], {}, []
-    count = len(waiting)
+    count, entries = len(waiting), known()
     while waiting or running:
         while waiting and len(running) < jobs:
             one = waiting.pop()
@@ -211,6 +212,8 @@ def examine(module: str, jobs: int) -> tuple[int, list[str]]:
         one = running.pop(child)
         if status == 0:
             survivors.append(one.name)
+            if (module, one.name) not in entries:
+                print(f"  survives: {module}.{one.name}", flush=True)
     return count, sorted(survivors)
 
 
@@ -256,8 +259,6 @@ def main() -> int:
             f"({time.perf_counter() - began:.0f} s)",
             flush=True,
         )
-        for name in left:
-            print(f"  survives: {module}.{name}")
         for name in killed:
             print(f"  named in {EQUIVALENT.name}, but killed or gone: {module}.{name}")
         bad += len(left) + len(killed)
