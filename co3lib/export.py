@@ -26,7 +26,7 @@ from .images import read_image
 from .overlap import tight_box
 from .ranking import Instance
 
-GROUND_TRUTH, RESULTS, INSTANCES = "ground_truth.json", "results.json", "instances.json"
+COCO_FILES = GROUND_TRUTH, RESULTS, INSTANCES = "ground_truth.json", "results.json", "instances.json"
 
 # Okabe and Ito's colours but black, strong contrasts first: readers with any colour vision tell them apart.
 COLORS = (
@@ -99,20 +99,20 @@ def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
     return truth, results
 
 
-def write_coco(folder: str | Path, photos: Sequence[PhotoResult]) -> list[Path]:
+def write_coco(folder: str | Path, photos: Sequence[PhotoResult]) -> None:
     """Write the photos' ``ground_truth.json`` and ``results.json`` for ``COCO(ground truth).loadRes(results)``, and
-    ``instances.json`` for annotation tools: a whole COCO data set whose annotations are the found instances. Returns the
-    three files.
+    ``instances.json`` for annotation tools: a whole COCO data set whose annotations are the found instances.
 
     (pycocotools itself cannot load results in which there is not one instance; ``read_coco`` can.)
     """
     folder = Path(folder)
     truth, results = to_coco(photos)
-    contents = {GROUND_TRUTH: truth, RESULTS: results, INSTANCES: {**truth, "annotations": _annotations(results)}}
-    texts = {folder / name: json.dumps(content, allow_nan=False) for name, content in contents.items()}
+    contents = truth, results, {**truth, "annotations": _annotations(results)}
+    texts = {
+        folder / name: json.dumps(content, allow_nan=False) for name, content in zip(COCO_FILES, contents, strict=True)
+    }
     folder.mkdir(parents=True, exist_ok=True)
     _aside({path: lambda aside, text=text: aside.write_text(text, encoding="utf-8") for path, text in texts.items()})
-    return list(texts)
 
 
 def read_coco(folder: str | Path) -> list[PhotoResult]:
@@ -198,15 +198,18 @@ def write_overlay(
     _aside({path: lambda aside: drawn.save(aside, format=kind)})
 
 
-def write_overlays(folder: str | Path, photos: Sequence[PhotoResult], images: Sequence) -> list[Path]:
-    """Write one labelled overlay a photo, a PNG named after the photo's whole ``file_name`` in ``to_coco``, so that no
-    two photos share one. images: the photos themselves, as ``read_image`` takes them, read one at a time. Returns the
-    files."""
+def overlay_names(photos: Sequence[PhotoResult]) -> list[str]:
+    """What the overlays of photos are called: their whole ``file_name`` in ``to_coco`` and ``.png``, so that no two photos
+    share one."""
+    return [f"{name}.png" for name in _file_names(photos)]
+
+
+def write_overlays(folder: str | Path, photos: Sequence[PhotoResult], images: Sequence) -> None:
+    """Write one labelled overlay a photo into a folder, under its name of ``overlay_names``. images: the photos themselves, as
+    ``read_image`` takes them, read one at a time."""
     checks.same_length(photos=photos, images=images)
-    paths = [Path(folder) / f"{name}.png" for name in _file_names(photos)]
-    for path, photo, image in zip(paths, photos, images, strict=True):
-        write_overlay(path, read_image(image), photo.instances, labels=True)
-    return paths
+    for name, photo, image in zip(overlay_names(photos), photos, images, strict=True):
+        write_overlay(Path(folder) / name, read_image(image), photo.instances, labels=True)
 
 
 def _format(path: Path) -> str:

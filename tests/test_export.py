@@ -25,6 +25,7 @@ from co3lib.export import (
     ExportError,
     PhotoResult,
     overlay,
+    overlay_names,
     read_coco,
     to_coco,
     write_coco,
@@ -63,7 +64,7 @@ def photos():
 
 
 def test_pycocotools_loads_what_is_written(photos, tmp_path):
-    assert write_coco(tmp_path, photos) == [tmp_path / name for name in (GROUND_TRUTH, RESULTS, INSTANCES)]
+    write_coco(tmp_path, photos)
     truth = COCO(str(tmp_path / GROUND_TRUTH))
     results = truth.loadRes(str(tmp_path / RESULTS))
     assert [image["file_name"] for image in truth.loadImgs([1, 2, 3, 4])] == [photo.name for photo in photos]
@@ -460,7 +461,8 @@ def test_every_photo_has_an_overlay_of_its_own(tmp_path):
     names = [*alike, ("b.jpg", "cat"), ("b.jpg", "dog"), ("c.jpg", "dog"), ("c.jpg", "dog")]
     photos = [PhotoResult(name, category, size, []) for name, category in names]
     images = [np.full((*size, 3), 10 * k, np.uint8) for k in range(len(photos))]
-    paths = write_overlays(tmp_path / "new", photos, images)
+    write_overlays(tmp_path / "new", photos, images)
+    paths = [tmp_path / "new" / name for name in overlay_names(photos)]
     assert [path.name.removesuffix(".png") for path in paths] == [name for name, _ in names]
     assert sorted(path for path in (tmp_path / "new").rglob("*") if path.is_file()) == sorted(set(paths))
     for path, image in zip(paths, images, strict=True):
