@@ -7,6 +7,7 @@ PHOTOS =
 # Handed on as it is, through the environment: a shell, or make, would read what is in a name as something else.
 export CO3_PHOTOS = $(value PHOTOS)
 KILLS = 50
+MODULES =
 
 $(if $(strip $(VENV)),,$(error VENV must name a folder, got an empty one; leave it out for .venv))
 $(if $(word 2,$(VENV)),$(error VENV must be a path without spaces, got $(VENV)))
@@ -19,12 +20,13 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 	"co3 needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d; name another one, as in: make demo PYTHON=python3.12" \
 	% sys.version_info[:2])
 
-.PHONY: help install demo test lint notebooks gallery lab measure kill clean
+.PHONY: help install demo test mutate lint notebooks gallery lab measure kill clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
 	@echo "make demo PHOTOS=PATH      the same on a folder with your own photos, into results/photos"
 	@echo "make test                  install and run all tests"
+	@echo "make mutate                change the method's modules one line at a time and see whether the tests notice (hours)"
 	@echo "make lint                  check the style of the code and the notebooks"
 	@echo "make lab                   open the notebooks in JupyterLab"
 	@echo "make notebooks             run all notebooks and say how many seconds each took; results in results/notebooks"
@@ -43,6 +45,9 @@ demo: $(STAMP)
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2
+
+mutate: $(STAMP)
+	$(BIN)/python tests/mutation/mutate.py $(MODULES)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check

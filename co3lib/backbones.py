@@ -22,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from . import checks
+from .torch_defaults import with_gradients
 
 # isort: off
 from . import _torchvision  # noqa: F401  (before timm and torchvision)
@@ -113,6 +114,7 @@ class Backbone(nn.Module):
         return self.stage_names.index(stage) + 1
 
 
+@with_gradients()
 def build_backbone(
     name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
 ) -> Backbone:
@@ -148,6 +150,7 @@ class Recognizer(nn.Module):
         return self.classifier(self.rest(features))
 
 
+@with_gradients()
 def build_recognizer(
     name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
 ) -> Recognizer:

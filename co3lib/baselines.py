@@ -19,6 +19,7 @@ from . import checks
 from .overlap import tight_box
 from .ranking import Instance
 from .saliency import as_score, cells_of, mean_at_border, mean_inside
+from .torch_defaults import torch_defaults
 
 _SMALLEST = 0.001
 
@@ -43,6 +44,7 @@ def connected_components(saliency: torch.Tensor) -> list[Instance]:
     return sorted(instances, key=lambda instance: -instance.score)
 
 
+@torch_defaults()
 def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
     """Deep feature factorisation: the factor of a non-negative factorisation that touches the borders least.
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from .torch_defaults import torch_defaults
+
 
 def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = False) -> torch.Tensor:
     """``value`` as a tensor whose shape fits ``shape``.
@@ -17,7 +19,9 @@ def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = Fal
     if isinstance(value, np.ndarray) and (not value.flags.writeable or any(stride < 0 for stride in value.strides)):
         value = value.copy()  # torch does not take a flipped view, and warns of a read-only array
     try:
-        value = torch.as_tensor(value)
+        if not isinstance(value, torch.Tensor):
+            with torch_defaults():
+                value = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be a tensor of shape ({_spell(shape)}), got {type(value).__name__}") from error
     sizes: dict[str, int] = {}
@@ -39,6 +43,14 @@ def masks(value, name: str, shape: Sequence[str | int] = ("K", "H", "W")) -> tor
         if ((value != 0) & (value != 1)).any():
             raise ValueError(f"{name} must be boolean, got {value.dtype} with values other than 0 and 1")
         value = value.bool()
+    return value
+
+
+def finite(value: torch.Tensor, name: str) -> torch.Tensor:
+    """``value`` if all of it is finite; ``ValueError`` naming the argument otherwise."""
+    odd = value[~torch.isfinite(value)]
+    if len(odd):
+        raise ValueError(f"{name} must be finite, got {odd[0].item()}")
     return value
 
 

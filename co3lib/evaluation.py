@@ -11,10 +11,12 @@ import torch
 
 from . import checks
 from .overlap import box_iou, mask_iou
+from .torch_defaults import torch_defaults
 
 THRESHOLDS = (0.25, 0.5, 0.75)
 
 
+@torch_defaults()
 def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
     """Which detections of one image are right.
 
@@ -30,6 +32,7 @@ def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
     return right
 
 
+@torch_defaults()
 def precision_recall(right: torch.Tensor, scores: torch.Tensor, instances: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Precision and recall after each detection, in the order of falling score.
 
@@ -40,6 +43,7 @@ def precision_recall(right: torch.Tensor, scores: torch.Tensor, instances: int) 
     return found / torch.arange(1, len(order) + 1), found / max(instances, 1)
 
 
+@torch_defaults()
 def area_under(precision: torch.Tensor, recall: torch.Tensor) -> float:
     """Average precision, all points: the area under the monotone envelope of precision over recall."""
     envelope = precision.flip(0).cummax(0).values.flip(0) if len(precision) else precision
@@ -47,6 +51,7 @@ def area_under(precision: torch.Tensor, recall: torch.Tensor) -> float:
     return float((envelope * steps).sum())
 
 
+@torch_defaults()
 def average_precision(
     predictions: Sequence[torch.Tensor],
     scores: Sequence[torch.Tensor],
@@ -55,29 +60,34 @@ def average_precision(
 ) -> float:
     """AP^r of one class: its images' detections pooled and ordered by score.
 
-    predictions: a list over images of (M, H, W) bool; scores: of (M,); ground_truth: of (G, H, W) bool. A list may
-    hold images without detections or without instances. Returns a float in [0, 1]; NaN if there is no instance at all.
+    predictions: a list over images of (M, H, W) bool; scores: of (M,), finite; ground_truth: of (G, H, W) bool. A list
+    may hold images without detections or without instances, which ``[]`` stands for too. Returns a float in [0, 1]; NaN if
+    there is no instance at all.
     """
     checks.same_length(predictions=predictions, scores=scores, ground_truth=ground_truth)
     checks.between(iou, "iou", 0, 1)
     ious = []
     for k, (masks, values, truth) in enumerate(zip(predictions, scores, ground_truth, strict=True)):
-        masks = checks.masks(masks, f"predictions[{k}]", ("M", "H", "W"))
+        masks = _masks(masks, f"predictions[{k}]", ("M", "H", "W"))
+        truth = _masks(truth, f"ground_truth[{k}]", ("G", *masks.shape[1:]) if len(masks) else ("G", "H", "W"))
         checks.tensor(values, f"scores[{k}]", (len(masks),))
-        shape = ("G", *masks.shape[1:]) if len(masks) else ("G", "H", "W")
-        truth = checks.masks(truth, f"ground_truth[{k}]", shape)
-        ious.append(mask_iou(masks, truth) if len(masks) else torch.zeros(0, len(truth)))
+        shape = len(masks), len(truth)
+        ious.append(mask_iou(masks, truth) if all(shape) else torch.zeros(shape, dtype=torch.float64, device="cpu"))
     return pooled_average_precision(ious, scores, iou)
 
 
+@torch_defaults()
 def pooled_average_precision(
     ious: Sequence[torch.Tensor], scores: Sequence[torch.Tensor], iou: float = 0.5
 ) -> float:
-    """AP^r from overlaps already computed: lists over images of (M, G) and (M,)."""
+    """AP^r from overlaps already computed: lists over images of (M, G) and (M,); ``ValueError`` for scores that are not
+    finite."""
+    for k, (matrix, value) in enumerate(zip(ious, scores, strict=True)):
+        checks.finite(checks.tensor(value, f"scores[{k}]", (len(matrix),)), f"scores[{k}]")
+    scores = [torch.as_tensor(value, dtype=torch.float64) for value in scores]
     instances = sum(matrix.shape[1] for matrix in ious)
     if not instances:
         return float("nan")
-    scores = [torch.as_tensor(value, dtype=torch.float64) for value in scores]
     right = [match(matrix, value, iou) for matrix, value in zip(ious, scores, strict=True)]
     return area_under(*precision_recall(torch.cat(right), torch.cat(scores), instances))
 
@@ -88,18 +98,29 @@ def mean_over_classes(values: Mapping[str, float]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
+@torch_defaults()
 def corloc(
     predicted_boxes: Sequence[torch.Tensor | None], ground_truth_boxes: Sequence[torch.Tensor], iou: float = 0.5
 ) -> float:
     """Share of the images whose one predicted box has IoU >= ``iou`` with a ground-truth box of the class.
 
-    predicted_boxes: a list over images of (4,) ``x0 y0 x1 y1`` or None; ground_truth_boxes: of (G, 4). No box, or
+    predicted_boxes: a list over images of (4,) ``x0 y0 x1 y1``, finite, or None; ground_truth_boxes: of (G, 4). No box, or
     nothing to be found, counts as wrong. Returns a float; NaN for an empty list.
     """
     checks.same_length(predicted_boxes=predicted_boxes, ground_truth_boxes=ground_truth_boxes)
+    checks.between(iou, "iou", 0, 1)
     right = []
     for k, (box, truth) in enumerate(zip(predicted_boxes, ground_truth_boxes, strict=True)):
-        truth = checks.tensor(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else torch.zeros(0, 4)
-        box = torch.zeros(0, 4) if box is None else checks.tensor(box, f"predicted_boxes[{k}]", (4,))[None]
-        right.append(bool((box_iou(box, truth) >= iou).any()))
+        truth = _boxes(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else None
+        box = _boxes(box, f"predicted_boxes[{k}]", (4,))[None] if box is not None else None
+        right.append(box is not None and truth is not None and bool((box_iou(box, truth) >= iou).any()))
     return sum(right) / len(right) if right else float("nan")
+
+
+def _masks(value, name: str, shape: tuple) -> torch.Tensor:
+    none = not value if isinstance(value, (list, tuple)) else tuple(getattr(value, "shape", ()))[:1] == (0,)
+    return torch.zeros(0, 0, 0, dtype=torch.bool, device="cpu") if none else checks.masks(value, name, shape)
+
+
+def _boxes(value, name: str, shape: tuple) -> torch.Tensor:
+    return checks.finite(checks.tensor(value, name, shape), name)

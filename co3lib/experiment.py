@@ -3,8 +3,9 @@
     table = run_experiment(Experiment(set="collage", seeds=(0, 1, 2)), "results/collage")
 
 An output folder holds ``experiment.json`` and for every class and seed a folder ``<class>/seed_<k>`` with ``outcome.json``
-(the numbers), ``ground_truth.json`` and ``results.json`` (COCO's two files), from which every number can be recomputed
-without photos, network or weights: ``recompute(folder)``. Explained in ``notebooks/13_reproduce_a_table_row.ipynb``.
+(the numbers) and the files of ``export.write_coco``, from two of which, ``ground_truth.json`` and ``results.json``,
+every number can be recomputed without photos, network or weights: ``recompute(folder)``. Explained in
+``notebooks/13_reproduce_a_table_row.ipynb``.
 
 Shape letters: H W image size, G ground-truth instances, M found ones, K proposals.
 """
@@ -142,7 +143,7 @@ def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
     for photo in photos:
         masks = [torch.from_numpy(one.mask) for one in photo.instances]
         ious.append(mask_iou(torch.stack(masks) if masks else photo.truth[:0], photo.truth))
-        scores.append(torch.tensor([one.score for one in photo.instances], dtype=torch.float64))
+        scores.append(torch.tensor([one.score for one in photo.instances], dtype=torch.float64, device="cpu"))
         boxes.append(mask_boxes(photo.truth))
     values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
     return values | {"CorLoc": corloc([best_box(photo.instances) for photo in photos], boxes)}
@@ -160,7 +161,8 @@ def read_outcomes(output: str | Path) -> list[Outcome]:
 
 def results_table(output: str | Path) -> pd.DataFrame:
     """Classes and their mean as rows: counts, then for every measure its mean over seeds in percent and its spread, the
-    standard deviation over seeds (NaN for a single seed). The last row's spread is that of the mean over classes."""
+    standard deviation over seeds (NaN for a single seed). The last row's spread is that of the mean over classes; a class
+    may be called ``mean`` too."""
     outcomes = read_outcomes(output)
     if not outcomes:
         raise ValueError(f"{output} holds no finished class and seed")
@@ -174,13 +176,13 @@ def results_table(output: str | Path) -> pd.DataFrame:
     runs = pd.DataFrame(rows)
     by_class = runs.drop(columns="seed").groupby("class", sort=False)
     by_seed = runs.groupby("seed")[list(names)].mean()
-    table = by_class.mean()
-    table.loc["mean"] = table.mean()
-    table.loc["mean", ["photos", "instances", "found"]] = table.iloc[:-1][["photos", "instances", "found"]].sum()
+    means, spreads = by_class.mean(), by_class[list(names)].std()
+    last = means.mean()
+    last[["photos", "instances", "found"]] = means[["photos", "instances", "found"]].sum()
+    table = pd.concat([means, last.to_frame("mean").T])
+    spreads = pd.concat([spreads, by_seed.std().to_frame("mean").T])
     for name in names:
-        spread = by_class[name].std()
-        spread["mean"] = by_seed[name].std()
-        table.insert(table.columns.get_loc(name) + 1, f"{name} spread", spread)
+        table.insert(table.columns.get_loc(name) + 1, f"{name} spread", spreads[name].to_numpy())
     return table
 
 

@@ -5,24 +5,27 @@ Shape letters: H W image size, G ground-truth instances.
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from pycocotools import mask as rle
 from scipy import ndimage
 
 from . import checks
 from .files import aside, path_of, write_text
+from .images import read_image
 from .overlap import tight_box
 from .ranking import Instance
 
-GROUND_TRUTH, RESULTS = "ground_truth.json", "results.json"
+COCO_FILES = GROUND_TRUTH, RESULTS, INSTANCES = "ground_truth.json", "results.json", "instances.json"
 
 # Okabe and Ito's colours but black, strong contrasts first: readers with any colour vision tell them apart.
 COLORS = (
@@ -34,6 +37,9 @@ COLORS = (
     (213, 94, 0),
     (0, 158, 115),
 )
+
+# COCO's tools want every photo to have a licence; of these nothing is known.
+_LICENSE = {"id": 1, "name": "unknown", "url": ""}
 
 
 class ExportError(ValueError):
@@ -58,84 +64,97 @@ class PhotoResult:
 def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
     """COCO's ground truth (photos, categories, true masks) and results, as for ``json.dump``.
 
-    Photos are numbered from 1 in their order, categories from 1 in the order of their names. Masks are run
-    lengths, boxes ``x y width height``. What COCO has no place for, its tools pass over: a result's ``peak``
-    (y, x), a photo's class and whether its truth is known. Raises ``ValueError`` for a mask that is empty or
-    not of its photo's size, and for a score that is not finite.
+    Photos are numbered from 1 in their order, categories from 1 in the order of their names. Where photos share a
+    name, their ``file_name`` has the category before it, and the photo's number where they share that too. Masks are
+    run lengths, boxes ``x y width height``. Results have no ``bbox``: pycocotools would take its area for the mask's.
+    What COCO has no place for, its tools pass over: a result's ``peak`` (y, x), a photo's own name, its class and
+    whether its truth is known. Raises ``ValueError`` for a mask that is empty or not of its photo's size, and for a
+    score that is not finite.
     """
     categories = {name: k for k, name in enumerate(sorted({photo.category for photo in photos}), start=1)}
     images, annotations, results = [], [], []
-    for image_id, photo in enumerate(photos, start=1):
+    for image_id, (photo, file_name) in enumerate(zip(photos, _file_names(photos), strict=True), start=1):
         height, width = (int(n) for n in photo.size)
         category_id, known = categories[photo.category], photo.truth is not None
-        described = {"id": image_id, "file_name": photo.name, "height": height, "width": width}
-        images.append({**described, "category_id": category_id, "has_truth": known})
+        described = {"id": image_id, "file_name": file_name, "height": height, "width": width, "license": _LICENSE["id"]}
+        images.append({**described, "name": photo.name, "category_id": category_id, "has_truth": known})
         shared = {"image_id": image_id, "category_id": category_id}
         truth = checks.masks(photo.truth, f"truth of {photo.name}", ("G", height, width)) if known else ()
         for mask in truth:
-            shape = _shape(mask.numpy(), photo, "true mask")
-            area = int(mask.sum())
-            annotations.append({**shared, "id": len(annotations) + 1, **shape, "area": area, "iscrowd": 0})
+            annotations.append({**shared, "segmentation": _run_lengths(mask.numpy(), photo, "true mask")})
         for found in photo.instances:
             if not math.isfinite(found.score):
                 raise ValueError(f"scores of {photo.name} must be finite, got {found.score}")
-            shape = _shape(found.mask, photo, "instance mask")
+            segmentation = _run_lengths(found.mask, photo, "instance mask")
             peak = [int(p) for p in found.peak]
-            results.append({**shared, **shape, "score": float(found.score), "peak": peak})
+            results.append({**shared, "segmentation": segmentation, "score": float(found.score), "peak": peak})
     truth = {
-        "info": {"description": "instance co-segmentation by co3lib"},
+        "info": {"description": "instance co-segmentation by co3lib", "contributor": "co3lib"},
+        "licenses": [_LICENSE],
         "images": images,
-        "categories": [{"id": k, "name": name} for name, k in categories.items()],
-        "annotations": annotations,
+        "categories": [{"id": k, "name": name, "supercategory": ""} for name, k in categories.items()],
+        "annotations": _annotations(annotations),
     }
     return truth, results
 
 
 def write_coco(folder: str | Path, photos: Sequence[PhotoResult]) -> None:
-    """Write ``ground_truth.json`` and ``results.json`` for ``COCO(ground truth).loadRes(results)``.
+    """Write the photos' ``ground_truth.json`` and ``results.json`` for ``COCO(ground truth).loadRes(results)``, and
+    ``instances.json`` for annotation tools: a whole COCO data set whose annotations are the found instances.
 
     (pycocotools itself cannot load results in which there is not one instance; ``read_coco`` can.)
     """
     folder = path_of(folder, "folder")
-    for name, content in zip((GROUND_TRUTH, RESULTS), to_coco(photos), strict=True):
-        write_text(folder / name, json.dumps(content, allow_nan=False))
+    truth, results = to_coco(photos)
+    contents = truth, results, {**truth, "annotations": _annotations(results)}
+    texts = [json.dumps(content, allow_nan=False) for content in contents]
+    for name, text in zip(COCO_FILES, texts, strict=True):
+        write_text(folder / name, text)
 
 
 def read_coco(folder: str | Path) -> list[PhotoResult]:
-    """What ``write_coco`` wrote. Raises ``ExportError`` naming the file that is missing or damaged."""
-    contents = []
-    for path in (path_of(folder, "folder") / name for name in (GROUND_TRUTH, RESULTS)):
-        try:
-            contents.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise ExportError(f"{path} cannot be read as JSON: {error}") from error
-    truth, results = contents
+    """What ``write_coco`` wrote, from ``ground_truth.json`` and ``results.json``. Raises ``ExportError`` naming the file
+    that is missing or damaged."""
+    paths = [path_of(folder, "folder") / name for name in (GROUND_TRUTH, RESULTS)]
+    truth, results = (_read_json(path, kind) for path, kind in zip(paths, (dict, list), strict=True))
     try:
         categories = {category["id"]: category["name"] for category in truth["categories"]}
-        found: dict[int, list[Instance]] = {image["id"]: [] for image in truth["images"]}
-        for result in results:
-            mask = rle.decode(result["segmentation"]).astype(bool)
-            instance = Instance(mask, result["score"], tuple(result["peak"]), tight_box(mask))
-            found[result["image_id"]].append(instance)
-        known: dict[int, list[np.ndarray]] = {image["id"]: [] for image in truth["images"]}
-        for annotation in truth["annotations"]:
-            known[annotation["image_id"]].append(rle.decode(annotation["segmentation"]).astype(bool))
-        photos = []
-        for image in truth["images"]:
-            size = image["height"], image["width"]
-            masks = torch.from_numpy(np.array(known[image["id"]], dtype=bool).reshape(-1, *size))
-            photos.append(
-                PhotoResult(
-                    name=image["file_name"],
-                    category=categories[image["category_id"]],
-                    size=size,
-                    instances=found[image["id"]],
-                    truth=masks if image["has_truth"] else None,
-                )
+        sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+        if len(sizes) < len(truth["images"]):
+            raise ValueError("two photos have the same id")
+        for size in sizes.values():
+            if not all(isinstance(side, int) and side > 0 for side in size):
+                raise ValueError(f"a photo's height and width must be whole numbers above 0, got {size}")
+        photos = {
+            image["id"]: PhotoResult(
+                name=image.get("name", image["file_name"]),
+                category=categories[image["category_id"]],
+                size=sizes[image["id"]],
+                instances=[],
+                truth=torch.zeros(0, *sizes[image["id"]], dtype=torch.bool, device="cpu") if image["has_truth"] else None,
             )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ExportError(f"{folder} holds no results as write_coco writes them: {error!r}") from error
-    return photos
+            for image in truth["images"]
+        }
+        known: dict[int, list[np.ndarray]] = {}
+        for annotation in truth["annotations"]:
+            k = annotation["image_id"]
+            known.setdefault(k, []).append(_mask(annotation["segmentation"], sizes[k]))
+        for k, masks in known.items():
+            photos[k] = replace(photos[k], truth=torch.from_numpy(np.array(masks)))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ExportError(f"{paths[0]} is not as write_coco writes it: {_said(error)}") from error
+    try:
+        for result in results:
+            k = result["image_id"]
+            mask = _mask(result["segmentation"], sizes[k])
+            score = float(result["score"])
+            if not math.isfinite(score):
+                raise ValueError(f"scores must be finite, got {score}")
+            y, x = result["peak"]
+            photos[k].instances.append(Instance(mask, score, (y, x), tight_box(mask)))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ExportError(f"{paths[1]} is not as write_coco writes it: {_said(error)}") from error
+    return list(photos.values())
 
 
 def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = False) -> np.ndarray:
@@ -167,27 +186,128 @@ def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = Fal
 def write_overlay(
     path: str | Path, image: np.ndarray, instances: Sequence[Instance], labels: bool = False
 ) -> None:
-    """Write ``overlay(image, instances, labels)`` to an image file, its format told by the path's ending."""
+    """Write ``overlay(image, instances, labels)`` to an image file, its format told by the path's ending. ``ValueError``
+    before anything is drawn for an ending whose format cannot be written."""
     path = path_of(path, "path")
-    ending = path.suffix.lower()
-    if ending not in Image.registered_extensions():
-        raise ValueError(f"path must end like an image's name, for example .png, got {path}")
+    kind = _format(path)
     drawn = Image.fromarray(overlay(image, instances, labels))
     with aside(path) as part:
-        drawn.save(part, format=Image.registered_extensions()[ending])
+        drawn.save(part, format=kind)
 
 
-def _shape(mask, photo: PhotoResult, what: str) -> dict:
-    """A mask (H, W) as COCO's ``segmentation`` and ``bbox``."""
+def overlay_names(photos: Sequence[PhotoResult]) -> list[str]:
+    """What the overlays of photos are called: their whole ``file_name`` in ``to_coco`` and ``.png``, so that no two photos
+    share one."""
+    return [f"{name}.png" for name in _file_names(photos)]
+
+
+def write_overlays(folder: str | Path, photos: Sequence[PhotoResult], images: Sequence) -> None:
+    """Write one labelled overlay a photo into a folder, under its name of ``overlay_names``. images: the photos themselves, as
+    ``read_image`` takes them, read one at a time."""
+    checks.same_length(photos=photos, images=images)
+    for name, photo, image in zip(overlay_names(photos), photos, images, strict=True):
+        write_overlay(Path(folder) / name, read_image(image), photo.instances, labels=True)
+
+
+def _format(path: Path) -> str:
+    """Pillow's name of the format in which to write colours under this name, tried out: many it can only read, or write
+    only in black and white, or no larger than an icon."""
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    size, file = (300, 2), io.BytesIO()
+    try:
+        Image.new("RGB", size).save(file, format=kind)
+        with Image.open(file) as written:
+            fits = written.size == size
+    except UnidentifiedImageError:  # written, but Pillow does not read it: a PDF
+        fits = True
+    except Exception:  # each format has its own way of refusing; no format at all is refused too
+        fits = False
+    if not fits:
+        raise ValueError(f"path must end like an image's name in a format that can be written, such as .png, got {path}")
+    return kind
+
+
+def _file_names(photos: Sequence[PhotoResult]) -> list[str]:
+    names = [photo.name for photo in photos]
+    for prefixes in ([photo.category for photo in photos], range(1, len(photos) + 1)):
+        count = Counter(names)
+        names = [
+            name if count[name] == 1 else f"{prefix}/{photo.name}"
+            for name, prefix, photo in zip(names, prefixes, photos, strict=True)
+        ]
+    return names
+
+
+def _annotations(masks: Sequence[Mapping]) -> list[dict]:
+    """COCO's annotations from anything with ``segmentation``: with id, area, box and ``iscrowd``."""
+    return [
+        {
+            "id": k,
+            **one,
+            "area": int(rle.area(one["segmentation"])),
+            "bbox": [int(n) for n in rle.toBbox(one["segmentation"])],
+            "iscrowd": 0,
+        }
+        for k, one in enumerate(masks, start=1)
+    ]
+
+
+def _run_lengths(mask, photo: PhotoResult, what: str) -> dict:
+    """A mask (H, W) as COCO's ``segmentation``."""
     mask = np.asarray(mask, dtype=bool)
     if mask.shape != tuple(photo.size):
         raise ValueError(f"each {what} of {photo.name} must be of its size {photo.size}, got {mask.shape}")
     if not mask.any():
         raise ValueError(f"each {what} of {photo.name} must have at least one pixel, got an empty one")
     encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
-    x0, y0, x1, y1 = tight_box(mask)
-    runs = {"size": [int(n) for n in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
-    return {"segmentation": runs, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+    return {"size": [int(n) for n in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+def _mask(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
+    """COCO's ``segmentation`` as a mask (H, W) bool. ``ValueError`` for run lengths that are not those of such a mask, which
+    pycocotools would fill up with whatever lies in memory."""
+    if list(segmentation["size"]) != list(size):
+        raise ValueError(f"a segmentation is of size {segmentation['size']}, its photo of {list(size)}")
+    counts = _counts(segmentation["counts"])
+    if min(counts, default=0) < 0 or sum(counts) != math.prod(size):
+        raise ValueError(f"the run lengths of a segmentation must be of {math.prod(size)} pixels, they are of {sum(counts)}")
+    mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size, order="F")
+    if not mask.any():
+        raise ValueError("the run lengths of a segmentation must be of at least one pixel of its thing, they are of none")
+    return mask
+
+
+def _counts(text: str) -> list[int]:
+    """The run lengths in COCO's text of them: six bits a letter from "0" on, low ones first; the sixth says that more
+    follow, the last fifth is the sign; from the fourth on less the one before the last."""
+    counts, value, shift = [], 0, 0
+    for code in text.encode("ascii"):
+        digit = code - 48
+        if not 0 <= digit < 64:
+            raise ValueError(f"the run lengths of a segmentation hold {chr(code)!r}")
+        value |= (digit & 31) << shift
+        shift += 5
+        if not digit & 32:
+            value -= (digit & 16) << (shift - 4)
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value, shift = 0, 0
+    if shift:
+        raise ValueError("the run lengths of a segmentation are cut off")
+    return counts
+
+
+def _read_json(path: Path, kind: type):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ExportError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise ExportError(f"{path} is not as write_coco writes it: it holds a {type(content).__name__}")
+    return content
+
+
+def _said(error: Exception) -> str:
+    return f"{error} is missing or unknown" if isinstance(error, KeyError) else str(error)
 
 
 def _labelled(image: np.ndarray, instances: Sequence[Instance], colors: Sequence[tuple]) -> np.ndarray:

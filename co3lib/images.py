@@ -99,7 +99,7 @@ def resize_nearest(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if tuple(masks.shape[1:]) == tuple(size):
         return masks
     rows, columns = (
-        ((torch.arange(new) + 0.5) * old / new).long().clamp_max(old - 1)
+        ((torch.arange(new, dtype=torch.float32, device=masks.device) + 0.5) * old / new).long().clamp_max(old - 1)
         for new, old in zip(size, masks.shape[1:], strict=True)
     )
     return masks[:, rows][:, :, columns]

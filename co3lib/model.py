@@ -15,6 +15,7 @@ from torch.nn.functional import conv_transpose1d
 from . import checks
 from .backbones import Backbone
 from .correlation import normalize_features, weight_by_saliency
+from .torch_defaults import torch_defaults
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class CoPeakNet(nn.Module):
     features: with a backbone that ends without a ReLU, the category's mean hides what its images have in common.
     """
 
+    @torch_defaults()
     def __init__(self, backbone: Backbone):
         super().__init__()
         self.backbone = backbone
@@ -72,12 +74,14 @@ class CoPeakNet(nn.Module):
         return upsample(score, self.backbone.stride).sigmoid()
 
 
+@torch_defaults()
 def bilinear_kernel(size: int) -> torch.Tensor:
     """The fixed kernel of a bilinear transposed convolution: (size, size), the product of two triangles."""
     triangle = _triangle(size)
     return triangle[:, None] * triangle[None]
 
 
+@torch_defaults()
 def upsample(score: torch.Tensor, factor: int) -> torch.Tensor:
     """Enlarge a score map by ``factor`` with a fixed bilinear transposed convolution: (B, 1, h, w) ->
     (B, 1, factor h, factor w). It fades towards the border, where the kernel hangs over the edge."""

@@ -260,7 +260,7 @@ def class_result(photos: Sequence[PhotoResult]) -> ClassResult:
         np.stack([one.mask for one in photo.instances]) if photo.instances else photo.truth[:0]
         for photo in photos
     ]
-    scores = [torch.tensor([one.score for one in photo.instances], dtype=torch.float64) for photo in photos]
+    scores = [torch.tensor([one.score for one in photo.instances], dtype=torch.float64, device="cpu") for photo in photos]
     precisions = {f"{iou:g}": average_precision(masks, scores, truth, iou) for iou in THRESHOLDS}
     return ClassResult(**numbers, instances=sum(map(len, truth)), average_precision=precisions)
 

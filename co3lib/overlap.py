@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from . import checks
+from .torch_defaults import torch_defaults
 
 
+@torch_defaults()
 def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Intersection over union of every mask with every other: (M, H, W), (G, H, W) bool -> (M, G); 0 where both are
     empty."""
@@ -23,6 +25,7 @@ def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return torch.where(union > 0, intersection / union.clamp_min(1), torch.zeros((), dtype=torch.float64))
 
 
+@torch_defaults()
 def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Intersection over union of boxes ``x0 y0 x1 y1`` (x1, y1 exclusive): (M, 4), (G, 4) -> (M, G)."""
     first = checks.tensor(first, "first", ("M", 4)).double()

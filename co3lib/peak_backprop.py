@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from . import checks
 from .images import resize_maps
 from .model import CoPeakNet
+from .torch_defaults import torch_defaults
 
 _EPS = 1e-10
 
@@ -113,6 +114,7 @@ def _two_activations(first, second) -> bool:
     return tensors and first.ndim == 4 and first.shape == second.shape
 
 
+@torch_defaults()
 def peak_response_maps(
     model: CoPeakNet, image: torch.Tensor, peaks: torch.Tensor, stop: str | None = None
 ) -> torch.Tensor:
@@ -138,6 +140,7 @@ def enlarge(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bil
     return resize_maps(maps, size, interpolation) * (maps.shape[1] * maps.shape[2] / (size[0] * size[1]))
 
 
+@torch_defaults()
 def response_maps_from(
     model: CoPeakNet, activations: torch.Tensor, stage: str | None, peaks: torch.Tensor
 ) -> torch.Tensor:

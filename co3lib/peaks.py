@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from . import checks
 from .correlation import correlate
+from .torch_defaults import torch_defaults
 
 
 def regional_maxima(values: torch.Tensor) -> torch.Tensor:
@@ -48,6 +49,7 @@ def copeaks(correlation: torch.Tensor) -> torch.Tensor:
     return _high_maxima(correlation)
 
 
+@torch_defaults()
 def peak_cells(mask: torch.Tensor, height: torch.Tensor, every: bool = False) -> torch.Tensor:
     """One grid cell per peak, highest first.
 
@@ -67,6 +69,7 @@ def peak_cells(mask: torch.Tensor, height: torch.Tensor, every: bool = False) ->
     return cells[heights.argsort(descending=True, stable=True)]
 
 
+@torch_defaults()
 def copeak_votes(features: torch.Tensor, partners: torch.Tensor) -> torch.Tensor:
     """How often each cell of one image is the end of a co-peak, over the image's pairs.
 

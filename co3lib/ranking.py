@@ -19,6 +19,7 @@ from scipy import ndimage, sparse
 from . import checks
 from .overlap import mask_iou
 from .refinement import RegionRefiner
+from .torch_defaults import torch_defaults
 
 SMALLEST, LARGEST = 0.00002, 0.85
 """Share of the image that a proposal may cover."""
@@ -259,12 +260,16 @@ def mask_nms(masks: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> tor
     """Greedy non-maximum suppression: in the order of falling score, keep a mask whose IoU with every kept one is
     below ``iou``.
 
-    masks: (M, H, W) bool; scores: (M,). Returns the kept indices, best first, long.
+    masks: (M, H, W) bool; scores: (M,), not NaN. Returns the kept indices, best first, long.
     """
     masks = checks.masks(masks, "masks", ("M", "H", "W"))
-    return suppress(mask_iou(masks, masks), checks.tensor(scores, "scores", (len(masks),)), iou)
+    scores = checks.tensor(scores, "scores", (len(masks),))
+    if scores.isnan().any():
+        raise ValueError("scores must be numbers that can be ordered, got NaN")
+    return suppress(mask_iou(masks, masks), scores, iou)
 
 
+@torch_defaults()
 def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> torch.Tensor:
     """``mask_nms`` for masks whose overlaps (M, M) with one another are known already."""
     kept: list[int] = []
@@ -274,15 +279,19 @@ def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> 
     return torch.tensor(kept, dtype=torch.long)
 
 
+@torch_defaults()
 def noise_filter(scores: Sequence[torch.Tensor], percentile: float = 20.0) -> list[torch.Tensor]:
     """Which instances of a class to keep: those scoring at least the given percentile of all the class's scores; an
     image left with nothing keeps its single best.
 
-    scores: a list over images of (M_i,). Returns a list of bool (M_i,). The percentile interpolates linearly between
+    scores: a list over images of (M_i,), finite. Returns a list of bool (M_i,). The percentile interpolates linearly between
     the midpoints ``100 (k - 0.5) / n`` (MATLAB's ``prctile``).
     """
     checks.between(percentile, "percentile", 0, 100)
-    scores = [checks.tensor(value, f"scores[{k}]", ("M",)).double() for k, value in enumerate(scores)]
+    names = [f"scores[{k}]" for k in range(len(scores))]
+    scores = [
+        checks.finite(checks.tensor(value, name, ("M",)).double(), name) for name, value in zip(names, scores, strict=True)
+    ]
     pooled = torch.cat(scores) if scores else torch.zeros(0)
     if not len(pooled):
         return [torch.zeros(0, dtype=torch.bool) for _ in scores]

@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 
 from . import checks
 from .images import fit_within, read_image
+from .torch_defaults import torch_defaults
 
 _LONGEST = 300  # pixels; saliency is a matter of regions, not of fine detail
 _SUPERPIXELS = 300
@@ -35,6 +36,7 @@ _FLOOR = 0.3  # what is left of a class's map where a single photo has no salien
 METHODS = ("combined", "minimum_barrier", "boundary_connectivity")
 
 
+@torch_defaults()
 def saliency_prior(image: np.ndarray, method: str = "combined") -> torch.Tensor:
     """Saliency of one photo, on superpixels.
 
@@ -64,6 +66,7 @@ def saliency_prior(image: np.ndarray, method: str = "combined") -> torch.Tensor:
     return interpolate(torch.from_numpy(value[labels])[None, None], pixels.shape[:2], mode="bilinear")[0, 0]
 
 
+@torch_defaults()
 def class_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = None) -> torch.Tensor:
     """Co-saliency of a whole category: the first principal component of its centred descriptors, positive part (DDT,
     Wei et al., IJCAI 2017), each photo's map weighted by its single-photo saliency where ``images`` are given.
@@ -79,6 +82,7 @@ def class_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = No
     return maps / maps.max().clamp_min(1e-6)
 
 
+@torch_defaults()
 def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Tensor]) -> torch.Tensor:
     """Co-saliency of a whole category at several scales: what its descriptors share *and* its photos are recognised by.
 
@@ -203,6 +207,7 @@ def as_score(features, direction, mean) -> tuple[torch.Tensor, torch.Tensor]:
     return direction, -(mean @ direction)
 
 
+@torch_defaults()
 def mean_at_border(maps: torch.Tensor) -> torch.Tensor:
     """Mean over the outermost cells of all maps (N, h, w)."""
     border = torch.ones(maps.shape[1:], dtype=torch.bool)

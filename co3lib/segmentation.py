@@ -32,6 +32,7 @@ from .proposals import propose_regions, regions_of
 from .ranking import Instance, RegionRanker, noise_filter, suppress
 from .refinement import RegionRefiner
 from .saliency import class_prior, recognition_by_scale, recognized_prior, saliency_prior
+from .torch_defaults import torch_defaults, with_gradients
 from .training import load_tensors, save_tensors, start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
@@ -86,6 +87,7 @@ class Look:
         return tuple(self.view.output.score.shape[2:])
 
     @property
+    @torch_defaults()
     def points(self) -> torch.Tensor:
         """The middles of the seeds' cells in pixels ``(y, x)`` of the work image: (Q, 2) long."""
         size = torch.tensor(self.view.saliency.shape)
@@ -189,6 +191,7 @@ def look(
     return Look(view, cells, heat, weight, side < config.size)
 
 
+@torch_defaults()
 def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
     """Each peak of every look takes its best proposal, its outline refined if ``config.refine``; a score counts as often as
     there are looks that found the same; non-maximum suppression over all of them.
@@ -260,6 +263,7 @@ class CoSegmenter:
     ``subprocess``) and hand them the file that ``save`` wrote.
     """
 
+    @torch_defaults()
     def __init__(self, config: CoSegConfig | None = None):
         self.config = config or CoSegConfig()
         self.model: CoPeakNet | None = None
@@ -267,6 +271,7 @@ class CoSegmenter:
         self.bank = torch.zeros(0)
         self.recognition: dict[int, float] = {}
 
+    @with_gradients()
     def fit(self, images: Sequence, priors: Sequence | None = None, checkpoint=None, progress: bool = True, on_epoch=None):
         """Train on the photos of one category; returns self.
 
@@ -285,6 +290,7 @@ class CoSegmenter:
         self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
         return self
 
+    @with_gradients()
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
         """``fit`` for photos that ``prepare`` has made ready, or makes ready as they are asked for."""
         model = CoPeakNet(_backbone(self.config))
@@ -313,6 +319,7 @@ class CoSegmenter:
             self.bank = torch.cat([model.resume(one[None], config.freeze).guided for one in partners])
         self.model = model
 
+    @torch_defaults()
     def priors_of(
         self, work: Sequence[WorkImage], features: torch.Tensor | None = None, progress: bool = True, recognized=None
     ) -> torch.Tensor:
@@ -363,6 +370,7 @@ class CoSegmenter:
         maps = [checks.tensor(prior, f"priors[{k}]", ("H", "W"), floating=True) for k, prior in enumerate(priors)]
         return torch.stack([resize_maps(p[None].float(), size, self.config.interpolation) for p in maps]).clamp(0, 1)
 
+    @torch_defaults()
     def predict(self, images: Sequence, proposals: Sequence | None = None, progress: bool = True) -> list[list[Instance]]:
         """The instances of every photo, best first.
 
@@ -382,6 +390,7 @@ class CoSegmenter:
             sizes.append(image.size)
         return finish(candidates, sizes, self.config)
 
+    @torch_defaults()
     def candidates(self, image: WorkImage, proposals: RegionRanker) -> Candidates:
         """One photo's instances before the noise filter."""
         return choose_masks(self.looks(image), proposals, self.config)
@@ -415,6 +424,7 @@ class CoSegmenter:
         save_tensors(tensors, path, metadata)
 
     @classmethod
+    @with_gradients()
     def load(cls, path: str | Path) -> CoSegmenter:
         """A segmenter as ``save`` wrote it; ``ValueError`` naming the file if it is not one."""
         tensors, metadata = load_tensors(path)
@@ -476,6 +486,7 @@ def _activations(model: CoPeakNet, images: torch.Tensor, stage: str | None) -> t
     return images if stage is None else model.backbone(images, until=stage)
 
 
+@torch_defaults()
 def _partners(guided: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
     # The photo itself may be in the bank, at the size of the first look; a co-peak with itself says nothing.
     if bank.shape[1:] != guided.shape[1:]:

@@ -25,6 +25,7 @@ from .correlation import correlate, pair_up
 from .files import aside, path_of
 from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet, CoPeakOutput
+from .torch_defaults import torch_defaults, with_gradients
 
 _WEIGHT_DECAY = 5e-4
 
@@ -67,6 +68,7 @@ def batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator
         yield batch
 
 
+@torch_defaults()
 def start_head(model: CoPeakNet, features: torch.Tensor, priors: torch.Tensor, ridge: float = 1e-2) -> None:
     """Set the score's weights to the ridge regression of the prior's logit on the features, instead of zero.
 
@@ -86,6 +88,7 @@ def start_head(model: CoPeakNet, features: torch.Tensor, priors: torch.Tensor, r
         model.head.bias.fill_(float(target_mean - cell_mean @ weight))
 
 
+@with_gradients()
 def train(
     model: CoPeakNet,
     activations: torch.Tensor,

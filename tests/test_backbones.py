@@ -411,6 +411,22 @@ def offered(vgg, monkeypatch):
     return vgg
 
 
+def test_vgg_sees_rgb_less_imagenets_mean_over_its_deviation(offered):
+    # As torchvision's weights were trained: red first, mean and standard deviation of values in [0, 1].
+    backbone = build_backbone("vgg16_pool5")
+    seen = []
+    handle = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d)).register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0])
+    )
+    image = torch.tensor([1.0, 0.5, 0.25]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    with torch.no_grad():
+        backbone(image)
+    handle.remove()
+    expected = [(1 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.25 - 0.406) / 0.225]
+    torch.testing.assert_close(seen[0][0].amax((1, 2)), torch.tensor(expected))
+    torch.testing.assert_close(seen[0][0].amin((1, 2)), torch.tensor(expected))
+
+
 def test_vgg_after_its_last_pooling(offered):
     backbone = build_backbone("vgg16_pool5")
     theirs = torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms()  # red, green, blue

@@ -119,3 +119,25 @@ def test_bad_features_are_named(features):
 def test_images_that_do_not_go_together_are_named(first, second, name):
     with pytest.raises(ValueError, match=name):
         correlate(first, second)
+
+
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda whole, good: normalize_features(whole), "features"),
+        (lambda whole, good: correlate(whole, good), "first"),
+        (lambda whole, good: correlate(good, whole), "second"),
+        (lambda whole, good: weight_by_saliency(whole, good[:, :1]), "features"),
+        (lambda whole, good: weight_by_saliency(good, whole[:, :1]), "saliency"),
+    ],
+)
+def test_whole_numbers_are_refused(call, name):
+    whole, good = torch.ones(1, 2, 3, 3, dtype=torch.long), torch.ones(1, 2, 3, 3)
+    with pytest.raises(ValueError, match=f"{name} must be of a floating-point type"):
+        call(whole, good)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 2), (3, 2)])
+def test_only_an_even_number_of_images_is_paired(shape):
+    with pytest.raises(ValueError, match=f"even number of images, got {shape[0]}"):
+        pair_up(torch.zeros(shape))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import close, load
 
-from co3lib.evaluation import average_precision, corloc
+from co3lib.evaluation import average_precision, corloc, pooled_average_precision
 from co3lib.ranking import noise_filter
 
 
@@ -149,6 +149,9 @@ def test_a_class_without_instances_scores_nothing():
         ([row(1)[None]], [torch.ones(1)], [row(1)[None]] * 2, "ground_truth"),
         ([row(1)[None]], [torch.ones(2)], [row(1)[None]], "scores"),
         ([row(1)], [torch.ones(1)], [row(1)[None]], "predictions"),
+        ([3], [torch.ones(1)], [row(1)[None]], r"predictions\[0\]"),
+        ([None], [[]], [row(1)[None]], r"predictions\[0\]"),
+        ([row(1)[None]], [None], [row(1)[None]], r"scores\[0\]"),
         ([row(1)[None]], [torch.ones(1)], [row(1)], "ground_truth"),
         ([row(1)[None]], [torch.ones(1)], [row(1, width=9)[None]], "ground_truth"),
     ],
@@ -156,6 +159,41 @@ def test_a_class_without_instances_scores_nothing():
 def test_bad_average_precision_arguments_are_named(predictions, scores, truth, name):
     with pytest.raises(ValueError, match=name):
         average_precision(predictions, scores, truth)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("everything", [True, False])
+def test_scores_that_are_not_finite_are_refused(odd, everything):
+    truth = [torch.stack([row(0), row(1)]), torch.stack([row(2)])]
+    values = [torch.tensor([0.5, odd]), torch.tensor([odd if everything else 0.3])]
+    if everything:
+        values[0][:] = odd
+    with pytest.raises(ValueError, match=rf"scores\[0\] must be finite, got {odd}"):
+        average_precision(truth, values, truth)
+    with pytest.raises(ValueError, match=rf"scores\[0\] must be finite, got {odd}"):
+        pooled_average_precision([torch.eye(2), torch.eye(1)], values)
+    nothing = [one[:0] for one in truth]
+    with pytest.raises(ValueError, match=r"scores\[0\] must be finite"):
+        average_precision(truth, values, nothing)  # refused as well where there is no AP to be wrong
+
+
+@pytest.mark.parametrize("kind", [list, np.array, lambda values: torch.tensor(values, dtype=torch.float64)])
+def test_scores_are_told_apart_in_double_precision(kind):
+    # The right one scores higher by less than single precision can tell; ties would go to the first.
+    predictions, truth = [torch.stack([row(5), row(0)])], [row(0)[None]]
+    assert average_precision(predictions, [kind([0.1, 0.1 + 1e-12])], truth) == 1.0
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.zeros(0), torch.zeros(0), np.zeros((0, 1, 12), bool)])
+def test_an_empty_list_is_a_photo_without_finds(nothing):
+    truth = [row(0)[None], row(1)[None]]
+    assert average_precision([truth[0], nothing], [[0.5], []], truth) == 0.5
+    assert average_precision([nothing, nothing], [[], []], truth) == 0.0
+    assert average_precision([truth[0], truth[0]], [[0.5], [0.9]], [truth[0], nothing]) == 0.5  # the false one comes first
+    assert math.isnan(average_precision([nothing], [[]], [nothing]))
+    assert math.isnan(average_precision([], [], []))
+    with pytest.raises(ValueError, match=r"scores\[0\]"):
+        average_precision([nothing, nothing], [[0.1], []], truth)
 
 
 # Boxes
@@ -224,11 +262,19 @@ def test_corloc_takes_tuples_and_lists():
         ([torch.zeros(2, 4)], [boxes()], "predicted_boxes"),
         ([torch.zeros(3)], [boxes()], "predicted_boxes"),
         ([torch.zeros(4)], [torch.zeros(2, 5)], "ground_truth_boxes"),
+        ([torch.tensor([0, 0, 4, math.nan])], [boxes([0, 0, 4, 4])], r"predicted_boxes\[0\] must be finite, got nan"),
+        ([torch.tensor([0, 0, 4, 4])], [boxes([0, 0, 4, math.inf])], r"ground_truth_boxes\[0\] must be finite, got inf"),
     ],
 )
 def test_bad_boxes_are_named(predicted, truth, name):
     with pytest.raises(ValueError, match=name):
         corloc(predicted, truth)
+
+
+@pytest.mark.parametrize("limit", [-0.1, 1.1, math.nan, 50])
+def test_corloc_wants_a_share_as_its_limit(limit):
+    with pytest.raises(ValueError, match="iou must lie in"):
+        corloc([(0, 0, 4, 4)], [[(0, 0, 4, 4)]], iou=limit)
 
 
 def test_corloc_of_no_images_does_not_invent_a_number():

@@ -30,6 +30,7 @@ from co3lib.experiment import (
     run_experiment,
 )
 from co3lib.export import PhotoResult
+from co3lib.lessons.reproduction import class_figure, row_table
 from co3lib.overlap import tight_box
 from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegmenter
@@ -74,7 +75,8 @@ def test_a_run_leaves_coco_files_and_numbers_for_every_class_and_seed(whole):
     folders = {path.parent.relative_to(output).as_posix() for path in output.rglob("outcome.json")}
     assert folders == {"cat/seed_0", "cat/seed_1", "cup/seed_0", "cup/seed_1"}
     for folder in folders:
-        assert {path.name for path in (output / folder).iterdir()} == {"outcome.json", "ground_truth.json", "results.json"}
+        files = {"outcome.json", "ground_truth.json", "results.json", "instances.json"}
+        assert {path.name for path in (output / folder).iterdir()} == files
     assert list(table.index) == ["cat", "cup", "mean"]
     for one in read_outcomes(output):
         samples = demo_set("collage")[one.category][:2]
@@ -415,6 +417,23 @@ def test_the_table_is_mean_and_spread(tmp_path):
     shutil.rmtree(tmp_path / "a" / "seed_1")
     shutil.rmtree(tmp_path / "b" / "seed_1")
     assert results_table(tmp_path)["AP50 spread"].isna().all()  # one seed says nothing of a spread
+
+
+def test_a_class_may_be_called_mean(tmp_path):
+    for (category, seed), value in {("mean", 0): 0.2, ("mean", 1): 0.4, ("zebra", 0): 0.7, ("zebra", 1): 0.5}.items():
+        folder = tmp_path / category / f"seed_{seed}"
+        folder.mkdir(parents=True)
+        (folder / "outcome.json").write_text(outcome(category, seed, value).model_dump_json())
+    table = results_table(tmp_path)
+    assert list(table.index) == ["mean", "zebra", "mean"]
+    assert table["AP25"].tolist() == pytest.approx([30, 60, 45])
+    assert table["AP25 spread"].tolist() == pytest.approx([20 / math.sqrt(2), 20 / math.sqrt(2), 0])
+    assert table["found"].tolist() == [7, 7, 14] and table["photos"].tolist() == [4, 4, 8]
+    row = row_table(table, "VOC12")
+    assert row.loc["this run"].tolist() == [45, 45, 45] and row.loc["its spread over seeds"].tolist() == [0, 0, 0]
+    (axis,) = class_figure(table, read_outcomes(tmp_path), "collage", "AP25").axes
+    assert [bar.get_height() for bar in axis.patches] == pytest.approx([30, 60])
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["mean", "zebra"]
 
 
 # ----------------------------------------------------------------------------------------------------- the paper's

@@ -1,27 +1,36 @@
 """COCO JSON as pycocotools reads it, and overlays pixel by pixel."""
 
 import json
+import tempfile
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from draws import examples
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from co3lib import _torchvision  # noqa: F401  (before torchvision)
 from co3lib.export import (
     COLORS,
     GROUND_TRUTH,
+    INSTANCES,
     RESULTS,
     ExportError,
     PhotoResult,
     overlay,
+    overlay_names,
     read_coco,
     to_coco,
     write_coco,
     write_overlay,
+    write_overlays,
 )
 from co3lib.overlap import tight_box
 from co3lib.ranking import Instance
@@ -69,7 +78,8 @@ def test_pycocotools_loads_what_is_written(photos, tmp_path):
             assert annotation["score"] == instance.score
             x, y, width, height = annotation["bbox"]
             assert (x, y, x + width, y + height) == instance.box
-            assert annotation["bbox"] == list(rle.toBbox(annotation["segmentation"]))
+            assert list(annotation["bbox"]) == list(rle.toBbox(annotation["segmentation"]))
+            assert annotation["area"] == instance.mask.sum()
     known = truth.loadAnns(truth.getAnnIds(imgIds=[1]))
     assert [a["area"] for a in known] == photos[0].truth.sum((1, 2)).tolist()
     assert truth.getAnnIds(imgIds=[2, 3, 4]) == []
@@ -95,7 +105,121 @@ def test_reads_back_what_was_written(photos, tmp_path):
         for instance, other in zip(photo.instances, read.instances, strict=True):
             assert np.array_equal(instance.mask, other.mask) and other.mask.dtype == bool
             assert (instance.score, instance.peak, instance.box) == (other.score, other.peak, other.box)
-    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [GROUND_TRUTH, RESULTS]
+    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [GROUND_TRUTH, INSTANCES, RESULTS]
+
+
+def masks_by_photo(coco: COCO) -> dict[str, list[np.ndarray]]:
+    """Photo's file name -> its masks in a loaded COCO file, in their order."""
+    return {
+        image["file_name"]: [coco.annToMask(one).astype(bool) for one in coco.loadAnns(coco.getAnnIds(imgIds=[k]))]
+        for k, image in coco.imgs.items()
+    }
+
+
+def assert_same_masks(first, second):
+    first, second = list(first), list(second)
+    assert len(first) == len(second)
+    assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def found_and_true(photos):
+    """What each of the two whole data sets must hold: its file's name, photo's name -> masks."""
+    found = {photo.name: [one.mask for one in photo.instances] for photo in photos}
+    true = {photo.name: [] if photo.truth is None else list(photo.truth.numpy()) for photo in photos}
+    return {INSTANCES: found, GROUND_TRUTH: true}
+
+
+def test_instances_are_a_whole_data_set(photos, tmp_path):
+    write_coco(tmp_path, photos)
+    for name, wanted in found_and_true(photos).items():
+        coco = COCO(str(tmp_path / name))
+        coco.info()
+        assert coco.getCatIds(catNms=["cup"], supNms=[""]) == [2]
+        assert len(coco.getImgIds()) == len(photos)
+        assert {one["license"] for one in coco.imgs.values()} == {one["id"] for one in coco.dataset["licenses"]}
+        masks = masks_by_photo(coco)
+        assert masks.keys() == wanted.keys()
+        for photo, ones in wanted.items():
+            assert_same_masks(masks[photo], ones)
+        for annotation in coco.anns.values():
+            mask = coco.annToMask(annotation)
+            x0, y0, x1, y1 = tight_box(mask)
+            assert annotation["area"] == mask.sum() and annotation["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+            assert annotation["iscrowd"] == 0 and annotation["category_id"] in coco.cats
+    scores = [one["score"] for one in COCO(str(tmp_path / INSTANCES)).anns.values()]
+    assert scores == [one.score for photo in photos for one in photo.instances]
+
+
+def test_torchvision_reads_the_instances(photos, tmp_path):
+    from torchvision.datasets import CocoDetection
+
+    for photo in photos:
+        Image.new("RGB", photo.size[::-1]).save(tmp_path / photo.name)
+    write_coco(tmp_path, photos)
+    for photo, (image, annotations) in zip(photos, CocoDetection(tmp_path, tmp_path / INSTANCES), strict=True):
+        assert image.size == photo.size[::-1]
+        assert_same_masks(
+            [rle.decode(one["segmentation"]).astype(bool) for one in annotations], [one.mask for one in photo.instances]
+        )
+
+
+def test_datumaro_reads_all_three(photos, tmp_path):
+    # Not among the requirements of the tests, because it holds Pillow below 13 and pandas below 3: installed beside
+    # them in an environment of its own (pip install -e ".[test]" datumaro) it runs this test too.
+    data_set = pytest.importorskip("datumaro.components.dataset").Dataset
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").mkdir()
+    for photo in photos:
+        Image.new("RGB", photo.size[::-1]).save(tmp_path / "images" / photo.name)
+    write_coco(tmp_path / "annotations", photos)
+    truth = json.loads((tmp_path / "annotations" / GROUND_TRUTH).read_text())
+    results = COCO(str(tmp_path / "annotations" / GROUND_TRUTH)).loadRes(str(tmp_path / "annotations" / RESULTS))
+    loaded = {**truth, "annotations": [{**one, "bbox": list(one["bbox"])} for one in results.anns.values()]}
+    (tmp_path / "annotations" / RESULTS).write_text(json.dumps(loaded, default=float))
+    wanted = found_and_true(photos)
+    for name, masks in {**wanted, RESULTS: wanted[INSTANCES]}.items():
+        data = data_set.import_from(str(tmp_path / "annotations" / name), "coco_instances")
+        labels = [label.name for label in data.categories()[next(iter(data.categories()))]]
+        assert labels == ["cat", "cup", "dog"] and len(data) == len(photos)
+        for photo in photos:
+            item = data.get(photo.name.split(".")[0], next(iter(data.subsets())))
+            assert tuple(item.media.size) == photo.size
+            read = sorted((one for one in item.annotations if one.type.name == "mask"), key=lambda one: one.id)
+            assert_same_masks([one.image.astype(bool) for one in read], masks[photo.name])
+            assert all(labels[one.label] == photo.category for one in read)
+
+
+@pytest.mark.parametrize("categories", [("cat", "dog"), ("cat", "cat"), ("cat", "mean")])
+def test_two_photos_of_one_name_stay_two(categories, tmp_path):
+    masks = [_box((6, 6), 0, 2, 0, 3), _box((6, 6), 3, 6, 1, 2)]
+    photos = [
+        PhotoResult("a.jpg", category, (6, 6), [_instance(mask)], torch.from_numpy(mask[None]))
+        for category, mask in zip(categories, masks, strict=True)
+    ]
+    write_coco(tmp_path, [*photos, PhotoResult("b.jpg", "cat", (6, 6), [])])
+    for name in (GROUND_TRUTH, INSTANCES):
+        read = masks_by_photo(COCO(str(tmp_path / name)))
+        assert len(read) == 3 and "b.jpg" in read and all(key.endswith("a.jpg") for key in list(read)[:2])
+        assert_same_masks([ones[0] for ones in list(read.values())[:2]], masks)
+    again = read_coco(tmp_path)
+    assert [(one.name, one.category) for one in again[:2]] == [("a.jpg", category) for category in categories]
+    assert_same_masks([one.instances[0].mask for one in again[:2]], masks)
+
+
+def test_cocoeval_sorts_by_the_area_of_the_mask_and_not_of_its_box(tmp_path):
+    # 1264 pixels are "medium" to COCO; the box round them is "large".
+    ring = _box((200, 200), 20, 180, 20, 180) & ~_box((200, 200), 22, 178, 22, 178)
+    photos = [PhotoResult("a.jpg", "cat", (200, 200), [_instance(ring)], torch.from_numpy(ring[None]))]
+    write_coco(tmp_path, photos)
+    truth = COCO(str(tmp_path / GROUND_TRUTH))
+    results = truth.loadRes(str(tmp_path / RESULTS))
+    (one,) = results.anns.values()
+    assert one["area"] == ring.sum() == 1264
+    evaluation = COCOeval(truth, results, "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[4] == pytest.approx(1) and evaluation.stats[5] == -1  # medium, by its pixels; none is large
 
 
 def test_nothing_found_is_written_and_read(photos, tmp_path):
@@ -142,6 +266,108 @@ def test_damaged_files_are_named(photos, tmp_path):
     (tmp_path / RESULTS).write_text('[{"image_id": 1}]')
     with pytest.raises(ExportError, match="segmentation"):
         read_coco(tmp_path)
+
+
+def damaged(folder, name, change):
+    """Change the first annotation of a file in place."""
+    content = json.loads((folder / name).read_text())
+    change((content if name == RESULTS else content["annotations"])[0])
+    (folder / name).write_text(json.dumps(content))
+
+
+def counts(change):
+    return lambda one: one["segmentation"].update(counts=change(one["segmentation"]["counts"]))
+
+
+@pytest.mark.parametrize("name", [GROUND_TRUTH, RESULTS])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (counts(lambda text: text[: len(text) // 2]), "run lengths"),
+        (counts(lambda text: text[:-1]), "run lengths"),
+        (counts(lambda text: text + text), "run lengths"),
+        (counts(lambda text: text + "1"), "run lengths"),
+        (counts(lambda text: ""), "run lengths"),
+        (counts(lambda text: text + "P"), "cut off"),
+        (counts(lambda text: "é" + text), "ascii"),
+        (counts(lambda text: " " + text), "' '"),
+        (counts(lambda text: "O" + text), "run lengths"),  # less than no pixels
+        (counts(lambda text: "]2"), "at least one pixel"),  # 77: a mask of nothing
+        (counts(lambda text: [77]), "list"),
+        (lambda one: one["segmentation"].update(size=[11, 7]), r"size \[11, 7\]"),
+        (lambda one: one["segmentation"].update(size=[7, 12]), r"size \[7, 12\]"),
+        (lambda one: one.update(segmentation=[[1, 1, 5, 1, 5, 5]]), "list"),
+        (lambda one: one.update(image_id=9), "9"),
+        (lambda one: one.pop("segmentation"), "segmentation"),
+    ],
+)
+def test_run_lengths_that_are_not_of_the_photo_are_refused(photos, name, change, said, tmp_path):
+    write_coco(tmp_path, photos)
+    damaged(tmp_path, name, change)
+    with pytest.raises(ExportError, match=rf"{name} .*{said}") as refused:
+        read_coco(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "-Infinity", '"high"', "null"])
+def test_scores_in_a_file_must_be_finite(photos, score, tmp_path):
+    write_coco(tmp_path, photos)
+    text = (tmp_path / RESULTS).read_text()
+    (tmp_path / RESULTS).write_text(text.replace('"score": 2.5', f'"score": {score}'))
+    with pytest.raises(ExportError, match=RESULTS):
+        read_coco(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"images": 3}', "3", "null", "[" * 100_000])
+@pytest.mark.parametrize("name", [GROUND_TRUTH, RESULTS])
+def test_other_json_is_refused_by_its_file(photos, content, name, tmp_path):
+    if (content, name) == ("[]", RESULTS):
+        return  # nothing found
+    write_coco(tmp_path, photos)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ExportError, match=name):
+        read_coco(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(-7, 11), (7, "11"), (7.5, 11), (0, 11)])
+def test_impossible_sizes_are_refused(photos, size, tmp_path):
+    write_coco(tmp_path, photos)
+    content = json.loads((tmp_path / GROUND_TRUTH).read_text())
+    content["images"][0].update(zip(("height", "width"), size, strict=True))
+    (tmp_path / GROUND_TRUTH).write_text(json.dumps(content))
+    with pytest.raises(ExportError, match=f"{GROUND_TRUTH} .*height and width"):
+        read_coco(tmp_path)
+
+
+@examples(100)
+@given(st.data())
+def test_any_mask_is_read_as_it_was(data):
+    height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
+    share, seed = data.draw(st.sampled_from([0.02, 0.5])), data.draw(st.integers(0, 10**6))
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    mask[data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))] = True
+    with tempfile.TemporaryDirectory() as folder:
+        write_coco(folder, [PhotoResult("a", "cat", (height, width), [_instance(mask)], torch.from_numpy(mask[None]))])
+        (read,) = read_coco(folder)
+    assert np.array_equal(read.instances[0].mask, mask) and np.array_equal(read.truth[0].numpy(), mask)
+
+
+def test_three_files_or_none(photos, tmp_path, monkeypatch):
+    write_coco(tmp_path, photos)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write, written = Path.write_text, []
+
+    def full(path, text, **options):
+        written.append(path)
+        if len(written) == 3:
+            write(path, text[:10], **options)
+            raise OSError(28, "No space left on device")
+        return write(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_coco(tmp_path, photos[:1])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_overlay_tints_outlines_and_leaves_the_rest():
@@ -227,3 +453,42 @@ def test_write_overlay(tmp_path):
     assert [p.name for p in (tmp_path / "sub").iterdir()] == ["a.png"]
     with pytest.raises(ValueError, match="path must end like an image's name"):
         write_overlay(tmp_path / "a.txt", image, found)
+
+
+def test_every_photo_has_an_overlay_of_its_own(tmp_path):
+    size = (6, 6)
+    alike = [("a.jpg", "cat"), ("a.png", "cat"), ("a.JPG", "cat")]
+    names = [*alike, ("b.jpg", "cat"), ("b.jpg", "dog"), ("c.jpg", "dog"), ("c.jpg", "dog")]
+    photos = [PhotoResult(name, category, size, []) for name, category in names]
+    images = [np.full((*size, 3), 10 * k, np.uint8) for k in range(len(photos))]
+    write_overlays(tmp_path / "new", photos, images)
+    paths = [tmp_path / "new" / name for name in overlay_names(photos)]
+    assert [path.name.removesuffix(".png") for path in paths] == [name for name, _ in names]
+    assert sorted(path for path in (tmp_path / "new").rglob("*") if path.is_file()) == sorted(set(paths))
+    for path, image in zip(paths, images, strict=True):
+        with Image.open(path) as written:
+            assert np.array_equal(np.asarray(written), image)
+    with pytest.raises(ValueError, match="photos has 7, images has 6"):
+        write_overlays(tmp_path, photos, images[1:])
+
+
+@pytest.mark.parametrize("ending", ["psd", "xbm", "ico", "icns", "fits", "mpg", "wmf", "PSD", "h5", "cur", ""])
+def test_a_format_that_cannot_be_written_is_refused_before_anything_is_drawn(ending, tmp_path):
+    with pytest.raises(ValueError, match=rf"path must end like an image's name .*\.png, got .*\.{ending}$"):
+        write_overlay(tmp_path / "new" / f"a.{ending}", None, [])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ["png", "JPG", "tif", "webp", "bmp", "gif", "pdf"])
+def test_formats_that_can_be_written(ending, tmp_path):
+    write_overlay(tmp_path / f"a.{ending}", np.full((400, 500, 3), 7, np.uint8), [])
+    assert [path.name for path in tmp_path.iterdir()] == [f"a.{ending}"]
+    if ending != "pdf":
+        with Image.open(tmp_path / f"a.{ending}") as written:
+            assert written.size == (500, 400)
+
+
+def test_a_long_name_is_written(tmp_path):
+    name = "é" * 124 + ".png"  # 252 bytes, of the 255 that a name may have
+    write_overlay(tmp_path / name, np.zeros((4, 4, 3), np.uint8), [])
+    assert [path.name for path in tmp_path.iterdir()] == [name]

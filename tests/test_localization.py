@@ -22,6 +22,11 @@ def test_nothing_found_is_no_box():
     assert best_box([]) is None
 
 
+def test_a_score_of_nan_has_no_best():
+    with pytest.raises(ValueError, match="got NaN"):
+        best_box([instance(0.1, (0, 0, 2, 2)), instance(float("nan"), (1, 2, 5, 6))])
+
+
 def test_boxes_of_masks_without_the_empty_ones():
     masks = torch.zeros(3, 5, 7, dtype=torch.bool)
     masks[0, 1:3, 2:6] = True

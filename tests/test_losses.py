@@ -127,6 +127,12 @@ def test_copeak_loss_of_one_cell():
     close(copeak_loss(correlation, form="published"), math.log(2))
 
 
+@pytest.mark.parametrize("value, held", [(1e-4, 1e-4), (1e-7, 1e-7), (1e-9, 1e-8), (-0.5, 1e-8)])
+def test_the_published_copeak_loss_is_held_above_1e_8_only(value, held):
+    correlation = torch.tensor([value], dtype=torch.float64).reshape(1, 1, 1, 1, 1)
+    close(copeak_loss(correlation, form="published"), -math.log(held))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_copeak_gradient(form):
     correlation = shuffled(2, 2, 3, 3, 2, seed=9).requires_grad_()
@@ -254,3 +260,18 @@ def test_an_unknown_form_is_named(form):
 def test_the_published_copeak_loss_is_held_at_1e_8_and_not_before():
     for value, expected in ((1e-4, 9.21034), (1e-7, 16.11810), (1e-12, 18.42068)):
         close(copeak_loss(torch.full((1, 2, 2, 2, 2), value, dtype=torch.float64), "published"), expected)
+
+
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda whole, good: saliency_weight(whole[:, :1]), "prior"),
+        (lambda whole, good: saliency_loss(whole[:, :1], good[:, :1]), "saliency"),
+        (lambda whole, good: saliency_loss(good[:, :1], whole[:, :1]), "prior"),
+        (lambda whole, good: affinity_loss(whole, good[:, :1]), "features"),
+        (lambda whole, good: affinity_loss(good, whole[:, :1]), "saliency"),
+    ],
+)
+def test_whole_numbers_are_refused(call, name):
+    with pytest.raises(ValueError, match=f"{name} must be of a floating-point type"):
+        call(torch.ones(2, 2, 3, 3, dtype=torch.long), torch.ones(2, 2, 3, 3))

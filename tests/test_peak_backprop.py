@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from co3lib.backbones import Backbone
 from co3lib.model import CoPeakNet
-from co3lib.peak_backprop import enlarge, peak_conv2d, peak_response_maps
+from co3lib.peak_backprop import PeakRule, enlarge, peak_conv2d, peak_response_maps, response_maps_from
 
 # stride, padding, dilation, groups, input channels, output channels, kernel
 SETTINGS = {
@@ -278,6 +278,115 @@ def test_the_heat_is_read_at_the_network_input(std):
     # The normalised image is what the first layer sees; its scale must not change how much heat a peak has.
     model, image = small_network(std=std, seed=2), uniform(1, 3, 12, 12, seed=17)
     close(peak_response_maps(model, image, torch.tensor([[1, 1]]))[0], loops(model, image, (1, 1)))
+
+
+# Additions
+
+
+class Added(nn.Module):
+    """Two branches of a stage's input, added; ``way`` is the spelling."""
+
+    def __init__(self, way: str):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(3, 4, 3, padding=1) for _ in range(2))
+        self.way = way
+
+    def forward(self, x):
+        first, second = self.first(x), self.second(x)
+        if self.way == "+=":
+            first += second
+            return first
+        if self.way == "reversed":
+            return second + first
+        if self.way == "add":
+            return torch.add(first, second)
+        return first.add(second) if self.way == ".add" else first + second
+
+
+@pytest.mark.parametrize("way", ["+", "reversed", "+=", "add", ".add"])
+def test_an_addition_shares_in_proportion_to_its_summands(way):
+    torch.manual_seed(5)
+    model = CoPeakNet(Backbone("added", {"sum": Added(way)}, [0.0] * 3, [1.0] * 3))
+    nn.init.uniform_(model.head.weight)
+    model.double()
+    image, peak = uniform(1, 3, 6, 7, seed=21), (2, 3)
+    stage = model.backbone.stages["sum"]
+    first, second = stage.first(image), stage.second(image)
+    at_head = torch.zeros(1, 1, 6, 7, dtype=torch.float64)
+    at_head[0, 0, peak[0], peak[1]] = 1
+    at_sum = naive.peak_rule((first + second).detach().numpy(), model.head.weight.detach().numpy(), at_head.numpy())
+    above = [(one - one.min()).detach().numpy() for one in (first, second)]
+    expected = 0
+    for own, branch in zip(above, (stage.first, stage.second), strict=True):
+        share = own / (above[0] + above[1])
+        expected = expected + naive.peak_rule(image.numpy(), branch.weight.detach().numpy(), at_sum * share, padding=1)
+    heat = peak_response_maps(model, image, torch.tensor([peak]))
+    close(heat[0], torch.from_numpy(expected[0]).sum(0))
+    # Each with all of the relevance, as torch's own gradient of a sum has it, would be twice as much.
+    close(heat.sum(), at_sum.sum())
+
+
+def test_additions_of_other_things_are_torchs_own():
+    values = random(1, 2, 3, 3, seed=30).requires_grad_()
+    row = random(1, 2, 1, 1, seed=31)
+    with PeakRule():
+        for other in (row, 2.0, random(2, 3, 3, seed=32)):
+            (passed,) = torch.autograd.grad((values + other).sum(), values)
+            assert torch.equal(passed, torch.ones_like(values))
+        flat = values[0] + values[0].detach()  # three axes: no activations
+        (passed,) = torch.autograd.grad(flat.sum(), values)
+        assert torch.equal(passed, torch.ones_like(values))
+        (passed,) = torch.autograd.grad(torch.add(values, values.detach(), alpha=2).sum(), values)
+        assert torch.equal(passed, torch.ones_like(values))
+
+
+def test_two_flat_summands_pass_nothing_but_numbers():
+    flat = torch.ones(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    with PeakRule():
+        (passed,) = torch.autograd.grad((flat + torch.ones(1, 2, 3, 3).double()).sum(), flat)
+    assert torch.isfinite(passed).all()
+
+
+def test_heat_is_never_negative():
+    # So clamping it at zero, as Zhou et al. do, or taking its absolute value, before the channels are summed, changes nothing.
+    for seed in range(5):
+        model, image = small_network(seed=seed), random(1, 3, 12, 12, seed=40 + seed)
+        score = model(image).score
+        peaks = torch.nonzero(torch.ones_like(score[0, 0]))
+        by_channel = []
+        for i, j in peaks.tolist():
+            with PeakRule():
+                start = image.clone().requires_grad_()
+                by_channel.append(torch.autograd.grad(model(start).score[0, 0, i, j], start)[0])
+        by_channel = torch.cat(by_channel)
+        assert (by_channel >= 0).all() and by_channel.any()
+        close(peak_response_maps(model, image, peaks), by_channel.sum(1))
+
+
+def test_a_convolution_padded_by_a_word_is_refused():
+    with PeakRule(), pytest.raises(ValueError, match="padding in numbers, got 'same'"):
+        nn.Conv2d(2, 2, 3, padding="same")(torch.zeros(1, 2, 4, 4))
+
+
+def test_a_bias_is_added_forwards_and_takes_nothing_backwards():
+    values, layer_ = random(1, 2, 5, 5, seed=50).float().requires_grad_(), nn.Conv2d(2, 3, 3)
+    with PeakRule():
+        output = layer_(values)
+    close(output, functional.conv2d(values, layer_.weight, layer_.bias))
+    (passed,) = torch.autograd.grad(output.sum(), values)
+    close(passed, backwards(values, layer_.weight.detach(), torch.ones_like(output)))
+
+
+def test_heat_read_at_a_stage_is_enlarged_to_the_image():
+    model, image = small_network(seed=6), uniform(1, 3, 16, 24, seed=22)
+    peaks = torch.tensor([[1, 2], [0, 0]])
+    small = response_maps_from(model, model.backbone(image, until="first"), "first", peaks)
+    assert small.shape == (2, 8, 12) and small.any()
+    expected = functional.interpolate(small[:, None], (16, 24), mode="bilinear", align_corners=False)[:, 0]
+    actual = peak_response_maps(model, image, peaks, stop="first")
+    close(actual / actual.sum((1, 2), keepdim=True), expected / expected.sum((1, 2), keepdim=True))
+    assert torch.equal(enlarge(small, (8, 12)), small)
+    assert enlarge(small[:0], (16, 24)).shape == (0, 16, 24)
 
 
 def test_a_peaks_heat_lies_in_its_receptive_field():

@@ -182,3 +182,48 @@ def test_votes_count_the_partners_a_cell_has_a_copeak_with():
         expected += mask.any(axis=(2, 3))
     np.testing.assert_array_equal(copeak_votes(features, partners).numpy(), expected)
     assert 0 < expected.max() <= 4
+
+
+def test_several_copeaks_with_one_partner_are_one_vote():
+    # One cell, and three of the first partner's cells that match it equally well, none beside another; one of the second's.
+    features = torch.ones(1, 1, 1, 1)
+    partners = torch.tensor([[1.0, 0, 1, 0, 1], [0, 0, 1, 0, 0]]).reshape(2, 1, 1, 5)
+    assert [int(copeaks(correlate(features, one[None])).sum()) for one in partners] == [3, 1]
+    assert copeak_votes(features, partners).tolist() == [[2.0]]
+
+
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda: score_peaks(torch.ones(1, 1, 3, 3, dtype=torch.long)), "score"),
+        (lambda: copeaks(torch.ones(1, 2, 2, 2, 2, dtype=torch.long)), "correlation"),
+        (lambda: copeak_votes(torch.ones(1, 2, 3, 3, dtype=torch.long), torch.ones(1, 2, 3, 3)), "features"),
+        (lambda: copeak_votes(torch.ones(1, 2, 3, 3), torch.ones(1, 2, 3, 3, dtype=torch.long)), "partners"),
+    ],
+)
+def test_whole_numbers_are_refused(call, name):
+    with pytest.raises(ValueError, match=f"{name} must be of a floating-point type"):
+        call()
+
+
+@pytest.mark.parametrize("features", [torch.ones(2, 2, 3, 3), torch.ones(2, 3, 3)])
+def test_votes_are_of_one_image(features):
+    with pytest.raises(ValueError, match="features must have shape"):
+        copeak_votes(features, torch.ones(1, 2, 3, 3))
+
+
+def test_a_map_of_another_size_has_no_cells_of_peaks():
+    with pytest.raises(ValueError, match="height must have shape"):
+        peak_cells(torch.ones(3, 4, dtype=torch.bool), torch.ones(4, 3))
+
+
+def test_peaks_that_touch_at_a_corner_are_one_and_others_are_not():
+    mask = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 1]], dtype=torch.bool)
+    cells = peak_cells(mask, torch.tensor([[5.0, 0, 0, 7], [0, 5, 0, 0], [0, 0, 0, 6]]))
+    assert cells.tolist() == [[0, 3], [2, 3], [0, 0]] and cells.dtype == torch.long
+
+
+def test_peaks_of_equal_height_keep_their_order():
+    mask = torch.zeros(1, 40, dtype=torch.bool)
+    mask[0, ::2] = True
+    assert peak_cells(mask, torch.ones(1, 40)).tolist() == [[0, k] for k in range(0, 40, 2)]

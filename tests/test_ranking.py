@@ -429,3 +429,16 @@ def test_both_rankings_have_the_papers_weights_and_include_the_size_limits():
         assert torch.isfinite(scores).tolist() == [[True, False, True, False]] * 2
         torch.testing.assert_close(scores[:, [0, 2]], expected[:, [0, 2]], rtol=1e-5, atol=1e-6)
     assert within_size_limits(masks_).tolist() == [True, False, True, False]
+
+
+def test_scores_of_nan_are_refused():
+    masks = torch.eye(2, dtype=torch.bool)[:, None]
+    with pytest.raises(ValueError, match="scores must be numbers that can be ordered, got NaN"):
+        mask_nms(masks, torch.tensor([0.5, float("nan")]))
+    assert mask_nms(masks, torch.tensor([-torch.inf, 0.5])).tolist() == [1, 0]  # as rank_proposals gives them
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_the_noise_filter_wants_finite_scores(odd):
+    with pytest.raises(ValueError, match=rf"scores\[1\] must be finite, got {odd}"):
+        noise_filter([torch.tensor([0.5]), torch.tensor([0.1, odd])])

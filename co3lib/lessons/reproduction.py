@@ -165,8 +165,8 @@ def row_table(table: pd.DataFrame, set_name: str) -> pd.DataFrame:
     """The last row of ``results_table`` beside the paper's row for the set, in percent; NaN where there is none."""
     theirs = published(set_name)
     names = ("AP25", "AP50", "CorLoc")
-    ours = {name: table.loc["mean", name] for name in names}
-    spread = {name: table.loc["mean", f"{name} spread"] for name in names}
+    ours = {name: table[name].iloc[-1] for name in names}
+    spread = {name: table[f"{name} spread"].iloc[-1] for name in names}
     rows = {
         "this run": ours,
         "its spread over seeds": spread,
@@ -182,14 +182,14 @@ def class_figure(table: pd.DataFrame, outcomes: list[Outcome], set_name: str, me
 
     table: of ``results_table``; outcomes: of ``read_outcomes``; measure: "AP25", "AP50", "AP75" or "CorLoc".
     """
-    names = [name for name in table.index if name != "mean"]
+    *names, _ = table.index
     figure = Figure(figsize=(min(11, 3.6 + 0.8 * len(names)), 3.4))
     axis = figure.subplots()
-    axis.bar(range(len(names)), table.loc[names, measure], width=0.6, color=BLUE, label="this run, mean over seeds")
+    axis.bar(range(len(names)), table[measure].iloc[:-1], width=0.6, color=BLUE, label="this run, mean over seeds")
     places = [names.index(one.category) for one in outcomes]
     values = [100 * one.measures[measure] for one in outcomes]
     axis.scatter(places, values, s=36, facecolors="white", edgecolors="black", zorder=3, label="this run, one seed")
-    axis.axhline(table.loc["mean", measure], color=BLUE, linestyle="--", label="this run, mean over classes")
+    axis.axhline(table[measure].iloc[-1], color=BLUE, linestyle="--", label="this run, mean over classes")
     theirs = published(set_name).get(measure)
     if theirs is not None:
         axis.axhline(theirs, color=ORANGE, linestyle=":", linewidth=2.5, label="DeepCO3, published mean over classes")

@@ -1,0 +1,270 @@
+"""Do the tests notice a mistake? One small thing at a time is changed in a module, and its tests are run on the change.
+
+    python tests/mutation/mutate.py                  every module of MODULES (make mutate)
+    python tests/mutation/mutate.py peaks losses     some of them
+    python tests/mutation/mutate.py peaks --list     what would be changed
+
+A mutant is killed if a test fails on it (or runs for far longer than otherwise). Those that cannot be, because they compute
+the same, are named with the reason in ``equivalent.txt`` beside this file; the command fails if any other survives, and if
+that list names one that does not survive. Mutants are told apart by function, expression and change, not by line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import importlib.abc
+import importlib.util
+import os
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+PACKAGE = TESTS.parent / "co3lib"
+EQUIVALENT = Path(__file__).with_name("equivalent.txt")
+
+# The tests that are about a module, the quickest to fail first.
+MODULES = {
+    "correlation": ["test_correlation.py", "test_losses.py"],
+    "peaks": ["test_peaks.py"],
+    "losses": ["test_losses.py"],
+    "model": ["test_model.py"],
+    "evaluation": ["test_evaluation.py"],
+    "localization": ["test_localization.py"],
+    "overlap": ["test_overlap.py"],
+    "export": ["test_export.py"],
+    "peak_backprop": ["test_peak_backprop.py"],
+    "ranking": ["test_ranking.py"],
+}
+
+_OPERATORS = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
+    ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift,
+}  # fmt: skip
+_DROPPED = {
+    "abs", "clamp_min", "clamp_max", "clamp", "nan_to_num", "clone", "masked_fill", "square", "sqrt", "sigmoid", "log", "flip",
+    "cummax", "double", "lower", "astype", "round", "sum", "mean", "cumsum", "fill_",
+}  # fmt: skip
+"""Methods whose call is replaced by what it is called on."""
+
+
+# Imported once for all; torchvision and timm are not, as what the package does before it imports them is under test too.
+_LIBRARIES = ("h5py", "hypothesis.extra.numpy", "matplotlib.figure", "pycocotools.cocoeval", "pydantic", "pytest",
+              "safetensors.torch", "scipy.ndimage", "skimage.data", "torch")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """module; name: function, expression and change, unique in the module; tree: of the whole module, not changed yet;
+    node, field, value: the change."""
+
+    module: str
+    name: str
+    tree: ast.Module
+    node: ast.AST
+    field: str
+    value: object
+
+
+def mutants(module: str) -> list[Mutant]:
+    """Every mutant of a module, in the order of its source."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found, seen = [], Counter()
+    for node in ast.walk(tree):
+        if not _counts(node, parents):
+            continue
+        for field, value in _changes(node):
+            # A number alone says little: it is told by what it stands in.
+            shown = parents[node] if isinstance(node, ast.Constant) else node
+            before, original = ast.unparse(shown), getattr(node, field)
+            setattr(node, field, value)
+            after = ast.unparse(shown)
+            setattr(node, field, original)
+            name = f"{_function(node, parents)}: {_short(before)} -> {_short(after)}"
+            seen[name] += 1
+            name += f" ({seen[name]})" if seen[name] > 1 else ""
+            found.append((getattr(node, "lineno", 0), Mutant(module, name, tree, node, field, value)))
+    return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
+    """The fields of a node to be changed, each with its new value."""
+    if isinstance(node, (ast.BinOp, ast.BoolOp, ast.AugAssign)) and type(node.op) in _OPERATORS:
+        yield "op", _OPERATORS[type(node.op)]()
+    elif isinstance(node, ast.Compare):
+        for k, operator in enumerate(node.ops):
+            yield "ops", [*node.ops[:k], _OPERATORS[type(operator)](), *node.ops[k + 1 :]]
+    elif isinstance(node, (ast.If, ast.IfExp, ast.While)) and not isinstance(node.test, (ast.Constant, ast.UnaryOp)):
+        yield "test", ast.UnaryOp(ast.Not(), node.test)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
+        value = node.value
+        yield "value", not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else 2 * value or 1.0
+    # What stands in the place of a node is changed in its parent, so that one rule serves all places.
+    for field, child in ast.iter_fields(node):
+        children = child if isinstance(child, list) else [child]
+        for k, one in enumerate(children):
+            for other in _replacements(one):
+                yield field, [*children[:k], other, *children[k + 1 :]] if isinstance(child, list) else other
+
+
+def _replacements(node) -> Iterator[ast.AST]:
+    if isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _DROPPED:
+        yield node.func.value
+    elif isinstance(node, (ast.Break, ast.Continue)) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+        yield ast.Pass()
+
+
+def _counts(node: ast.AST, parents) -> bool:
+    """Not what an error says, types, decorators or names: only what is computed."""
+    while node in parents:
+        parent = parents[node]
+        if isinstance(parent, ast.Raise) or isinstance(node, (ast.Import, ast.ImportFrom)):
+            return False
+        if node in (getattr(parent, "annotation", None), getattr(parent, "returns", None)):
+            return False
+        if node in getattr(parent, "decorator_list", ()) or isinstance(node, ast.JoinedStr):
+            return False
+        node = parent
+    return True
+
+
+def _function(node: ast.AST, parents) -> str:
+    names = []
+    while node in parents:
+        node = parents[node]
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.append(node.name)
+    return ".".join(reversed(names)) or "module"
+
+
+def _short(text: str) -> str:
+    lines = text.splitlines()
+    return " ".join(lines[0].split()) + (" ..." if len(lines) > 1 else "")
+
+
+class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module of the package from a changed tree."""
+
+    def __init__(self, mutant: Mutant):
+        setattr(mutant.node, mutant.field, mutant.value)
+        self.name, self.tree = f"co3lib.{mutant.module}", mutant.tree
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        return importlib.util.spec_from_loader(name, self, origin=str(PACKAGE / f"{name.split('.')[1]}.py"))
+
+    def exec_module(self, module):
+        exec(compile(ast.fix_missing_locations(self.tree), module.__spec__.origin, "exec"), module.__dict__)
+
+
+def start(mutant: Mutant | None, files: list[str], seconds: int) -> int:
+    """Run tests on a mutant (None: on the module as it is) in a process of its own; returns its id.
+
+    The process is a fork, which has torch and all other libraries imported already, but nothing of the package.
+    """
+    child = os.fork()
+    if child:
+        return child
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nowhere, stream)
+    if mutant:
+        sys.meta_path.insert(0, _Mutated(mutant))
+    code = 3
+    try:
+        import pytest
+
+        paths = [str(TESTS / file) for file in files]
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(TESTS.parent), *paths])
+    finally:
+        os._exit(int(code))
+
+
+def examine(module: str, jobs: int) -> tuple[int, list[str]]:
+    """How many mutants a module has, and the names of those that survive, each printed at once unless it is known to be
+    the same."""
+    files = MODULES[module]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    _, status = os.waitpid(start(None, files, 600), 0)
+    if status:
+        raise SystemExit(f"the tests of {module} fail without any change: run pytest {' '.join(files)}")
+    limit = int(10 + 3 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before))
+    waiting, running, survivors = mutants(module)[::-1], {}, []
+    count, entries = len(waiting), known()
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            one = waiting.pop()
+            running[start(one, files, limit)] = one
+        child, status = os.wait()
+        one = running.pop(child)
+        if status == 0:
+            survivors.append(one.name)
+            if (module, one.name) not in entries:
+                print(f"  survives: {module}.{one.name}", flush=True)
+    return count, sorted(survivors)
+
+
+def known() -> dict[tuple[str, str], str]:
+    """(module, mutant) -> why it computes the same, from ``equivalent.txt``."""
+    why, entries = "", {}
+    for line in EQUIVALENT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            why = line[1:].strip()
+        elif line.strip():
+            module, name = line.split(".", 1)
+            entries[module, name] = why
+    return entries
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("modules", nargs="*", metavar="module", help=f"of {', '.join(MODULES)}")
+    parser.add_argument("--list", action="store_true", help="only name the mutants")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many run at a time")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.modules if name not in MODULES]
+    if unknown:
+        parser.error(f"module must be one of {', '.join(MODULES)}, got {unknown[0]}")
+    chosen = arguments.modules or list(MODULES)
+    if arguments.list:
+        print("\n".join(f"{module}.{one.name}" for module in chosen for one in mutants(module)))
+        return 0
+    os.environ["OMP_NUM_THREADS"] = "1"  # threads do not live through a fork
+    sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+    entries, bad, total, dead = known(), 0, 0, 0
+    for module in chosen:
+        began = time.perf_counter()
+        count, survivors = examine(module, arguments.jobs)
+        same = [name for name in survivors if (module, name) in entries]
+        total, dead = total + count - len(same), dead + count - len(survivors)
+        left = [name for name in survivors if (module, name) not in entries]
+        killed = [name for one, name in entries if one == module and name not in survivors]
+        print(
+            f"{module}: {count - len(survivors)} of {count} killed, {len(same)} the same, {len(left)} survive "
+            f"({time.perf_counter() - began:.0f} s)",
+            flush=True,
+        )
+        for name in killed:
+            print(f"  named in {EQUIVALENT.name}, but killed or gone: {module}.{name}")
+        bad += len(left) + len(killed)
+    print(f"all: {dead} of {total} that can be killed are, {100 * dead / max(total, 1):.1f} percent")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
