@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pycocotools import mask as rle
 from scipy import ndimage
 
 from . import checks
-from .files import aside, path_of, write_text
+from .files import aside, path_of
 from .images import read_image
 from .overlap import tight_box
 from .ranking import Instance
@@ -108,8 +109,9 @@ def write_coco(folder: str | Path, photos: Sequence[PhotoResult]) -> None:
     truth, results = to_coco(photos)
     contents = truth, results, {**truth, "annotations": _annotations(results)}
     texts = [json.dumps(content, allow_nan=False) for content in contents]
-    for name, text in zip(COCO_FILES, texts, strict=True):
-        write_text(folder / name, text)
+    with ExitStack() as together:  # all three are put in place, or none
+        for name, text in zip(COCO_FILES, texts, strict=True):
+            together.enter_context(aside(folder / name)).write_text(text, encoding="utf-8")
 
 
 def read_coco(folder: str | Path) -> list[PhotoResult]:
