@@ -12,11 +12,13 @@ from __future__ import annotations
 import torch
 
 from . import checks
+from .torch_defaults import torch_defaults
 
 SHALLOW = 0.3
 """The least depth of a group: a pass under this share of the lower of the two tops it joins separates two hills."""
 
 
+@torch_defaults()
 def group_peaks(saliency: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Every peak alone, then every join of peaks.
 

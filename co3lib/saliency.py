@@ -115,6 +115,7 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     return _mean_over_scales([(one.movedim(1, -1) - mean) @ weight + offset for one in features], finest)
 
 
+@torch_defaults()
 def shared_classes(likely: Sequence[torch.Tensor]) -> torch.Tensor:
     """How much the photos have each of the classifier's classes in common: (classes,), the largest being 1.
 
@@ -129,11 +130,13 @@ def shared_classes(likely: Sequence[torch.Tensor]) -> torch.Tensor:
     return shared / shared.max().clamp_min(1e-9)
 
 
+@torch_defaults()
 def class_evidence(likely: Sequence[torch.Tensor], shared: torch.Tensor) -> list[torch.Tensor]:
     """The sum of the probabilities of the shared classes at every cell, for every scale: (N, classes, h, w) -> (N, h, w)."""
     return [torch.einsum("nchw,c->nhw", one, shared) for one in likely]
 
 
+@torch_defaults()
 def recognition_by_scale(likely: Sequence[torch.Tensor]) -> torch.Tensor:
     """How well the category is recognised at every scale: the highest evidence (``recognized_prior``) in a photo, mean over
     the photos; (scales,), the largest being 1.

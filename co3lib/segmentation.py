@@ -241,13 +241,16 @@ def _one_each(groups: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
 
 def to_instances(candidates: Candidates, keep: torch.Tensor, size: tuple[int, int]) -> list[Instance]:
     """The kept candidates in the photo's own pixels, best first."""
-    masks = resize_nearest(candidates.masks[keep], size).numpy()
     scale = np.array(size) / np.array(candidates.masks.shape[1:])
     instances = []
-    for mask, score, peak in zip(masks, candidates.scores[keep], candidates.peaks[keep], strict=True):
+    for mask, score, peak in zip(candidates.masks[keep], candidates.scores[keep], candidates.peaks[keep], strict=True):
         if mask.any():
             y, x = (int(value) for value in peak.numpy() * scale)
-            instances.append(Instance(mask, float(score), (y, x), tight_box(mask)))
+            # Rows and columns are enlarged each by themselves, so the box needs no mask of the photo's size.
+            rows = resize_nearest(mask.any(1)[None, :, None], (size[0], 1))[0]
+            columns = resize_nearest(mask.any(0)[None, None], (1, size[1]))[0]
+            (_, y0, _, y1), (x0, _, x1, _) = tight_box(rows), tight_box(columns)
+            instances.append(Instance(mask.numpy(), float(score), (y, x), (x0, y0, x1, y1), size))
     return sorted(instances, key=lambda instance: -instance.score)
 
 
@@ -341,6 +344,7 @@ class CoSegmenter:
                 features = torch.cat([backbone(image.tensor) for image in work])
         return self._at_network_size(class_prior(features, [image.pixels for image in work]))
 
+    @torch_defaults()
     def recognize(
         self, work: Sequence[WorkImage], progress: bool = True
     ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
@@ -395,6 +399,7 @@ class CoSegmenter:
         """One photo's instances before the noise filter."""
         return choose_masks(self.looks(image), proposals, self.config)
 
+    @torch_defaults()
     def looks(self, image: WorkImage) -> list[Look]:
         """Look at a photo at each of ``config.peak_sizes``."""
         self._check_fitted()
@@ -405,6 +410,7 @@ class CoSegmenter:
                 partners = _partners(found[0].view.output.guided, self.bank)
         return found
 
+    @torch_defaults()
     def with_settings(self, **changes) -> CoSegmenter:
         """The same network with other settings of ``predict``."""
         other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}))
