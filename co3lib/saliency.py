@@ -88,8 +88,8 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
 
     The first principal component alone finds what varies most, which in street scenes is the street. The network's own
     classifier, read at every cell, names things instead: the classes that most photos hold somewhere are what the photos
-    have in common, whether or not the words fit. Its *evidence* is the sum of their probabilities, each as often as
-    ``shared_classes`` says. Both ends of the first few components count by the square of their correlation with it. No
+    have in common, whether or not the words fit. Its *evidence* is the sum of their probabilities, each as often as the root
+    of what ``shared_classes`` says, since one thing goes by many words. Both ends of the first few components count by the square of their correlation with it. No
     choice in this is hard, so that one photo more or less changes little. The geometric mean of both maps is then replaced by
     the linear function of the features closest to it (ridge regression), which carries over from where the two agree to all
     that looks alike. Each map is the mean over the scales.
@@ -104,7 +104,7 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     centred = cells - mean
     covariance = centred.T @ centred / len(cells)
     likely = [one.softmax(1) for one in logits]
-    evidence = _unit_range(_mean_of(class_evidence(likely, shared_classes(likely)), finest))
+    evidence = _unit_range(_mean_of(class_evidence(likely, shared_classes(likely).sqrt()), finest))
     component = _agreeing_components(features, mean, covariance, evidence)
     both = (component.clamp_min(_AGREE) * evidence.clamp_min(_AGREE)).sqrt()
     target = torch.cat([interpolate(both[:, None], one.shape[2:], mode="area").flatten() for one in features])
@@ -120,26 +120,26 @@ def shared_classes(likely: Sequence[torch.Tensor]) -> torch.Tensor:
     """How much the photos have each of the classifier's classes in common: (classes,), the largest being 1.
 
     A photo holds a class with the highest probability among its cells, mean over the scales. What about two thirds of the
-    photos reach counts, so that neither a class of one photo counts nor a photo without it forbids it; by its root, since
-    one thing goes by many words.
+    photos reach counts, so that neither a class of one photo counts nor a photo without it forbids it.
 
     likely: for every scale, the probabilities (N, classes, h, w).
     """
     held = torch.stack([one.flatten(2).amax(2) for one in likely]).mean(0)
-    shared = held.quantile(_COMMON, dim=0).sqrt()
+    shared = held.quantile(_COMMON, dim=0)
     return shared / shared.max().clamp_min(1e-9)
 
 
 @torch_defaults()
 def class_evidence(likely: Sequence[torch.Tensor], shared: torch.Tensor) -> list[torch.Tensor]:
-    """The sum of the probabilities of the shared classes at every cell, for every scale: (N, classes, h, w) -> (N, h, w)."""
+    """The sum of the classes' probabilities at every cell, each as often as ``shared`` (classes,) says, for every scale:
+    (N, classes, h, w) -> (N, h, w)."""
     return [torch.einsum("nchw,c->nhw", one, shared) for one in likely]
 
 
 @torch_defaults()
 def recognition_by_scale(likely: Sequence[torch.Tensor]) -> torch.Tensor:
-    """How well the category is recognised at every scale: the highest evidence (``recognized_prior``) in a photo, mean over
-    the photos; (scales,), the largest being 1.
+    """How well the category is recognised at every scale: the highest evidence for the shared classes in a photo, mean over the
+    photos; (scales,), the largest being 1.
 
     A classifier is surest of a thing that is as large as those it was trained on: of a thing that fills the photo when it
     sees the whole photo small, of a small thing when it comes closer.
