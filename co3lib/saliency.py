@@ -89,10 +89,10 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     The first principal component alone finds what varies most, which in street scenes is the street. The network's own
     classifier, read at every cell, names things instead: the classes that most photos hold somewhere are what the photos
     have in common, whether or not the words fit. Its *evidence* is the sum of their probabilities, each as often as the root
-    of what ``shared_classes`` says, since one thing goes by many words. Both ends of the first few components count by the square of their correlation with it. No
-    choice in this is hard, so that one photo more or less changes little. The geometric mean of both maps is then replaced by
-    the linear function of the features closest to it (ridge regression), which carries over from where the two agree to all
-    that looks alike. Each map is the mean over the scales.
+    of what ``shared_classes`` says, since one thing goes by many words. Both ends of the first few components count by the
+    square of their correlation with it. No choice in this is hard, so that one photo more or less changes little. The
+    geometric mean of both maps is then replaced by the linear function of the features closest to it (ridge regression),
+    which carries over from where the two agree to all that looks alike. Each map is the mean over the scales.
 
     features: for every scale, (N, C, h, w); logits: likewise, (N, classes, h, w), before the softmax. Returns (N, h, w) on the
     finest grid, in [0, 1].
