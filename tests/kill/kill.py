@@ -47,7 +47,7 @@ CoSegmenter(SMALL).fit(photos, checkpoint=sys.argv[1] + "/training.safetensors")
 _EXPERIMENT = """
 from co3lib.experiment import Experiment, run_experiment
 small = SMALL.model_copy(update={"epochs": 2})
-run_experiment(Experiment(set="collage", classes=("cat", "cup"), photos=2, config=small, seeds=(0, 1)), sys.argv[1])
+run_experiment(Experiment(set="collage", classes=("cat", "cup"), photos=2, config=small), sys.argv[1])
 """
 _DEMO_SET = """
 import os
@@ -165,11 +165,14 @@ def run_killed(command: list[str], seconds: float) -> float | None:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     known: dict[int, psutil.Process] = {}
     until = started + seconds
-    while time.monotonic() < until and process.poll() is None:
-        known |= {one.pid: one for one in family(psutil.Process(process.pid))}
-        time.sleep(min(0.02, max(0.0, until - time.monotonic())))
-    known |= {one.pid: one for one in family(psutil.Process(process.pid))} if process.poll() is None else {}
-    process.send_signal(signal.SIGKILL)
+    try:
+        while process.poll() is None:
+            known |= {one.pid: one for one in family(psutil.Process(process.pid))}
+            if time.monotonic() >= until:
+                break
+            time.sleep(min(0.02, max(0.0, until - time.monotonic())))
+    finally:
+        process.kill()
     took = None if process.wait() == -signal.SIGKILL else time.monotonic() - started
     until = time.monotonic() + ENDED
     while time.monotonic() < until and any(map(runs, known.values())):
@@ -184,10 +187,13 @@ def run_whole(command: list[str], folder: Path) -> tuple[float, float]:
     started, first = time.monotonic(), None
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said, stdin=subprocess.DEVNULL)
-        while process.poll() is None:
-            if first is None and any(path.is_file() for path in folder.rglob("*")):
-                first = time.monotonic() - started
-            time.sleep(0.02)
+        try:
+            while process.poll() is None:
+                if first is None and any(path.is_file() for path in folder.rglob("*")):
+                    first = time.monotonic() - started
+                time.sleep(0.02)
+        finally:
+            process.kill()
         said.seek(0)
         assert process.returncode == 0, f"{command} failed:\n{said.read()[-2000:]}"
     seconds = time.monotonic() - started
@@ -236,6 +242,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs and the work folder go, too
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     for name in options.targets or TARGETS:
         with tempfile.TemporaryDirectory(prefix="co3-kill-") as work:
