@@ -143,6 +143,6 @@ EXERCISES = {
     ),
     "12.5": Exercise(
         _remedy,
-        ("How large is a cell of the finest grid, 28 x 28, in pixels of your photo?", "What makes a thing cover more cells?"),
+        ("How large is a cell of the first look, 14 x 14, in pixels of your photo?", "What makes a thing cover more cells?"),
     ),
 }

@@ -1,4 +1,4 @@
-"""Exercises of notebook 11: fit, contrast, and the classifier's evidence."""
+"""Exercises of notebook 11: fit, contrast, groups of peaks, and the classifier's evidence."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from . import Exercise
 
 def _judge_toy(answer) -> str | None:
     fit, contrast = (float(value) for value in answer)
-    expected = 1.9 / (4 + 2 - 1.9)
+    expected = 2 / (4 + 2.1 - 2)
     if abs(contrast - expected) < 5e-3 and abs(fit + 0.5) < 5e-3:
         return "The numbers are right, but the first is the fit and the second the contrast."
-    if abs(fit - 1.9 / 4) < 5e-3 or abs(fit - 1.9 / 2) < 5e-3:
-        return "Fit: what is common, over the union of both: |P| + sum(t) less what is common."
+    if abs(fit - 2 / 4) < 5e-3 or abs(fit - 2 / 2.1) < 5e-3:
+        return "Fit: what is common, over the union of both: |P| + sum(u) less what is common."
+    if abs(fit - 40 / 21 / (4 + 2 - 40 / 21)) < 5e-3:
+        return "Fit: that is with the share t; the target u is the share over its largest value."
     if abs(fit - expected) >= 5e-3:
-        return "Fit: in common are 1.9 pixels. How many has P, and what does t sum to over the whole row?"
+        return "Fit: in common are 2 pixels. How many has P, and what does u sum to over the whole row?"
     if abs(contrast - 0.5) < 5e-3:
         return "Contrast is inside less outside, and here it is brighter outside than inside."
     if abs(contrast) < 5e-3:
@@ -26,40 +28,45 @@ def _judge_toy(answer) -> str | None:
 
 
 def _judge_three_peaks(answer) -> str | None:
-    if abs(float(answer) - 1 / 3) < 5e-3:
-        return None
-    if abs(float(answer) - 1) < 5e-3:
-        return "1 would be right for a single peak: here three share the thing's co-saliency among themselves."
-    if abs(float(answer) - 0.2) < 5e-3:
-        return "1/5 counts the common third twice in the union: it must be subtracted there once."
-    return "Each peak's share is a third on the thing and zero elsewhere; put that into the soft intersection over union."
+    single, group = (float(value) for value in answer)
+    if abs(single - 1) < 5e-3 and abs(group - 1 / 3) < 5e-3:
+        return "The numbers are right, but the first is the fit for a single peak and the second that for the group."
+    if abs(single - 1) < 5e-3:
+        return "For one peak, 1 would be right if its heat were all over the thing: here it is on a third of it."
+    if abs(single - 0.25) < 5e-3 or abs(single - 0.2) < 5e-3:
+        return "For one peak: the common third must be subtracted once in the union, so that the union is the thing."
+    if abs(single - 1 / 3) >= 5e-3:
+        return "For one peak: u is 1 on a third of the thing and 0 elsewhere; put that into the soft IoU."
+    if abs(group - 1 / 3) < 5e-3:
+        return "A group's fit is not its peaks': their shares are added up, which makes 1 all over the thing."
+    return None if abs(group - 1) < 5e-3 else "For the group: add up the three shares first, then the fit."
 
 
-def _soft(share, masks):
-    masks = masks.to(share.dtype)
-    common = torch.einsum("qyx,kyx->qk", share, masks)
-    return common, masks.sum((1, 2))[None], share.sum((1, 2))[:, None]
+def _soft(target, masks):
+    masks = masks.to(target.dtype)
+    common = torch.einsum("qyx,kyx->qk", target, masks)
+    return common, masks.sum((1, 2))[None], target.sum((1, 2))[:, None]
 
 
-# What a plausible slip computes from (common, |P|, sum t), and how to name it.
+# What a plausible slip computes from (common, |P|, sum u), and how to name it.
 _FIT_SLIPS: tuple[tuple[str, Callable], ...] = (
-    ("In the union what is common is counted twice: subtract it once.", lambda c, p, t: c / (p + t)),
-    ("You divided by the proposal alone; the share outside it must cost something too.", lambda c, p, t: c / (p + 0 * t)),
-    ("You divided by the share alone; a large proposal must pay for its size.", lambda c, p, t: c / (t + 0 * p)),
-    ("That is the intersection alone; divide it by the union.", lambda c, p, t: c),
-    ("That is twice the intersection over the sum (Dice), not intersection over union.", lambda c, p, t: 2 * c / (p + t)),
+    ("In the union what is common is counted twice: subtract it once.", lambda c, p, u: c / (p + u)),
+    ("You divided by the proposal alone; the target outside it must cost something too.", lambda c, p, u: c / (p + 0 * u)),
+    ("You divided by the target alone; a large proposal must pay for its size.", lambda c, p, u: c / (u + 0 * p)),
+    ("That is the intersection alone; divide it by the union.", lambda c, p, u: c),
+    ("That is twice the intersection over the sum (Dice), not intersection over union.", lambda c, p, u: 2 * c / (p + u)),
 )  # fmt: skip
 
 
 def _judge_fit(fit: Callable) -> str | None:
     for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
-        share = torch.rand(3, 9, 7, generator=generator, dtype=torch.float64)
+        target = torch.rand(3, 9, 7, generator=generator, dtype=torch.float64)
         masks = torch.rand(4, 9, 7, generator=generator) > 0.6
-        parts = _soft(share, masks)
+        parts = _soft(target, masks)
         common, size, total = parts
         expected = common / (size + total - common)
-        actual = torch.as_tensor(fit(share.clone(), masks.clone())).double()
+        actual = torch.as_tensor(fit(target.clone(), masks.clone())).double()
         if actual.shape != expected.shape:
             return f"The fits must have shape (Q, K), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
         if torch.allclose(actual, expected, atol=1e-6):
@@ -67,9 +74,9 @@ def _judge_fit(fit: Callable) -> str | None:
         for said, wrong in _FIT_SLIPS:
             if torch.allclose(actual, wrong(*parts), atol=1e-6):
                 return said
-        hard = ((share > 0.5)[:, None] & masks).sum((2, 3)) / ((share > 0.5)[:, None] | masks).sum((2, 3))
+        hard = ((target > 0.5)[:, None] & masks).sum((2, 3)) / ((target > 0.5)[:, None] | masks).sum((2, 3))
         if torch.allclose(actual, hard.double(), atol=1e-6):
-            return "You made the share a mask first; it is soft, each pixel counts as much as its share."
+            return "You made the target a mask first; it is soft, each pixel counts as much as its value."
         return f"The fits are off by up to {(actual - expected).abs().max():.3g}."
     return None
 
@@ -145,61 +152,77 @@ def _judge_contrast(contrast: Callable) -> str | None:
     return None
 
 
-def _evidence(logits, count, how: str = "right") -> torch.Tensor:
+def _evidence(logits, how: str = "right") -> torch.Tensor:
     likely = logits if how == "logits" else logits.softmax(1)
-    certainty = {"photos": lambda p: p.flatten(2).amax(2).amax(0), "cells": lambda p: p.mean((0, 2, 3))}.get(
-        how, lambda p: p.flatten(2).amax(2).mean(0)
-    )(likely)
-    shared = certainty.topk(count).indices
-    return logits.softmax(1)[:, shared].amax(1) if how == "largest" else likely[:, shared].sum(1)
+    held = likely.mean((2, 3)) if how == "cells" else likely.flatten(2).amax(2)
+    shared = {"photos": held.amax(0), "mean": held.mean(0)}.get(how, held.quantile(0.35, dim=0)).clamp_min(0)
+    shared = shared if how == "square" else shared.sqrt()
+    shared = shared if how == "scale" else shared / shared.max()
+    shared = torch.where(shared < 0.02, 0, shared) if how != "rare" else shared
+    shared = (shared > 0).to(shared) if how == "hard" else shared
+    weighted = likely * shared[:, None, None]
+    return weighted.amax(1) if how == "largest" else weighted.sum(1)
 
 
 def _judge_evidence(evidence: Callable) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, 8, 4, 5, generator=generator, dtype=torch.float64)
+    logits = _photos_of_one_kind()
+    expected = _evidence(logits)
+    actual = torch.as_tensor(evidence(logits.clone())).double()
+    if actual.shape != expected.shape:
+        return f"The evidence must have shape (N, h, w), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
+    if torch.allclose(actual, expected, atol=1e-6):
+        return None
+    for how, said in (
+        ("logits", "Logits are no probabilities: take the softmax over the classes first."),
+        ("photos", "One photo is not enough: take what two thirds of the photos reach, not the maximum over them."),
+        ("mean", "That is the mean over the photos, which a single photo can raise: take the quantile."),
+        ("cells", "A thing fills few cells: take each photo's best cell, not the mean over cells."),
+        ("square", "By its root: a class that is held a fourth as surely counts half."),
+        ("scale", "The most shared class counts 1: divide by the largest."),
+        ("rare", "What is under a fiftieth of the most shared class counts nothing: many such classes add up."),
+        ("hard", "The choice is soft: each class counts as much as it is shared, and not 1 or 0."),
+        ("largest", "Add up the classes' probabilities: one thing goes by several names."),
+    ):
+        if torch.allclose(actual, _evidence(logits, how), atol=1e-6):
+            return said
+    every = torch.stack([_evidence(one[None])[0] for one in logits])
+    if torch.allclose(actual, every, atol=1e-6):
+        return "What is shared is the same for all photos, not another for each photo by itself."
+    return f"The evidence is off by up to {(actual - expected).abs().max():.3g}."
+
+
+def _photos_of_one_kind() -> torch.Tensor:
+    """Logits at every cell: (4, 8, 4, 5)."""
+    logits = torch.randn(4, 8, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     logits[:, 1, 2, 2] += 6  # in every photo, in one cell: what they have in common
     logits[1:, 5, 1, 1] += 4
     logits[0, 3, 0, 0] += 14  # very sure, in one photo only
     logits[:, 6] += 2.0  # a little everywhere: the mean over cells falls for it
-    for count in (1, 2):
-        expected = _evidence(logits, count)
-        actual = torch.as_tensor(evidence(logits.clone(), count)).double()
-        if actual.shape != expected.shape:
-            return f"The evidence must have shape (N, h, w), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
-        if torch.allclose(actual, expected, atol=1e-6):
-            continue
-        for how, said in (
-            ("logits", "Logits are no probabilities: take the softmax over the classes first."),
-            ("photos", "A class must be likely in every photo: average its best cell over the photos, don't take the maximum."),
-            ("cells", "A thing fills few cells: take each photo's best cell, not the mean over cells."),
-            ("largest", "Add up the classes' probabilities: one thing goes by several names."),
-        ):
-            if torch.allclose(actual, _evidence(logits, count, how), atol=1e-6):
-                return said
-        every = torch.stack([_evidence(one[None], count)[0] for one in logits])
-        if torch.allclose(actual, every, atol=1e-6):
-            return "The classes are chosen once for all photos, not for each photo by itself."
-        return f"With {count} classes the evidence is off by up to {(actual - expected).abs().max():.3g}."
-    return None
+    logits[:, 7] -= 7.5  # next to nothing ...
+    logits[1, 7, 3, 3] += 20  # ... but in one photo
+    return logits
 
 
 EXERCISES = {
     "11.1": Exercise(
         _judge_toy,
         (
-            "P has 4 pixels, t sums to 2, in common are the 1.9 of cell 1.",
-            "Fit 1.9 / (4 + 2 - 1.9); contrast: (0 + 1) / 2 inside, 1 in cell 2, the only neighbour.",
+            "P has 4 pixels, u sums to 2.1, in common are the 2 of cell 1.",
+            "Fit 2 / (4 + 2.1 - 2); contrast: (0 + 1) / 2 inside, 1 in cell 2, the only neighbour.",
         ),
     ),
     "11.2": Exercise(
         _judge_three_peaks,
-        ("What is each peak's share t on the thing?", "With area A: common A / 3, |P| = A, sum(t) = A / 3."),
+        (
+            "What is each peak's share t on the thing, and what is it over its largest value? What do all three sum to?",
+            "With area A, for one peak: common A / 3, |P| = A, sum(u) = A / 3. For the group all three are A.",
+        ),
     ),
     "11.3": Exercise(
         _judge_fit,
         (
-            "common = share.flatten(1) @ masks.flatten(1).T, with masks turned into floats: (Q, K).",
-            "common / (sizes of the masks as a row + sums of the shares as a column - common).",
+            "common = target.flatten(1) @ masks.flatten(1).T, with masks turned into floats: (Q, K).",
+            "common / (sizes of the masks as a row + sums of the targets as a column - common).",
         ),
     ),
     "11.4": Exercise(
@@ -212,8 +235,8 @@ EXERCISES = {
     "11.5": Exercise(
         _judge_evidence,
         (
-            "Softmax over dimension 1; then each photo's best cell for each class; then the mean over the photos.",
-            "likely.flatten(2).amax(2).mean(0).topk(count).indices, then likely[:, these].sum(1).",
+            "Softmax over dimension 1; each photo's best cell for each class; then the quantile over the photos, its root.",
+            "likely.flatten(2).amax(2).quantile(0.35, dim=0).sqrt(), over its maximum, small ones set to 0, weighs the sum.",
         ),
     ),
 }

@@ -42,11 +42,12 @@ def features_of(segmenter: CoSegmenter, images: Sequence[np.ndarray]) -> torch.T
 
 
 def with_head(segmenter: CoSegmenter, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> CoSegmenter:
-    """A copy whose score is ``weight . f + bias``; all that follows the score stays: peaks, heat maps, proposals, ranking.
+    """A copy whose score is ``weight . f + bias``; all that follows the score stays: peaks, heat maps, proposals, ranking, what
+    each size counts.
 
     features: (N, C, h, w) of the photos that co-peaks are looked for in; weight: (C,); bias: a scalar.
     """
-    other = CoSegmenter(segmenter.config)
+    other = segmenter.with_settings()
     other.model = copy.deepcopy(segmenter.model)
     with torch.no_grad():
         other.model.head.weight.copy_(weight.view_as(other.model.head.weight))

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from ..config import CoSegConfig
 from ..datasets import Sample
+from ..export import overlay
 from ..notebook import class_result, photo_results
 from ..ranking import FAINT, FIT_POWER, Instance, RegionRanker
 from ..segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish, prepare, prepare_proposals
@@ -30,12 +31,13 @@ _TINY = 1e-12
 @dataclass(frozen=True)
 class Factors:
     """The three factors of the default's ranking for every proposal of one photo: paper (Q, K), Eq. 7 and at least 0;
-    fit (Q, K) in [0, 1]; contrast (K,) in [-1, 1]; target (Q, H, W), each peak's share of the co-saliency; usable (K,)
-    bool, within the size limits."""
+    fit (Q, K) in [0, 1]; contrast (K,) in [-1, 1]; share (Q, H, W), each peak's part of the co-saliency; target (Q, H, W),
+    the same over its largest value; usable (K,) bool, within the size limits."""
 
     paper: torch.Tensor
     fit: torch.Tensor
     contrast: torch.Tensor
+    share: torch.Tensor
     target: torch.Tensor
     usable: torch.Tensor
 
@@ -60,19 +62,21 @@ class Step:
 def factors_of(ranker: RegionRanker, heat: torch.Tensor, saliency: torch.Tensor) -> Factors:
     """The factors that ``RegionRanker.distinct_scores`` multiplies, apart: heat (Q, H, W), saliency (H, W)."""
     members, labels, area = ranker.members, ranker.labels, ranker.area.clamp_min(1)
-    sums = torch.cat([heat.clamp_min(0), saliency[None]]).flatten(1)
-    sums = sums.new_zeros(len(sums), members.shape[1]).index_add_(1, labels, sums)
     # Each peak's heat sums to one, so that strong peaks do not take everything.
-    warm, salient = sums[:-1] / sums[:-1].sum(1, keepdim=True).clamp_min(_TINY), sums[-1]
-    target = warm / warm.sum(0).clamp_min(_TINY) * salient
+    heat = heat.clamp_min(0) / heat.clamp_min(0).sum((1, 2), keepdim=True).clamp_min(_TINY)
+    sums = torch.cat([heat, saliency[None]]).flatten(1)
+    sums = sums.new_zeros(len(sums), members.shape[1]).index_add_(1, labels, sums)
+    warm, salient = sums[:-1], sums[-1]
+    share = warm / warm.sum(0).clamp_min(_TINY) * salient / area
+    target = share / share.amax(1, keepdim=True).clamp_min(FAINT) * ranker.area
     size, common = members @ ranker.area, target @ members.T
     fit = common / (size + target.sum(1, keepdim=True) - common).clamp_min(_TINY)
     around = border_lengths(labels.reshape(ranker.size), members.shape[1])
     outside = (members @ around) * (1 - members)
     contrast = members @ salient / size.clamp_min(1) - outside @ (salient / area) / outside.sum(1).clamp_min(1)
     paper = ranker.scores(heat, saliency)
-    pixels = (target / area)[:, labels].reshape(heat.shape)
-    return Factors(paper.clamp_min(0), fit, contrast, pixels, torch.isfinite(paper).any(0))
+    share, target = ((one[:, labels]).reshape(heat.shape) for one in (share, target / area))
+    return Factors(paper.clamp_min(0), fit, contrast, share, target, torch.isfinite(paper).any(0))
 
 
 def border_lengths(labels: torch.Tensor, cells: int) -> torch.Tensor:
@@ -191,6 +195,34 @@ def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
 
 
 @_plain
+def groups_figure(
+    pixels: np.ndarray, one: Look, groups: torch.Tensor, depth: torch.Tensor, found: Mapping[str, Sequence[Instance]]
+) -> Figure:
+    """A look's co-saliency with its peaks, those of every group (G, Q) bool joined by a line that says its depth (G,), and a
+    photo (H, W, 3) with each of the sets of instances ``found`` (title -> instances)."""
+    figure = Figure(figsize=(3.3 * (len(found) + 1) + 0.7, 2.8), layout="constrained")
+    axes = figure.subplots(1, len(found) + 1)
+    height, width = pixels.shape[:2]
+    saliency = one.view.output.saliency[0, 0].numpy()
+    picture = axes[0].imshow(saliency, cmap="magma", vmin=0, vmax=1, extent=(0, width, height, 0))
+    points = one.points.flip(1).numpy()
+    joins = ((members.nonzero().flatten().tolist(), float(value)) for members, value in zip(groups, depth, strict=True))
+    for members, value in joins:
+        if len(members) > 1:
+            axes[0].plot(*points[members].T, "-", color="white", linewidth=4 * value)
+            axes[0].annotate(f"{value:.2f}", points[members].mean(0), color="white", fontsize=8, ha="center", va="bottom")
+    axes[0].plot(*points.T, "o", color="white", markeredgecolor="black", markersize=5)
+    axes[0].set_title(f"co-saliency, {len(points)} peaks, {len(groups) - len(points)} groups", fontsize=9)
+    for axis, (title, instances) in zip(axes[1:], found.items(), strict=True):
+        axis.imshow(overlay(pixels, instances)[::_STEP, ::_STEP])
+        axis.set_title(title, fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.colorbar(picture, ax=axes[0], shrink=0.8, pad=0.02)
+    return figure
+
+
+@_plain
 def outline_figure(pixels: np.ndarray, ranker: RegionRanker, before: torch.Tensor, after: torch.Tensor, share) -> Figure:
     """For one mask, before and after it is refined (S,) bool each: the photo with the first, what its colours and its peak's
     share (S,) say of each superpixel around it, and the photo with the second."""
@@ -218,13 +250,13 @@ def outline_figure(pixels: np.ndarray, ranker: RegionRanker, before: torch.Tenso
 
 @_plain
 def choice_figure(scene: Scene, factors: Factors, peak: int, ways: Sequence[tuple[str, bool, bool]]) -> Figure:
-    """For one peak its heat, its share of the co-saliency, and the proposal that each of the ``ways`` (title, with fit?, with
-    contrast?) chooses, with the proposal's numbers."""
+    """For one peak its heat, its target, and the proposal that each of the ``ways`` (title, with fit?, with contrast?)
+    chooses, with the proposal's numbers."""
     figure = Figure(figsize=(2.25 * (len(ways) + 2), 2.9))
     axes = figure.subplots(1, len(ways) + 2)
     heat = (scene.heat[peak] / scene.heat[peak].max().clamp_min(1e-30))[::_STEP, ::_STEP].clamp_min(0)
     for axis, values, title in zip(
-        axes, (heat, factors.target[peak, ::_STEP, ::_STEP]), ("heat / its maximum", "share t"), strict=False
+        axes, (heat, factors.target[peak, ::_STEP, ::_STEP]), ("heat / its maximum", "target u"), strict=False
     ):
         picture = axis.imshow(values.numpy(), cmap="magma", vmin=0, vmax=1)
         axis.set_title(title, fontsize=9)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.past_the_paper import EXERCISES, _contrasts, _evidence, _map, _soft
+from co3lib.exercises.past_the_paper import EXERCISES, _contrasts, _evidence, _map, _photos_of_one_kind, _soft
 from co3lib.lessons.past_the_paper import factors_of
 from co3lib.ranking import RegionRanker
-from co3lib.saliency import recognized_prior
+from co3lib.saliency import class_evidence, shared_classes
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "11_past_the_paper_solutions.ipynb"
 CODED = {"11.3", "11.4", "11.5"}
@@ -45,13 +45,9 @@ def test_the_checkers_truth_is_the_librarys():
 
 
 def test_evidence_is_what_the_recognized_prior_uses():
-    # Where the features are flat but for the evidence, the prior is highest where the evidence is.
-    logits = torch.zeros(2, 9, 5, 5)
-    logits[:, 4, 2, 3] = 9
-    features = torch.rand(2, 4, 5, 5) * 0.01
-    features[:, 0, 2, 3] += 1
-    prior, evidence = recognized_prior([features], [logits]), _evidence(logits, 1)
-    assert all(one.argmax() == other.argmax() for one, other in zip(prior, evidence, strict=True))
+    logits = _photos_of_one_kind()
+    likely = [logits.softmax(1)]
+    torch.testing.assert_close(_evidence(logits), class_evidence(likely, shared_classes(likely))[0])
 
 
 @pytest.mark.parametrize("number", sorted(EXERCISES))
@@ -66,15 +62,20 @@ def test_stubs_are_not_tried_and_have_hints(number):
 @pytest.mark.parametrize(
     "number, answer, said",
     [
-        ("11.1", (-0.5, 0.463), "first is the fit"),
-        ("11.1", (1.9 / 4, -0.5), "union"),
-        ("11.1", (0.6, -0.5), "1.9"),
-        ("11.1", (0.463, 0.5), "less outside"),
-        ("11.1", (0.463, 0.0), "cell 3"),
-        ("11.1", (0.463, 1.0), "cell 2"),
-        ("11.2", 1, "single peak"),
-        ("11.2", 0.25, "third"),
-        ("11.2", 0.2, "twice"),
+        ("11.1", (-0.5, 0.488), "first is the fit"),
+        ("11.1", (2 / 4, -0.5), "union"),
+        ("11.1", (0.465, -0.5), "share t"),
+        ("11.1", (0.6, -0.5), "2 pixels"),
+        ("11.1", (0.488, 0.5), "less outside"),
+        ("11.1", (0.488, 0.0), "cell 3"),
+        ("11.1", (0.488, 1.0), "cell 2"),
+        ("11.2", (1, 1), "on a third"),
+        ("11.2", (1, 1 / 3), "first is the fit for a single"),
+        ("11.2", (0.5, 1), "a third of the thing"),
+        ("11.2", (0.25, 1), "subtracted once"),
+        ("11.2", (0.2, 1), "subtracted once"),
+        ("11.2", (1 / 3, 1 / 3), "added up"),
+        ("11.2", (1 / 3, 0.6), "add up"),
     ],
 )
 def test_wrong_predictions(number, answer, said):
@@ -91,7 +92,7 @@ def fit_with(change):
     [
         (fit_with(lambda c, p, t: c / (p + t)), "twice"),
         (fit_with(lambda c, p, t: c / p), "proposal alone"),
-        (fit_with(lambda c, p, t: c / t), "share alone"),
+        (fit_with(lambda c, p, t: c / t), "target alone"),
         (fit_with(lambda c, p, t: c), "intersection alone"),
         (fit_with(lambda c, p, t: 2 * c / (p + t)), "Dice"),
         (fit_with(lambda c, p, t: (c / (p + t - c)).T), "(Q, K)"),
@@ -138,13 +139,18 @@ def test_a_mean_over_cells_is_named():
 @pytest.mark.parametrize(
     "answer, said",
     [
-        (lambda logits, n: _evidence(logits, n, "logits"), "softmax"),
-        (lambda logits, n: _evidence(logits, n, "photos"), "every photo"),
-        (lambda logits, n: _evidence(logits, n, "cells"), "best cell"),
-        (lambda logits, n: _evidence(logits, n, "largest"), "Add up"),
-        (lambda logits, n: torch.stack([_evidence(one[None], n)[0] for one in logits]), "chosen once"),
-        (lambda logits, n: _evidence(logits, n)[0], "(N, h, w)"),
-        (lambda logits, n: _evidence(logits, n) / 2, "off by"),
+        (lambda logits: _evidence(logits, "logits"), "softmax"),
+        (lambda logits: _evidence(logits, "photos"), "One photo"),
+        (lambda logits: _evidence(logits, "mean"), "quantile"),
+        (lambda logits: _evidence(logits, "cells"), "best cell"),
+        (lambda logits: _evidence(logits, "square"), "root"),
+        (lambda logits: _evidence(logits, "scale"), "largest"),
+        (lambda logits: _evidence(logits, "rare"), "fiftieth"),
+        (lambda logits: _evidence(logits, "hard"), "soft"),
+        (lambda logits: _evidence(logits, "largest"), "Add up"),
+        (lambda logits: torch.stack([_evidence(one[None])[0] for one in logits]), "each photo by itself"),
+        (lambda logits: _evidence(logits)[0], "(N, h, w)"),
+        (lambda logits: _evidence(logits) / 2, "off by"),
     ],
 )
 def test_wrong_evidence_is_named(answer, said):

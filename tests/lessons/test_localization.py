@@ -23,6 +23,7 @@ from co3lib.lessons.localization import (
 from co3lib.overlap import tight_box
 from co3lib.ranking import Instance
 from co3lib.saliency import principal_component
+from co3lib.segmentation import CoSegmenter
 
 METHODS = ("ours", "DDT in our head", "DFF in our head", "DDT, components", "prior, components")
 
@@ -101,7 +102,9 @@ def test_another_head_changes_the_score_and_nothing_else():
     assert not start.model.head.weight.any()
     features = features_of(start, images)
     weight, bias = principal_component(features)
+    start.recognition = {128: 0.9}
     other = with_head(start, features, weight, bias)
+    assert other.look_weights == start.look_weights != CoSegmenter(start.config).look_weights
     assert not start.model.head.weight.any()
     scores = other.model.head(features)[:, 0]
     assert torch.allclose(scores, features.movedim(1, -1) @ weight + bias, atol=1e-4)

@@ -63,7 +63,9 @@ def test_the_product_is_the_librarys(scene, factors):
 
 
 def test_without_factors_it_is_equation_seven(scene, factors):
-    paper = scene.ranker.scores(scene.heat, scene.saliency)
+    heat = scene.heat.clamp_min(0)
+    paper = scene.ranker.scores(heat / heat.sum((1, 2), keepdim=True), scene.saliency)
+    assert torch.isfinite(paper).any()
     expected = torch.where(torch.isfinite(paper), paper.clamp_min(0), paper)
     torch.testing.assert_close(lesson.scores(factors, fit=False, contrast=False), expected)
 
@@ -78,10 +80,11 @@ def test_where_nothing_stands_out_all_may_win():
 
 
 def test_the_peaks_divide_the_cosaliency(scene, factors):
-    total, warm = factors.target.sum(0), (factors.target > 0).any(0)
+    total, warm = factors.share.sum(0), (factors.share > 0).any(0)
     means = scene.saliency.new_zeros(scene.ranker.members.shape[1]).index_add_(0, scene.ranker.labels, scene.saliency.flatten())
     means = (means / scene.ranker.area.clamp_min(1))[scene.labels]
     torch.testing.assert_close(total[warm], means[warm], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(factors.target, factors.share / factors.share.amax((1, 2), keepdim=True).clamp_min(0.05))
     assert factors.fit.min() >= 0 and factors.fit.max() <= 1 and factors.contrast.abs().max() <= 1
 
 
@@ -147,6 +150,21 @@ def test_outlines_before_and_after(scene):
     assert len({axis.images[0].get_array().shape[:2] for axis in figure.axes[:4]}) == 1
 
 
+def groups_figure(pixels, steps):
+    """Of the first look's peaks: all single ones, and the first two as a group."""
+    one = steps["ours"].seen[0][0]
+    groups = torch.eye(len(one.cells)).bool()
+    groups = torch.cat([groups, groups[:1] | groups[1:2]])
+    found = {"alone": steps["proposals"].instances[0], "nothing": []}
+    return lesson.groups_figure(pixels, one, groups, torch.tensor([1.0] * len(one.cells) + [0.5]), found)
+
+
+def test_a_group_is_a_line_with_its_depth(scene, steps):
+    first, *photos = groups_figure(scene.pixels, steps).axes[:3]
+    assert [text.get_text() for text in first.texts] == ["0.50"] and len(photos) == 2
+    assert [len(line.get_xdata()) for line in first.lines] == [2, len(steps["ours"].seen[0][0].cells)]
+
+
 def test_the_still_figures(scene, factors, steps):
     maps = {"one": scene.saliency, "other": torch.zeros(4, 4)}
     for figure in (
@@ -154,6 +172,7 @@ def test_the_still_figures(scene, factors, steps):
         lesson.maps_figure(scene.pixels, maps, "over its maximum"),
         lesson.looks_figure(scene.pixels, steps["closer"].seen[0]),
         lesson.choice_figure(scene, factors, 0, WAYS),
+        groups_figure(scene.pixels, steps),
         lesson.ladder_figure({name: (one.ap25, one.ap50) for name, one in steps.items()}),
     ):
         assert png(figure).startswith(b"\x89PNG")
