@@ -219,7 +219,7 @@ class RegionRanker:
         heat_maps = heat_maps / heat_maps.sum((1, 2), keepdim=True).clamp_min(_TINY)
         paper = self.scores(heat_maps, saliency, beta, gamma, groups).clamp_min(0)
         share, mean = self.shares(heat_maps, saliency, groups), self._mean(saliency)
-        power = torch.as_tensor(power, dtype=share.dtype).reshape(-1, 1)
+        power = torch.as_tensor(power, dtype=share.dtype, device=share.device).reshape(-1, 1)
         target = (share / share.amax(1, keepdim=True).clamp_min(FAINT)) ** power * self.area
         size = self.members @ self.area
         common = target @ self.members.T
