@@ -291,7 +291,8 @@ def main() -> None:
     parser.add_argument("--classes", nargs="*", help="only these classes, the page still being of all that was measured")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", default="results/past-the-paper")
-    parser.add_argument("--page-only", action="store_true", help="measure nothing; only the gallery is made anew")
+    parser.add_argument("--page-only", action="store_true", help="measure nothing; write the page of what there is")
+    parser.add_argument("--gallery", action="store_true", help="make the failure gallery too, which takes minutes")
     parser.add_argument("--measure-only", action="store_true", help="no diagnosis, no page")
     arguments = parser.parse_args()
     arguments.output = make_folder(arguments.output, "--output")
@@ -323,10 +324,13 @@ def main() -> None:
         "CorLoc in percent": markdown(summary(rows, ["CorLoc"])),
         "AP25 / AP50 in percent by size of the thing, means over the classes that hold such": markdown(by_size(rows)),
         "AP25 / AP50 / AP75 / CorLoc by class": markdown(by_class(rows)),
-        "Where quality is lost, stage by stage: shares, then AP25 / AP50 in percent": markdown(diagnosis(stages)),
         "Processor seconds a photo": markdown(costs(rows)),
-        "Failure gallery (synthetic sets)": "\n".join(gallery(arguments.output)),
     }
+    lost = diagnosis(stages)
+    if len(lost):
+        parts["Where quality is lost, stage by stage: shares, then AP25 / AP50 in percent"] = markdown(lost)
+    if arguments.gallery:
+        parts["Failure gallery (synthetic sets)"] = "\n".join(gallery(arguments.output))
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in parts.items()) + "\n"
     put_between(arguments.output.with_suffix(".md"), text)
     print(text)
