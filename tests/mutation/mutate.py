@@ -89,7 +89,8 @@ def mutants(module: str) -> list[Mutant]:
             shown = parents[node] if isinstance(node, ast.Constant) else shown
             before, original = ast.unparse(shown), getattr(node, field)
             setattr(node, field, value)
-            after = "pass" if isinstance(shown, ast.stmt) and shown is not node else ast.unparse(shown)
+            left_out = isinstance(shown, ast.stmt) and shown not in (node, parents.get(node))
+            after = "pass" if left_out else ast.unparse(shown)
             setattr(node, field, original)
             name = f"{_function(shown, parents)}: {_short(before)} -> {_short(after)}"
             seen[name] += 1
