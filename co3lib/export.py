@@ -271,7 +271,9 @@ def _mask(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
     if list(segmentation["size"]) != list(size):
         raise ValueError(f"a segmentation is of size {segmentation['size']}, its photo of {list(size)}")
     counts = _counts(segmentation["counts"])
-    if min(counts, default=0) < 0 or sum(counts) != math.prod(size):
+    if any(count < 0 for count in counts):
+        raise ValueError("the run lengths of a segmentation must not be negative")
+    if sum(counts) != math.prod(size):
         raise ValueError(f"the run lengths of a segmentation must be of {math.prod(size)} pixels, they are of {sum(counts)}")
     mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size, order="F")
     if not mask.any():

@@ -11,7 +11,7 @@ import torch
 from draws import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -136,7 +136,9 @@ def test_instances_are_a_whole_data_set(photos, tmp_path):
         coco.info()
         assert coco.getCatIds(catNms=["cup"], supNms=[""]) == [2]
         assert len(coco.getImgIds()) == len(photos)
-        assert {one["license"] for one in coco.imgs.values()} == {one["id"] for one in coco.dataset["licenses"]}
+        assert [one["id"] for one in coco.dataset["licenses"]] == [1]
+        assert {one["license"] for one in coco.imgs.values()} == {1}
+        assert list(coco.anns) == list(range(1, 1 + sum(map(len, wanted.values()))))
         masks = masks_by_photo(coco)
         assert masks.keys() == wanted.keys()
         for photo, ones in wanted.items():
@@ -291,14 +293,15 @@ def counts(change):
         (counts(lambda text: text + "P"), "cut off"),
         (counts(lambda text: "é" + text), "ascii"),
         (counts(lambda text: " " + text), "' '"),
-        (counts(lambda text: "O" + text), "run lengths"),  # less than no pixels
+        (counts(lambda text: "O^2"), "must not be negative"),  # -1 and 78
+        (counts(lambda text: "p" + text), "'p'"),
         (counts(lambda text: "]2"), "at least one pixel"),  # 77: a mask of nothing
         (counts(lambda text: [77]), "list"),
         (lambda one: one["segmentation"].update(size=[11, 7]), r"size \[11, 7\]"),
         (lambda one: one["segmentation"].update(size=[7, 12]), r"size \[7, 12\]"),
         (lambda one: one.update(segmentation=[[1, 1, 5, 1, 5, 5]]), "list"),
-        (lambda one: one.update(image_id=9), "9"),
-        (lambda one: one.pop("segmentation"), "segmentation"),
+        (lambda one: one.update(image_id=9), "9 is missing or unknown"),
+        (lambda one: one.pop("segmentation"), "'segmentation' is missing or unknown"),
     ],
 )
 def test_run_lengths_that_are_not_of_the_photo_are_refused(photos, name, change, said, tmp_path):
@@ -326,6 +329,15 @@ def test_other_json_is_refused_by_its_file(photos, content, name, tmp_path):
     write_coco(tmp_path, photos)
     (tmp_path / name).write_text(content)
     with pytest.raises(ExportError, match=name):
+        read_coco(tmp_path)
+
+
+def test_photos_of_one_id_are_refused(photos, tmp_path):
+    write_coco(tmp_path, photos)
+    content = json.loads((tmp_path / GROUND_TRUTH).read_text())
+    content["images"][3]["id"] = 3
+    (tmp_path / GROUND_TRUTH).write_text(json.dumps(content))
+    with pytest.raises(ExportError, match=f"{GROUND_TRUTH} .*two photos have the same id"):
         read_coco(tmp_path)
 
 
@@ -381,6 +393,14 @@ def test_overlay_tints_outlines_and_leaves_the_rest():
     assert tuple(drawn[20, 20]) == tuple(round(0.6 * 100 + 0.4 * c) for c in COLORS[0])
 
 
+@pytest.mark.parametrize(("longest", "line"), [(60, 1), (200, 1), (301, 2), (500, 2), (1000, 5)])
+def test_the_contour_is_a_two_hundredth_of_the_photo_wide(longest, line):
+    mask = _box((longest, 40), 10, 50, 10, 30)
+    drawn = overlay(np.zeros((longest, 40, 3), np.uint8), [_instance(mask)])
+    at_contour = (drawn == COLORS[0]).all(2)
+    assert np.array_equal(at_contour, mask & ~_box((longest, 40), 10 + line, 50 - line, 10 + line, 30 - line))
+
+
 def test_overlay_puts_the_best_on_top():
     image = np.zeros((20, 20, 3), np.uint8)
     best, second = _box((20, 20), 0, 12, 0, 12), _box((20, 20), 6, 20, 6, 20)
@@ -413,12 +433,43 @@ def test_labels_stay_inside_the_photo():
     assert changed[-1, -2] and (written.min(1) > 150).any() and (written.max(1) == 0).any()
 
 
+@pytest.mark.parametrize(
+    ("size", "box"), [((60, 80), (20, 15, 25, 20)), ((640, 400), (30, 200, 40, 210)), ((60, 80), (79, 59, 80, 60))]
+)
+def test_a_label_is_a_black_box_at_the_corner_of_its_instances(size, box):
+    image, font = np.full((*size, 3), 128, np.uint8), ImageFont.load_default(max(10, max(size) / 32))
+    empty = Instance(np.zeros(size, bool), 0.123456, (0, 0), box)
+    left, top, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).textbbox((0, 0), "0.123", font=font)
+    width, height = int(np.ceil(right - left)) + 4, int(np.ceil(bottom - top)) + 4
+    x, y = min(box[0], size[1] - width), min(box[1], size[0] - height)
+    expected = Image.fromarray(image)
+    ImageDraw.Draw(expected).rectangle((x, y, x + width - 1, y + height - 1), fill="black", outline=COLORS[0])
+    ImageDraw.Draw(expected).text((x + 2 - left, y + 2 - top), "0.123", fill="white", font=font)
+    assert np.array_equal(overlay(image, [empty], labels=True), np.asarray(expected))
+
+
+def test_the_best_ones_label_is_on_top_and_a_label_may_be_wider_than_the_photo():
+    image = np.full((60, 80, 3), 128, np.uint8)
+    best, second = (Instance(np.zeros((60, 80), bool), score, (0, 0), (20, 15, 25, 20)) for score in (0.5, 0.4))
+    colors = overlay(image, [best, second], labels=True)[15, 20], overlay(image, [best], labels=True)[15, 20]
+    assert np.array_equal(*colors) and tuple(colors[0]) == COLORS[0]
+    tiny = np.full((6, 9, 3), 128, np.uint8)
+    drawn = overlay(tiny, [Instance(np.zeros((6, 9), bool), 0.5, (0, 0), (3, 3, 4, 4))], labels=True)
+    assert drawn.shape == tiny.shape and tuple(drawn[0, 0]) == COLORS[0]
+
+
 def test_eight_instances_cycle_the_colours():
     image = np.zeros((8, 64, 3), np.uint8)
     masks = [_box((8, 64), 0, 8, 8 * k, 8 * k + 8) for k in range(8)]
     drawn = overlay(image, [_instance(mask) for mask in masks])
     seen = [tuple(drawn[4, 8 * k + 7]) for k in range(8)]
     assert seen[:7] == list(COLORS) and tuple(drawn[4, 56]) == COLORS[0]
+
+
+def test_colours_are_okabe_and_itos():
+    # https://jfly.uni-koeln.de/color: orange, blue, yellow, reddish purple, sky blue, vermilion, bluish green.
+    named = ["#E69F00", "#0072B2", "#F0E442", "#CC79A7", "#56B4E9", "#D55E00", "#009E73"]
+    assert [f"#{r:02X}{g:02X}{b:02X}" for r, g, b in COLORS] == named
 
 
 def test_colours_differ_for_readers_without_red_or_green():
@@ -486,6 +537,22 @@ def test_formats_that_can_be_written(ending, tmp_path):
     if ending != "pdf":
         with Image.open(tmp_path / f"a.{ending}") as written:
             assert written.size == (500, 400)
+
+
+def test_folders_are_made_and_what_is_there_is_written_anew(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.png"
+    for value in (7, 9):
+        write_overlay(path, np.full((4, 4, 3), value, np.uint8), [])
+        with Image.open(path) as written:
+            assert (np.asarray(written) == value).all()
+
+
+def test_overlays_of_photos_are_labelled(tmp_path):
+    image, found = np.full((60, 80, 3), 7, np.uint8), [_instance(_box((60, 80), 5, 50, 5, 60))]
+    Image.fromarray(image).save(tmp_path / "a.png")
+    write_overlays(tmp_path / "new", [PhotoResult("a.png", "cat", (60, 80), found)], [tmp_path / "a.png"])
+    with Image.open(tmp_path / "new" / "a.png.png") as written:
+        assert np.array_equal(np.asarray(written), overlay(image, found, labels=True))
 
 
 def test_a_long_name_is_written(tmp_path):

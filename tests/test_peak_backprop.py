@@ -145,9 +145,10 @@ def test_outputs_without_support_pass_nothing_on():
 
 def test_support_below_1e_10_is_none():
     weight, grad = torch.ones(1, 1, 1, 2).double(), torch.ones(1, 1, 1, 1).double()
-    for support, passed in [(5e-11, 0.0), (2e-10, 2 / 3)]:
-        values = torch.tensor([0.0, support]).double().reshape(1, 1, 1, 2)
+    for support, passed in [(5e-11, 0.0), (1e-10, 1 / 2), (2e-10, 2 / 3)]:
+        values = torch.tensor([0.0, support], dtype=torch.float64).reshape(1, 1, 1, 2)
         close(backwards(values, weight, grad).ravel(), torch.tensor([0.0, passed]))
+        assert passed or not backwards(values, weight, grad).any()
 
 
 def test_a_positive_gradient_stays_positive():
@@ -215,6 +216,7 @@ def test_single_precision():
     [
         (torch.zeros(3, 4, 4), torch.zeros(2, 3, 3, 3), {}, "input"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.long), torch.zeros(2, 3, 3, 3), {}, "input"),
+        (torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3, dtype=torch.long), {}, "weight"),
         (torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3), {}, "weight"),
         (torch.zeros(1, 3, 4, 4), torch.zeros(2, 4, 3, 3), {}, "weight"),
         (torch.zeros(1, 4, 4, 4), torch.zeros(2, 4, 3, 3), {"groups": 2}, "weight"),
@@ -389,6 +391,19 @@ def test_heat_read_at_a_stage_is_enlarged_to_the_image():
     assert enlarge(small[:0], (16, 24)).shape == (0, 16, 24)
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_heat_of_activations_made_without_gradients(mode):
+    model, image, peaks = small_network(seed=7), uniform(1, 3, 16, 16, seed=23), torch.tensor([[1, 2], [3, 3]])
+    expected = response_maps_from(model, model.backbone(image, until="first"), "first", peaks)
+    with mode():
+        activations = model.backbone(image, until="first")
+        within = response_maps_from(model, activations, "first", peaks)
+    before = activations.clone()
+    close(within, expected)
+    close(response_maps_from(model, activations, "first", peaks), expected)
+    assert torch.equal(activations, before) and not activations.requires_grad
+
+
 def test_a_peaks_heat_lies_in_its_receptive_field():
     model, image = small_network(seed=1), uniform(1, 3, 24, 24, seed=18)
     heat = peak_response_maps(model, image, torch.tensor([[0, 0]]))[0]
@@ -428,6 +443,7 @@ def test_the_model_is_as_before_afterwards():
     [
         (torch.zeros(3, 8, 8).double(), torch.zeros(1, 2, dtype=torch.long), "image"),
         (torch.zeros(2, 3, 8, 8).double(), torch.zeros(1, 2, dtype=torch.long), "image"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long), "image"),
         (torch.zeros(1, 3, 8, 8).double(), torch.zeros(2, dtype=torch.long), "peaks"),
         (torch.zeros(1, 3, 8, 8).double(), torch.tensor([[0, 2]]), "peaks"),
         (torch.zeros(1, 3, 8, 8).double(), torch.tensor([[-1, 0]]), "peaks"),

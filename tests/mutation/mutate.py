@@ -56,9 +56,11 @@ _DROPPED = {
 """Methods whose call is replaced by what it is called on."""
 
 
-# Imported once for all; torchvision and timm are not, as what the package does before it imports them is under test too.
-_LIBRARIES = ("h5py", "hypothesis.extra.numpy", "matplotlib.figure", "pycocotools.cocoeval", "pydantic", "pytest",
-              "safetensors.torch", "scipy.ndimage", "skimage.data", "torch")  # fmt: skip
+# Imported once for all mutants.
+_LIBRARIES = (
+    "h5py", "hypothesis.extra.numpy", "matplotlib.figure", "pycocotools.cocoeval", "pydantic", "pytest", "safetensors.torch",
+    "scipy.ndimage", "scipy.sparse.csgraph", "skimage.data", "torch", "co3lib._torchvision", "timm", "torchvision.datasets",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,38 +84,40 @@ def mutants(module: str) -> list[Mutant]:
     for node in ast.walk(tree):
         if not _counts(node, parents):
             continue
-        for field, value in _changes(node):
-            # A number alone says little: it is told by what it stands in.
-            shown = parents[node] if isinstance(node, ast.Constant) else node
+        for shown, field, value in _changes(node):
+            # A number alone says little: it is told by what it stands in. A statement that is left out is told by itself.
+            shown = parents[node] if isinstance(node, ast.Constant) else shown
             before, original = ast.unparse(shown), getattr(node, field)
             setattr(node, field, value)
-            after = ast.unparse(shown)
+            left_out = isinstance(shown, ast.stmt) and shown not in (node, parents.get(node))
+            after = "pass" if left_out else ast.unparse(shown)
             setattr(node, field, original)
-            name = f"{_function(node, parents)}: {_short(before)} -> {_short(after)}"
+            name = f"{_function(shown, parents)}: {_short(before)} -> {_short(after)}"
             seen[name] += 1
             name += f" ({seen[name]})" if seen[name] > 1 else ""
-            found.append((getattr(node, "lineno", 0), Mutant(module, name, tree, node, field, value)))
+            found.append((shown.lineno if hasattr(shown, "lineno") else 0, Mutant(module, name, tree, node, field, value)))
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
 
-def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
-    """The fields of a node to be changed, each with its new value."""
+def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, str, object]]:
+    """What is to be changed at a node: the node to be shown, the field of ``node`` and its new value."""
     if isinstance(node, (ast.BinOp, ast.BoolOp, ast.AugAssign)) and type(node.op) in _OPERATORS:
-        yield "op", _OPERATORS[type(node.op)]()
+        yield node, "op", _OPERATORS[type(node.op)]()
     elif isinstance(node, ast.Compare):
         for k, operator in enumerate(node.ops):
-            yield "ops", [*node.ops[:k], _OPERATORS[type(operator)](), *node.ops[k + 1 :]]
+            yield node, "ops", [*node.ops[:k], _OPERATORS[type(operator)](), *node.ops[k + 1 :]]
     elif isinstance(node, (ast.If, ast.IfExp, ast.While)) and not isinstance(node.test, (ast.Constant, ast.UnaryOp)):
-        yield "test", ast.UnaryOp(ast.Not(), node.test)
+        yield node, "test", ast.UnaryOp(ast.Not(), node.test)
     elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
         value = node.value
-        yield "value", not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else 2 * value or 1.0
+        yield node, "value", not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else 2 * value or 1.0
     # What stands in the place of a node is changed in its parent, so that one rule serves all places.
     for field, child in ast.iter_fields(node):
         children = child if isinstance(child, list) else [child]
         for k, one in enumerate(children):
             for other in _replacements(one):
-                yield field, [*children[:k], other, *children[k + 1 :]] if isinstance(child, list) else other
+                shown = one if isinstance(one, ast.stmt) else node
+                yield shown, field, [*children[:k], other, *children[k + 1 :]] if isinstance(child, list) else other
 
 
 def _replacements(node) -> Iterator[ast.AST]:
@@ -126,9 +130,12 @@ def _replacements(node) -> Iterator[ast.AST]:
 
 
 def _counts(node: ast.AST, parents) -> bool:
-    """Not what an error says, types, decorators or names: only what is computed."""
+    """Only what is computed: not what an error says, types, decorators and names, nor zip's ``strict``, the code's own check
+    of what is equally long by construction."""
     while node in parents:
         parent = parents[node]
+        if isinstance(node, ast.keyword) and node.arg == "strict":
+            return False
         if isinstance(parent, ast.Raise) or isinstance(node, (ast.Import, ast.ImportFrom)):
             return False
         if node in (getattr(parent, "annotation", None), getattr(parent, "returns", None)):
@@ -172,7 +179,7 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def start(mutant: Mutant | None, files: list[str], seconds: int) -> int:
     """Run tests on a mutant (None: on the module as it is) in a process of its own; returns its id.
 
-    The process is a fork, which has torch and all other libraries imported already, but nothing of the package.
+    The process is a fork, which has torch and the other libraries imported already, but none of the modules of MODULES.
     """
     child = os.fork()
     if child:
