@@ -239,8 +239,8 @@ class CoSegmenter:
     def fit(self, images: Sequence, priors: Sequence | None = None, checkpoint=None, progress: bool = True, on_epoch=None):
         """Train on the photos of one category; returns self.
 
-        priors: saliency maps (H, W) in [0, 1] to learn from, one a photo (None: made from the photos as
-        ``config.prior`` says). checkpoint: a file in which the training is kept, and resumed from if it is there.
+        priors: saliency maps (H, W) to learn from, one a photo, as ``checks.saliency_map`` takes them (None: made from the
+        photos as ``config.prior`` says). checkpoint: a file in which the training is kept, and resumed from if it is there.
         """
         images = _photos(images)
         if not images:
@@ -303,7 +303,7 @@ class CoSegmenter:
 
     def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)
-        maps = [checks.tensor(prior, f"priors[{k}]", ("H", "W"), floating=True) for k, prior in enumerate(priors)]
+        maps = [checks.saliency_map(prior, f"priors[{k}]") for k, prior in enumerate(priors)]
         return torch.stack([interpolate(p[None, None].float(), size, mode="bilinear")[0] for p in maps]).clamp(0, 1)
 
     def predict(self, images: Sequence, proposals: Sequence | None = None, progress: bool = True) -> list[list[Instance]]:

@@ -399,6 +399,17 @@ def test_ready_made_priors_are_what_is_learned(photos):
     assert maps[1][:, -1].mean() > maps[0][:, -1].mean() + 0.2
 
 
+def test_priors_of_other_types_are_learned_from_alike(photos):
+    ramp = np.linspace(0, 1, 20).reshape(4, 5)
+    kinds = [ramp, ramp.astype(np.float32), np.rint(ramp * 65535).astype(np.uint16), torch.from_numpy(ramp)]
+    found = [CoSegmenter(config())._at_network_size([kind]) for kind in kinds]
+    assert all(torch.allclose(one, found[0], atol=1e-4) for one in found)
+    bright = CoSegmenter(config())._at_network_size([np.rint(ramp * 200).astype(np.uint8)])
+    assert torch.allclose(bright, found[0] * 200 / 255, atol=1 / 255)
+    with pytest.raises(ValueError, match=r"priors\[0\] must hold saliency in \[0, 1\].* in \[0, 255\]$"):
+        CoSegmenter(config()).fit(photos[:1], priors=[ramp * 255], progress=False)
+
+
 @pytest.mark.parametrize(
     "prior", [torch.ones(3, 4, 5), np.ones((4, 5), np.uint8), None], ids=["three", "bytes", "none"]
 )
