@@ -11,12 +11,15 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 	"co3 needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d; name another one, as in: make demo PYTHON=python3.12" \
 	% sys.version_info[:2])
 
-.PHONY: help install demo test lint notebooks gallery lab measure clean
+CASES = 200
+
+.PHONY: help install demo test fuzz lint notebooks gallery lab measure clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
 	@echo "make demo PHOTOS=PATH      the same on a folder with your own photos, into results/photos"
 	@echo "make test                  install and run all tests"
+	@echo "make fuzz                  draw thousands of damaged and odd inputs, CASES=200 of each kind of file"
 	@echo "make lint                  check the style of the code and the notebooks"
 	@echo "make lab                   open the notebooks in JupyterLab"
 	@echo "make notebooks             run all notebooks and say how many seconds each took; results in results/notebooks"
@@ -34,6 +37,10 @@ demo: $(STAMP)
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2
+
+fuzz: export OMP_NUM_THREADS = 1
+fuzz: $(STAMP)
+	CO3_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -n 2 tests/fuzz
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check

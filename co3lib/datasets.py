@@ -15,14 +15,17 @@ Shape letters: H W image size, G ground-truth instances, K proposals.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
+import struct
 import tempfile
 import unicodedata
 import warnings
+import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +45,8 @@ _PRIORS, _PROPOSALS = "SalRes_ZhangICCV17", "MCG_fast"
 _CLUTTER = ("thumbs.db", "desktop.ini")  # left by Windows, beside the hidden files of other systems
 _NAMED = 5  # files that are named one by one
 _MOST = 1 << 28  # values of a sparse matrix written out
+_MATRIX, _COMPRESSED = 14, 15  # MATLAB v5's types of elements that hold others
+_ELEMENTS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13, _MATRIX, _COMPRESSED, 16, 17, 18)
 _COLORFUL = 40  # by how much the channels of a gray JPEG may differ, of 255
 
 
@@ -164,6 +169,8 @@ def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
         named = {_same(path.name) for path in categories}
         left_out += [path for path in _entries(folder / kind) if _same(path.name) not in named]
     warn_of_left_out(folder, left_out)
+    if len({_same(path.name) for path in categories}) < len(categories):
+        raise DatasetError(f"{images} must hold each class once, got two folders whose names differ only in their encoding")
     classes = {path.name: _read_class(folder, path) for path in categories}
     if not any(classes.values()):
         raise DatasetError(f"{images} holds no photo; Image/<class>/<name>.jpg was wanted")
@@ -227,7 +234,10 @@ def _read_class(folder: Path, images: Path) -> list[Sample]:
     for path in list_photos(images):
         if (other := photos.setdefault(_same(path.stem), path)) != path:
             raise DatasetError(f"{path} must have a name of its own, got the one of {other.name}; masks go by names")
-    beside = {kind: _entries(_matching(folder / kind, images.name)) for kind in ("Mask", _PRIORS, _PROPOSALS)}
+    beside = {
+        kind: [path for one in _entries(folder / kind) if _same(one.name) == _same(images.name) for path in _entries(one)]
+        for kind in ("Mask", _PRIORS, _PROPOSALS)
+    }
     masks: dict[str, dict[int, Path]] = {name: {} for name in photos}
     left_out = []
     for path in beside["Mask"]:
@@ -256,13 +266,8 @@ def _read_class(folder: Path, images: Path) -> list[Sample]:
     ]
 
 
-def _entries(folder: Path | None) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder and folder.is_dir() else []
-
-
-def _matching(folder: Path, name: str) -> Path | None:
-    """The entry of that name, its accents encoded in whatever way."""
-    return next((path for path in _entries(folder) if _same(path.name) == _same(name)), None)
+def _entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
 
 
 def _same(name: str) -> str:
@@ -369,7 +374,8 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
                 arrays = {name: _from_hdf5(file[name]) for name in names if name in file}
         else:
             # MATLAB stores whole numbers as small as they fit; it is their type that says what they mean.
-            content = scipy.io.loadmat(path, variable_names=names, mat_dtype=True)
+            file = io.BytesIO(_checked_v5(path.read_bytes()))
+            content = scipy.io.loadmat(file, variable_names=names, mat_dtype=True)
             arrays = {name: _written_out(content[name]) for name in names if name in content}
     except Exception as error:  # each reader has its own exceptions for a damaged file
         raise DatasetError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
@@ -379,6 +385,50 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         if arrays[name].dtype.kind not in "buif":
             raise DatasetError(f"{path} must hold numbers in {name}, got {arrays[name].dtype}")
     return [arrays[name] for name in names]
+
+
+def _checked_v5(content: bytes) -> bytes:
+    """A MATLAB v5 file with its compressed elements written out. ``ValueError`` for an element that is longer than the file,
+    of a type that there is not, or missing: scipy.io takes types for places in memory, and the process would end."""
+    if len(content) < 128 or 0 in content[:4]:  # v4, or nothing
+        return content
+    order = "<" if content[126:128] == b"IM" else ">"
+
+    def elements(data: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+        """Each element's type, its content, and the whole of it with its tag."""
+        start = 0
+        while start + 8 <= len(data):
+            kind, size = struct.unpack_from(f"{order}II", data, start)
+            begin, end = start + 8, start + 8 + size
+            if kind >> 16:  # up to four bytes, beside their type
+                kind, size, begin, end = kind & 0xFFFF, kind >> 16, start + 4, start + 8
+            elif kind != _COMPRESSED:
+                end += -size % 8
+            if kind not in _ELEMENTS or begin + size > len(data):
+                raise ValueError("it is cut off or damaged")
+            yield kind, data[begin : begin + size], data[start:end]
+            start = end
+
+    def check(matrix: memoryview) -> None:
+        parts = [(kind, part) for kind, part, _ in elements(matrix)]
+        for kind, part in parts:
+            if kind == _MATRIX:
+                check(part)
+        flags = struct.unpack_from(f"{order}I", parts[0][1])[0] if parts and len(parts[0][1]) >= 8 else 0
+        wanted = {4: 4, 5: 6}.get(flags & 0xFF, 4 if 6 <= flags & 0xFF <= 15 else 0)  # of text, sparse matrices and numbers
+        if wanted and (len(parts) < wanted + bool(flags & 0x800) or any(kind in (_MATRIX, _COMPRESSED) for kind, _ in parts)):
+            raise ValueError("it is cut off or damaged")
+
+    written = [content[:128]]
+    for kind, body, whole in elements(memoryview(content)[128:]):
+        if kind == _COMPRESSED:
+            written.append(zlib.decompressobj().decompress(body, 8 * _MOST))
+        else:
+            written.append(whole)
+        for inner, part, _ in elements(memoryview(written[-1])):
+            if inner == _MATRIX:
+                check(part)
+    return b"".join(written)
 
 
 def _from_hdf5(entry: h5py.Dataset | h5py.Group) -> np.ndarray:
@@ -405,4 +455,6 @@ def _written_out(values: np.ndarray | sparse.sparray) -> np.ndarray:
         return values
     if np.prod(values.shape, dtype=float) > _MOST:
         raise ValueError(f"a sparse matrix of size {values.shape} is too large")
+    values = sparse.csc_array(values)
+    values.check_format(full_check=True)  # places outside of the matrix would be written to all the same
     return values.toarray().astype(np.float64)

@@ -353,13 +353,14 @@ class CoSegmenter:
             # Every weight is in the file, so the network's own need not be had.
             model = CoPeakNet(build_backbone(config.backbone, "random", config.tap, config.stride))
             model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
-        except (ValueError, RuntimeError) as error:
-            said = str(error).splitlines()[0]
+            model.backbone.weights_sha256 = metadata["backbone_sha256"]
+            channels = model.backbone.channels
+            segmenter.bank = checks.tensor(tensors["bank"], "bank", ("M", channels, "h", "w"), floating=True)
+            segmenter.history = json.loads(metadata["history"])
+        except Exception as error:  # a damaged file may lack anything
+            said = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{path} is not a file that this version of CoSegmenter can load: {said}") from error
-        model.backbone.weights_sha256 = metadata["backbone_sha256"]
         segmenter.model = model.requires_grad_(False)
-        segmenter.bank = tensors["bank"]
-        segmenter.history = json.loads(metadata["history"])
         return segmenter
 
     def _check_fitted(self) -> None:

@@ -2,10 +2,12 @@
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import unicodedata
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from subprocess import PIPE
 
@@ -266,6 +268,18 @@ def test_accents_encoded_in_two_ways_are_one_name(tmp_path, forms):
     assert not said and len(sample.masks) == 1 and sample.prior.min() == 1 and len(sample.proposals) == 4
 
 
+def test_folders_of_one_class_encoded_in_two_ways(tmp_path):
+    """Masks are taken from both; photos cannot be, being two classes."""
+    one, other = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    _save(tmp_path / f"SET/Image/{one}/a.png", np.zeros((*SIZE, 3), np.uint8))
+    for k, folder in enumerate((one, other), start=1):
+        _save(tmp_path / f"SET/Mask/{folder}/a_InstID{k}.png", _mask(k))
+    assert len(read_set(tmp_path, "SET")[one][0].masks) == 2
+    _save(tmp_path / f"SET/Image/{other}/a.png", np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(DatasetError, match="must hold each class once"):
+        read_set(tmp_path, "SET")
+
+
 def test_what_belongs_to_no_photo_is_named(root):
     for path in ("Image/cat/x.heic", "Image/cat/y.HEIC", "Image/cat/film.mpg", "Image/loose.jpg", "Mask/cat/99_InstID1.png",
                  "Mask/cat/1.png", "Mask/cat/1_InstID2.txt", "Mask/dog/1_InstID1.png", "Image/cat/Thumbs.db",
@@ -455,6 +469,35 @@ def test_a_sparse_prior(root, kind, v73):
     assert np.array_equal(_cat(root).prior.numpy(), values)
 
 
+@pytest.mark.parametrize("rows", [[999_999_999, 0], [-5, 0], [0, 1]], ids=["beyond", "before", "too few"])
+def test_a_sparse_prior_with_places_outside_of_it(root, rows):
+    """They would be written to all the same, and end the process."""
+    with h5py.File(_file(root, "SalRes_ZhangICCV17", "1.mat"), "w") as file:
+        group = file.create_group("SalMap")
+        group.attrs["MATLAB_sparse"] = np.uint64(3)
+        group["data"], group["ir"] = np.ones(2), np.array(rows)
+        group["jc"] = np.array([0, 1, 2] if rows[0] else [0, 1, 99_999])
+    with pytest.raises(DatasetError, match=r"1\.mat cannot be read: "):
+        _ = _cat(root).prior
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_v5_file_whose_elements_are_of_no_type(root, compressed):
+    """scipy.io alone takes the type for a place in memory, and the process ends."""
+    path = _file(root, "MCG_fast", "1.mat")
+    scipy.io.savemat(path, {"masks": _proposals()[0].astype(np.uint8), "scores": np.arange(4.0)})
+    whole = path.read_bytes()
+    assert whole[144] == 9 and whole[192] == 2  # the class of the array and the type of its values: uint8
+    for at, value in ((145, 8), (192, 0x7F), (192, 8), (192, 14), (193, 0xFF), (136, 0)):  # 145: it is complex
+        content = whole[:at] + bytes([value]) + whole[at + 1 :]
+        if compressed:
+            inner = zlib.compress(content[128:])
+            content = content[:128] + struct.pack("<II", 15, len(inner)) + inner
+        path.write_bytes(content)
+        with pytest.raises(DatasetError, match=r"1\.mat cannot be read"):
+            _ = _cat(root).proposals
+
+
 @pytest.mark.parametrize("marked", [True, False])
 def test_arrays_that_are_empty(root, marked):
     """In v7.3 the size of an empty array stands in place of its values, and says that it is one."""
@@ -560,6 +603,12 @@ def test_proposals_of_another_size_are_resized_by_nearest_neighbour(root):
 def test_missing_variable_is_named(root, name):
     _write(_file(root, "MCG_fast", name), masks=_proposals()[0].astype(np.uint8))
     with pytest.raises(DatasetError, match=r"1\.(mat|npz) must hold masks and scores, it lacks scores$"):
+        _ = _cat(root).proposals
+
+
+def test_scores_that_are_no_numbers(root):
+    _write(_file(root, "MCG_fast", "1.npz"), masks=_proposals()[0], scores=np.array([1, np.nan, 2, 3]))
+    with pytest.raises(DatasetError, match=r"1\.npz must hold numbers in masks and scores, got NaN$"):
         _ = _cat(root).proposals
 
 

@@ -305,7 +305,8 @@ def test_what_was_saved_predicts_the_same(changes, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["text", "short", "absent", "folder", "checkpoint", "no weights", "other settings"]
+    "damage",
+    ["text", "short", "absent", "folder", "checkpoint", "no weights", "other settings", "digest", "history", "bank", "NaN"],
 )
 def test_a_file_that_save_did_not_write_is_named(damage, fitted, tmp_path):
     file = tmp_path / "fitted.safetensors"
@@ -324,10 +325,19 @@ def test_a_file_that_save_did_not_write_is_named(damage, fitted, tmp_path):
         save_tensors(tensors, file, {"fingerprint": "0", "history": "[]"})
     elif damage == "no weights":
         save_tensors({"bank": tensors["bank"]}, file, metadata)
+    elif damage == "digest":
+        save_tensors(tensors, file, {key: value for key, value in metadata.items() if key != "backbone_sha256"})
+    elif damage == "history":
+        save_tensors(tensors, file, metadata | {"history": "["})
+    elif damage == "bank":
+        save_tensors(tensors | {"bank": torch.ones(2, 3)}, file, metadata)
+    elif damage == "NaN":
+        save_tensors(tensors | {"model.head.bias": torch.tensor([torch.nan])}, file, metadata)
     else:
         save_tensors(tensors, file, metadata | {"config": '{"nonsense": 1}'})
-    with pytest.raises(ValueError, match=r"fitted\.safetensors"):
+    with pytest.raises(ValueError, match=r"fitted\.safetensors") as caught:
         CoSegmenter.load(file)
+    assert type(caught.value) is ValueError and "\n" not in str(caught.value)
 
 
 def test_an_interrupted_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
