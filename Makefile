@@ -20,13 +20,16 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 	"co3 needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d; name another one, as in: make demo PYTHON=python3.12" \
 	% sys.version_info[:2])
 
-.PHONY: help install demo test mutate lint notebooks gallery lab measure kill clean
+CASES = 200
+
+.PHONY: help install demo test fuzz mutate lint notebooks gallery lab measure kill clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
 	@echo "make demo PHOTOS=PATH      the same on a folder with your own photos, into results/photos"
 	@echo "make test                  install and run all tests"
 	@echo "make mutate                change the method's modules one line at a time and see whether the tests notice (hours)"
+	@echo "make fuzz                  draw thousands of damaged and odd inputs, CASES=200 of each kind of file"
 	@echo "make lint                  check the style of the code and the notebooks"
 	@echo "make lab                   open the notebooks in JupyterLab"
 	@echo "make notebooks             run all notebooks and say how many seconds each took; results in results/notebooks"
@@ -48,6 +51,10 @@ test: $(STAMP)
 
 mutate: $(STAMP)
 	$(BIN)/python tests/mutation/mutate.py $(MODULES)
+
+fuzz: export OMP_NUM_THREADS = 1
+fuzz: $(STAMP)
+	CO3_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -n 2 tests/fuzz
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check

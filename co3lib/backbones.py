@@ -11,6 +11,7 @@ Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,11 @@ _HARMLESS = (
 )  # fmt: skip
 _NORMS = (nn.BatchNorm2d,)
 _INSTEAD = "take a VGG, ResNet, ResNeXt, RegNetX, MobileNetV2 or EfficientNet-Lite instead"
+
+
+# Where training scripts put a state_dict, the averaged one first, and what they wrap the network in.
+_NESTED = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights")
+_WRAPPERS = ("module.", "model.", "_orig_mod.", "network.", "net.")
 
 
 class WeightsError(RuntimeError):
@@ -122,9 +128,9 @@ def build_backbone(
 
     name: "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name. weights: "imagenet"
     (the installed package's, torchvision's or timm's; the latter two download once), a safetensors or ``.pth`` file in
-    the layout of timm (for VGG-16: torchvision), or "random", seeded by 0, for tests. A file must be of a network trained
-    on input normalised as timm's or torchvision's is; Caffe's VGG-16 (the authors' too) was not, which no shape shows. tap
-    and stride: None for the network's own.
+    the layout of timm (for VGG-16: torchvision), which may be a checkpoint with a state_dict in it, or "random", seeded by 0,
+    for tests. A file must be of a network trained on input normalised as timm's or torchvision's is; Caffe's VGG-16 (the
+    authors' too) was not, which no shape shows. tap and stride: None for the network's own.
 
     Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
     back-propagation has no rule for, a wrong tap or an impossible stride.
@@ -327,19 +333,40 @@ def _package_weights(module) -> Path:
 
 
 def _read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    path = Path(path)
+    """The tensors in a file, also where a checkpoint holds them beside other things, under a key such as "state_dict"."""
+    path = Path(path).expanduser()
     if not path.is_file():
-        raise WeightsError(f"weights must be 'imagenet', 'random' or a file, got {str(path)!r}, which is not there")
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise WeightsError(f"weights must be 'imagenet', 'random' or a file, got {str(path)!r}, which {what}")
     try:
-        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        safe = path.suffix.lower() == ".safetensors"
+        state = load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
+        while isinstance(state, dict) and (inner := [state[key] for key in _NESTED if isinstance(state.get(key), dict)]):
+            state = inner[0]
+        if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+            raise WeightsError(f"{path} must hold a state_dict, tensors by their names, got a {type(state).__name__}")
+        for key, value in state.items():
+            if not torch.isfinite(value.float()).all():
+                raise WeightsError(f"{path} must hold finite weights, got NaN or infinity in {key}")
+    except WeightsError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} cannot be read as weights: it is damaged, or holds more than tensors, which is not safe to load; save "
+            "its state_dict alone"
+        ) from error
     except Exception as error:  # each format has its own exceptions for a damaged file
-        raise WeightsError(f"{path} cannot be read as weights: {error}") from error
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise WeightsError(f"{path} cannot be read as weights: {said}") from error
+    while state and all(str(key).startswith(_WRAPPERS) for key in state):
+        state = {key.split(".", 1)[1]: value for key, value in state.items()}
+    return state
 
 
 def _load(network: nn.Module, state: dict[str, torch.Tensor], source: str | Path) -> None:
     try:
         network.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:  # some tensors cannot even be copied
         said = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{source} does not hold this network's weights: {said}") from error
 

@@ -54,6 +54,32 @@ def finite(value: torch.Tensor, name: str) -> torch.Tensor:
     return value
 
 
+_OVERSHOOT = 0.25  # beyond [0, 1], as smooth resizing leaves it
+
+
+def saliency_map(value, name: str) -> torch.Tensor:
+    """A saliency map of any type as (H, W) float32 in [0, 1].
+
+    Its type says what it means: uint8 and uint16 fill their range, everything else is the saliency itself, of which up to
+    a quarter beyond [0, 1] is clamped. ``ValueError`` for another shape, NaN and infinity, other ranges, and for uint8 and
+    uint16 that are 1 at most: a mask, or nearly black.
+    """
+    value = tensor(value, name, ("H", "W"))
+    if not value.numel() or value.is_complex():
+        raise ValueError(f"{name} must be a map of numbers, got {value.dtype} of shape {tuple(value.shape)}")
+    kind, value = value.dtype, value.double()
+    if not torch.isfinite(value).all():
+        raise ValueError(f"{name} must hold finite saliency, got NaN or infinity")
+    low, high = float(value.min()), float(value.max())
+    if kind in (torch.uint8, torch.uint16):
+        if high == 1:
+            raise ValueError(f"{name} must be of type bool or float to hold 0 and 1, got {kind}: a mask, or nearly black")
+        return (value / torch.iinfo(kind).max).float()
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise ValueError(f"{name} must hold saliency in [0, 1], or be uint8 or uint16, got {kind} in [{low:g}, {high:g}]")
+    return value.clamp(0, 1).float()
+
+
 def same_length(**named: Sequence) -> None:
     """Raise ``ValueError`` unless all the named sequences are equally long."""
     lengths = {name: len(value) for name, value in named.items()}

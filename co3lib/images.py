@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch.nn.functional import interpolate
 
-# What Pillow's readers raise at a damaged file, as it is opened or as its pixels are read.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
+# Pillow tells these by their endings, but cannot make pixels of them by itself.
+_NO_PIXELS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
 
 class ImageError(ValueError):
@@ -35,24 +46,51 @@ def read_image(source, name: str | None = None) -> np.ndarray:
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return _from_array(np.asarray(source), name)
     if isinstance(source, Image.Image):
-        return _to_rgb(source, name)
+        try:
+            return _to_rgb(_upright(source), name)
+        except Exception as error:  # as in open_image
+            raise _unreadable(name, error) from error
     if not isinstance(source, (str, Path)):
         raise ImageError(f"{name} must be a path, a PIL image or a uint8 array, got {type(source).__name__}")
-    path = Path(source)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "not there"
-        raise ImageError(f"{path} is {what}; a photo's file was wanted")
+    return _to_rgb(open_image(source), str(source))
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """The image in a file, decoded and turned as its orientation says, its values as stored: any mode of Pillow's.
+    ``ImageError`` naming the file if it cannot be read."""
+    path = Path(path)
     try:
-        with Image.open(path) as image:
-            return _to_rgb(image, str(path))
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a photo in a format that can be read") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} is too large to be read safely: {error}") from error
-    except _DAMAGE as error:
-        raise _damaged(str(path), error) from error
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "not there"
+            raise ImageError(f"{path} is {what}; a photo's file was wanted")
+        try:
+            with Image.open(path) as image:
+                return _upright(image)
+        except ValueError as error:
+            if "MAX_TEXT" not in str(error):
+                raise
+            # A PNG with more text than Pillow unpacks; a photo does not need it.
+            with Image.open(io.BytesIO(_without_text(path.read_bytes()))) as image:
+                return _upright(image)
+    except Exception as error:  # each reader has its own exceptions for a damaged file
+        raise _unreadable(str(path), error) from error
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's orientation of an image as stored, 1 to 8; 1 where there is none, or none that can be understood."""
+    try:
+        value = image.getexif().get(0x0112, 1)
+        # Another type than the standard's, of the same value, says the same.
+        value = value[0] if isinstance(value, (bytes, tuple, list)) and len(value) == 1 else float(value)
+        return int(value) if value in _TURNS else 1
+    except Exception:  # what is wrong with a photo's metadata is no reason not to see the photo
+        return 1
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a file's ending is that of an image that can be read."""
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    return kind in Image.OPEN and kind not in _NO_PIXELS and path.is_file()
 
 
 def fit_within(image: np.ndarray, longest: int) -> np.ndarray:
@@ -119,24 +157,54 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     return _to_rgb(Image.fromarray(array), name)
 
 
-def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+def _upright(image: Image.Image) -> Image.Image:
+    """The image decoded and turned. Pillow's own ``exif_transpose`` writes all of EXIF anew, and fails at any odd tag."""
     try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I") or image.mode == "F":
-            image = _to_eight_bits(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        pixels = np.array(image.convert("RGB"))
-    except _DAMAGE as error:
-        raise _damaged(name, error) from error
+        image.load()
+    except Exception:
+        if image.format != "TIFF" or image.tile:
+            raise
+        image.load()  # the pixels are there, and only something beside them could not be read
+    turn = _TURNS.get(orientation(image))  # a TIFF has been turned as it was loaded, and its tag removed
+    return image if turn is None else image.transpose(turn)
+
+
+def _without_text(png: bytes) -> bytes:
+    """A PNG file's chunks that say what its pixels are; each is a length, a name, the content, and a checksum."""
+    kept, start = [png[:8]], 8
+    while start < len(png):
+        end = start + 12 + int.from_bytes(png[start : start + 4])
+        if png[start + 4 : start + 8] in _PNG_PIXELS:
+            kept.append(png[start:end])
+        start = end
+    return b"".join(kept)
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    pixels = np.array(image.convert("RGB"))
     if not pixels.size:
         raise ImageError(f"{name} must have at least one pixel, got a size of {image.size}")
     return pixels
 
 
-def _damaged(name: str, error: Exception) -> ImageError:
-    return ImageError(f"{name} cannot be read as a photo, it seems to be damaged: {error}")
+def _unreadable(name: str, error: Exception) -> ImageError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(f"{name} is not a photo in a format that can be read")
+    if isinstance(error, Image.DecompressionBombError):
+        return ImageError(f"{name} is too large to be read safely: {said}")
+    if isinstance(error, MemoryError):
+        return ImageError(f"{name} is too large for this machine's memory")
+    if isinstance(error, OSError) and error.strerror:  # the file system's word, not a decoder's
+        return ImageError(f"{name} cannot be read: {error.strerror}")
+    return ImageError(f"{name} cannot be read as a photo, it seems to be damaged: {said}")
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -151,9 +151,7 @@ def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, lis
     collages: six photos of ``smoke_class`` in the profile "smoke", everything in "full". ``ValueError`` if a
     folder holds fewer than two photos.
     """
-    from PIL import Image
-
-    from .datasets import Sample, demo_set
+    from .datasets import Sample, demo_set, list_photos
 
     if not parameters.photos:
         classes = demo_set("collage")
@@ -161,10 +159,7 @@ def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, lis
             {smoke_class: classes[smoke_class][:_SMOKE_PHOTOS]} if parameters.profile == "smoke" else classes
         )
     folder = Path(parameters.photos).expanduser().resolve()
-    endings = Image.registered_extensions()
-    paths = [
-        path for path in sorted(folder.iterdir()) if path.suffix.lower() in endings and path.name[0] != "."
-    ]
+    paths = list_photos(folder)
     if len(paths) < 2:
         raise ValueError(f"photos must be a folder with at least two photos, got {folder} with {len(paths)}")
     return {folder.name: [Sample(path.name, folder.name, path, mask_paths=()) for path in paths]}

@@ -278,8 +278,8 @@ class CoSegmenter:
     def fit(self, images: Sequence, priors: Sequence | None = None, checkpoint=None, progress: bool = True, on_epoch=None):
         """Train on the photos of one category; returns self.
 
-        priors: saliency maps (H, W) in [0, 1] to learn from, one a photo (None: made from the photos as
-        ``config.prior`` says). checkpoint: a file in which the training is kept, and resumed from if it is there.
+        priors: saliency maps (H, W) to learn from, one a photo, as ``checks.saliency_map`` takes them (None: made from the
+        photos as ``config.prior`` says). checkpoint: a file in which the training is kept, and resumed from if it is there.
         """
         images = _photos(images)
         if not images:
@@ -371,7 +371,7 @@ class CoSegmenter:
 
     def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)
-        maps = [checks.tensor(prior, f"priors[{k}]", ("H", "W"), floating=True) for k, prior in enumerate(priors)]
+        maps = [checks.saliency_map(prior, f"priors[{k}]") for k, prior in enumerate(priors)]
         return torch.stack([resize_maps(p[None].float(), size, self.config.interpolation) for p in maps]).clamp(0, 1)
 
     @torch_defaults()
@@ -442,14 +442,16 @@ class CoSegmenter:
             # Every weight is in the file, so the network's own need not be had.
             model = CoPeakNet(build_backbone(config.backbone, "random", config.tap, config.stride))
             model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
-        except (ValueError, RuntimeError) as error:
-            said = str(error).splitlines()[0]
+            model.backbone.weights_sha256 = metadata["backbone_sha256"]
+            channels = model.backbone.channels
+            segmenter.bank = checks.tensor(tensors["bank"], "bank", ("M", channels, "h", "w"), floating=True)
+            segmenter.history = json.loads(metadata["history"])
+            recognition = json.loads(metadata.get("recognition", "{}"))
+            segmenter.recognition = {int(side): float(level) for side, level in recognition.items()}
+        except Exception as error:  # a damaged file may lack anything
+            said = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{path} is not a file that this version of CoSegmenter can load: {said}") from error
-        model.backbone.weights_sha256 = metadata["backbone_sha256"]
         segmenter.model = model.requires_grad_(False)
-        segmenter.bank = tensors["bank"]
-        segmenter.recognition = {int(side): level for side, level in json.loads(metadata.get("recognition", "{}")).items()}
-        segmenter.history = json.loads(metadata["history"])
         return segmenter
 
     def _check_fitted(self) -> None:

@@ -200,14 +200,18 @@ def _resume(path: Path, trained, optimizer, fingerprint: str) -> list[dict[str, 
     tensors, metadata = load_tensors(path)
     if metadata.get("fingerprint") != fingerprint:
         raise ValueError(f"{path} is a checkpoint of other images, weights or settings; remove it or name another file")
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(tensors[f"weight:{name}"])
+    try:
+        history = [dict(epoch) for epoch in json.loads(metadata["history"])]
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(tensors[f"weight:{name}"])
+    except Exception as error:  # a damaged file may lack anything
+        raise ValueError(f"{path} is not a whole checkpoint ({error!r}); remove it or name another file") from error
     for name, parameter in trained.items():
         keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}:{name}" in tensors]
         if keys:
             optimizer.state[parameter] = {key: tensors[f"{key}:{name}"] for key in keys}
-    return json.loads(metadata["history"])
+    return history
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
@@ -225,6 +229,11 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
     path = path_of(path, "path")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
+            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        broken = [key for key, value in tensors.items() if not torch.isfinite(value.float()).all()]
+    except Exception as error:  # a damaged header may say anything
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read as a safetensors file: {said}") from error
+    if broken:
+        raise ValueError(f"{path} must hold finite numbers, got NaN or infinity in {broken[0]}")
+    return tensors, metadata

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from functools import partial
 from urllib.error import URLError
 
@@ -217,6 +218,65 @@ def test_a_damaged_file(suffix, content, tmp_path):
     file.write_bytes(content)
     with pytest.raises(WeightsError, match="weights"):
         build_backbone("mobilenetv2_050", file)
+
+
+@pytest.fixture(scope="module")
+def small_state():
+    """A small network's weights, random."""
+    return timm.create_model("mobilenetv2_050").state_dict()
+
+
+@pytest.mark.parametrize("nest", [
+    lambda state: {"state_dict": state, "epoch": 3}, lambda state: {"model": state, "optimizer": {"lr": torch.ones(1)}},
+    lambda state: {"epoch": 1, "model": {"state_dict": state}}, lambda state: {"model_state_dict": state, "loss": 0.5},
+    lambda state: {f"module.{key}": value for key, value in state.items()},
+    lambda state: {"state_dict": {f"module.model.{key}": value for key, value in state.items()}},
+    lambda state: {"model": {key: value * torch.nan for key, value in state.items()}, "state_dict_ema": state},
+    lambda state: OrderedDict(state=1, net=OrderedDict(state)),
+])  # fmt: skip
+def test_a_checkpoint_with_the_weights_in_it(nest, small_state, tmp_path):
+    torch.save(small_state, tmp_path / "plain.pth")
+    torch.save(nest(small_state), tmp_path / "nested.pt")
+    plain, nested = (build_backbone("mobilenetv2_050", tmp_path / name) for name in ("plain.pth", "nested.pt"))
+    assert nested.weights_sha256 == plain.weights_sha256
+
+
+def test_weights_by_other_spellings_of_a_path(small_state, tmp_path, monkeypatch):
+    save_file(small_state, tmp_path / "A.SAFETENSORS")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    digests = {build_backbone("mobilenetv2_050", w).weights_sha256 for w in (tmp_path / "A.SAFETENSORS", "~/A.SAFETENSORS")}
+    assert len(digests) == 1
+
+
+def test_the_type_of_floats_makes_no_difference(small_state, tmp_path):
+    for kind in (torch.float64, torch.bfloat16):
+        save_file({key: value.to(kind) if value.is_floating_point() else value for key, value in small_state.items()},
+                  tmp_path / "other.safetensors")  # fmt: skip
+        backbone = build_backbone("mobilenetv2_050", tmp_path / "other.safetensors")
+        assert all(value.dtype == torch.float32 for value in backbone.parameters())
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_weights_that_are_not_finite_are_named(small_state, tmp_path, wrong, ending):
+    state = {key: value.clone() for key, value in small_state.items()}
+    state["conv_stem.weight"][0, 0, 0, 0] = wrong
+    file = tmp_path / f"bad{ending}"
+    (save_file if ending == ".safetensors" else torch.save)(state, file)
+    with pytest.raises(WeightsError, match=r"bad\.\w+ must hold finite weights, got NaN or infinity in conv_stem\.weight$"):
+        build_backbone("mobilenetv2_050", file)
+
+
+def test_a_folder_and_a_whole_network_as_weights(tmp_path):
+    with pytest.raises(WeightsError, match="which is a folder"):
+        build_backbone("mobilenetv2_050", tmp_path)
+    torch.save({"model": nn.Linear(1, 1)}, tmp_path / "whole.pth")
+    with pytest.raises(WeightsError, match=r"whole\.pth .* holds more than tensors.*; save its state_dict alone$") as caught:
+        build_backbone("mobilenetv2_050", tmp_path / "whole.pth")
+    assert "\n" not in str(caught.value)
+    torch.save({"model": {"a": torch.ones(3).to_sparse()}}, tmp_path / "sparse.pth")
+    with pytest.raises(WeightsError, match=r"sparse\.pth"):
+        build_backbone("mobilenetv2_050", tmp_path / "sparse.pth")
 
 
 def test_a_file_cut_short(tmp_path):

@@ -86,3 +86,26 @@ def test_ranges(value):
     assert checks.between(1, "iou", 0, 1) == 1
     with pytest.raises(ValueError, match=r"iou must lie in \[0, 1\]"):
         checks.between(value, "iou", 0, 1)
+
+
+@pytest.mark.parametrize(("value", "wanted"), [
+    (np.array([[0, 51], [255, 102]], np.uint8), [[0, 0.2], [1, 0.4]]),
+    (np.array([[0, 13107]], np.uint16), [[0, 0.2]]), (torch.tensor([[0, 13107]], dtype=torch.uint16), [[0, 0.2]]),
+    (torch.tensor([[True, False]]), [[1, 0]]), (np.array([[0, 1]]), [[0, 1]]),
+    ([[0.25, 1.2], [-0.1, 0.5]], [[0.25, 1], [0, 0.5]]),
+    (torch.tensor([[0.5]], dtype=torch.float16), [[0.5]]), (np.zeros((1, 1), np.uint8), [[0]]),
+])  # fmt: skip
+def test_a_saliency_map_is_what_its_type_says(value, wanted):
+    found = checks.saliency_map(value, "x")
+    assert found.dtype == torch.float32 and torch.allclose(found, torch.tensor(wanted, dtype=torch.float32), atol=1e-6)
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    (np.array([[0.0, 255.0]]), r"got torch\.float64 in \[0, 255\]"), (np.array([[0, 100]]), r"got torch\.int64 in \[0, 100\]"),
+    (np.array([[-1.0, 0.5]]), r"in \[-1, 0\.5\]"), (np.array([[0, 1]], np.uint8), "a mask, or nearly black"),
+    (np.array([[np.nan]]), "finite"), (np.zeros((0, 3)), "map of numbers"), (np.zeros((1, 1), complex), "map of numbers"),
+    (np.zeros(3), r"shape \(H, W\)"),
+])  # fmt: skip
+def test_what_is_no_saliency_map_is_refused(value, said):
+    with pytest.raises(ValueError, match=rf"^x must .*{said}"):
+        checks.saliency_map(value, "x")

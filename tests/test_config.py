@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -118,3 +120,12 @@ def test_sizes_are_multiples_of_the_stride():
     assert CoSegConfig.released().sizes == [448]
     assert CoSegConfig(size=96, peak_scales=(1.0, 1.5, 2.0)).peak_sizes == [96, 128, 192]
     assert CoSegConfig.released().peak_sizes == [448]
+
+
+def test_weights_may_be_a_path(tmp_path):
+    config = CoSegConfig(weights=tmp_path / "a.safetensors")
+    assert config.weights == str(tmp_path / "a.safetensors")
+    assert CoSegConfig.model_validate_json(config.model_dump_json()) == config
+    assert CoSegConfig.released(weights=Path("w.pth")).weights == "w.pth"
+    with pytest.raises(ValueError, match="weights"):
+        CoSegConfig(weights=3)

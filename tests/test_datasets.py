@@ -1,9 +1,14 @@
 """Sets in the authors' layout, as MATLAB and numpy write them; the bundled sets through their cache."""
 
+import io
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import unicodedata
+import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from subprocess import PIPE
 
@@ -11,11 +16,13 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from co3lib import datasets, demo_sets
-from co3lib.datasets import DatasetError, cache_folder, demo_set, read_set
+from co3lib.datasets import DatasetError, Sample, cache_folder, demo_set, list_photos, read_set
 from co3lib.files import part_of
 
 SIZE = (6, 8)
@@ -122,6 +129,257 @@ def test_whatever_is_not_zero_in_a_mask_is_the_instance(root, kind):
     assert torch.equal(_cat(root, "1").masks[0], torch.from_numpy(_mask(1) > 0))
 
 
+# Masks as annotation tools and image editors leave them
+
+
+def _disc(size=(60, 80), center=(30, 38), radius=17):
+    y, x = np.ogrid[: size[0], : size[1]]
+    return (y - center[0]) ** 2 + (x - center[1]) ** 2 <= radius**2
+
+
+def _soft(mask, sigma=1.2):
+    return np.rint(ndimage.gaussian_filter(mask.astype(float), sigma) * 255).astype(np.uint8)
+
+
+def _palette(indices, colors, **options):
+    image = Image.fromarray(indices.astype(np.uint8)).convert("P")
+    image.putpalette(np.array(colors, np.uint8).tobytes())
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return Image.open(file)
+
+
+_DISC = _disc()
+_ALPHA = np.where(_DISC, 255, 0).astype(np.uint8)
+_PHOTO = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+_WHITE = np.full((60, 80, 3), 255, np.uint8)
+_RED = np.array([255, 0, 0], np.uint8)
+_DRAWN = {
+    "white on transparent": np.dstack([_WHITE, _ALPHA]),
+    "black on transparent": np.dstack([0 * _WHITE, _ALPHA]),
+    "black on transparent white": np.dstack([np.where(_DISC[..., None], 0, _WHITE), _ALPHA]),
+    "cut out of the photo": np.dstack([_PHOTO, _ALPHA]),
+    "gray and alpha": Image.merge("LA", [Image.fromarray(255 - _ALPHA), Image.fromarray(_ALPHA)]),
+    "half transparent": np.dstack([_WHITE, _ALPHA // 2]),
+    "soft alpha": np.dstack([_WHITE, _soft(_DISC)]),
+    "opaque, with alpha": np.dstack([_ALPHA, _ALPHA, _ALPHA, 255 + 0 * _ALPHA]),
+    "a transparent colour": (Image.fromarray(_ALPHA), {"transparency": 0}),
+    "red on black": _DISC[..., None] * _RED,
+    "red on transparent": np.dstack([_DISC[..., None] * _RED, _ALPHA]),
+    "palette, white ground": _palette(_DISC, [(255, 255, 255), (0, 0, 0)]),
+    "palette, all black": _palette(_DISC, [(0, 0, 0), (0, 0, 0)]),
+    "palette, VOC's colours": _palette(_DISC * 15, [(0, 0, 0), *[(192, 128, 128)] * 15]),
+    "palette, transparent ground": _palette(_DISC, [(0, 0, 0), (9, 0, 0)], transparency=0),
+    "palette, transparent ground of index 1": _palette(~_DISC, [(9, 9, 9), (0, 0, 0)], transparency=1),
+    "soft edges": _soft(_DISC),
+    "softer edges": _soft(_DISC, 2.5),
+    "soft and coloured": (_soft(_DISC)[..., None] * (_RED / 255)).astype(np.uint8),
+    "ones": _DISC.astype(np.uint8),
+    "soft of sixteen bits": _soft(_DISC).astype(np.uint16) * 257,
+    "one bit": _DISC,
+    "dark gray": _ALPHA // 255 * 40,
+    "gray ground": np.where(_DISC, 200, 50).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("image", _DRAWN.values(), ids=_DRAWN.keys())
+def test_a_mask_is_what_was_drawn(tmp_path, image):
+    image, options = image if isinstance(image, tuple) else (image, {})
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    Image.fromarray(_PHOTO).save(tmp_path / "a.png")
+    image.save(tmp_path / "m.png", **options)
+    mask = Sample("a", "cat", tmp_path / "a.png", (tmp_path / "m.png",)).masks[0].numpy()
+    soft = np.abs(_soft(_DISC, 2.5).astype(int) - 127) < 60  # what is on the very edge may be either
+    assert np.array_equal(mask | soft, _DISC | soft)
+    assert (mask & _DISC).sum() / (mask | _DISC).sum() > 0.97
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+@pytest.mark.parametrize("color", [(255, 255, 255), (255, 0, 0), (40, 200, 90)])
+def test_a_mask_through_lossy_compression(tmp_path, quality, ending, color):
+    Image.fromarray(_PHOTO).save(tmp_path / "a.png")
+    drawn = Image.fromarray((_DISC[..., None] * np.array(color)).astype(np.uint8))
+    drawn.save(tmp_path / f"m.{ending}", quality=quality)
+    mask = Sample("a", "cat", tmp_path / "a.png", (tmp_path / f"m.{ending}",)).masks[0].numpy()
+    assert (mask & _DISC).sum() / (mask | _DISC).sum() > 0.95
+
+
+_LEFT = np.arange(80)[None] < 30
+_UNDECIDED = {
+    "a map of labels": (_DISC * 1 + (_DISC & _LEFT)).astype(np.uint8),
+    "three grays": np.where(_DISC, 255, np.where(_LEFT, 128, 0)).astype(np.uint8),
+    "a photo": ndimage.gaussian_filter(_PHOTO[..., 0].astype(float), 3).astype(np.uint8),
+    "two colours": np.where(_DISC[..., None], np.where(_LEFT[..., None], _RED, _RED[::-1]), 0).astype(np.uint8),
+    "red on white": np.where(_DISC[..., None], _RED, 255).astype(np.uint8),
+    "all transparent": np.dstack([_DISC[..., None] * _WHITE, 0 * _ALPHA]),
+    "no ground": np.where(_DISC, 200, 150).astype(np.uint8),
+    "opaque and half transparent": np.dstack([_WHITE, np.where(_DISC, 255, 128).astype(np.uint8)]),
+    "drawn on a cut-out": np.dstack([_DISC[..., None] * _WHITE, np.where(_disc(radius=28), 255, 0).astype(np.uint8)]),
+}
+
+
+@pytest.mark.parametrize("image", _UNDECIDED.values(), ids=_UNDECIDED.keys())
+def test_a_mask_that_could_be_anything_is_refused(tmp_path, image):
+    Image.fromarray(_PHOTO).save(tmp_path / "a.png")
+    Image.fromarray(image).save(tmp_path / "m.png")
+    with pytest.raises(DatasetError, match=r"m\.png must be a mask of one instance"):
+        _ = Sample("a", "cat", tmp_path / "a.png", (tmp_path / "m.png",)).masks
+
+
+# Names and formats
+
+
+def _said(root, name="SET"):
+    """The set's first class as names, and the warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        classes = read_set(root, name)
+    return classes, [str(one.message) for one in caught]
+
+
+def test_other_formats_and_endings_in_capitals(root):
+    photo = Image.fromarray(np.zeros((*SIZE, 3), np.uint8))
+    for name in ("a.webp", "b.tif", "c.bmp", "d.JPG", "e.TIFF"):
+        photo.save(root / "SET/Image/cat" / name)
+        Image.fromarray(_mask(1)).save(root / "SET/Mask/cat" / f"{name[0]}_InstID1.PNG")
+        _write(_file(root, "SalRes_ZhangICCV17", f"{name[0]}.mat"), SalMap=np.ones(SIZE))
+        os.rename(_file(root, "SalRes_ZhangICCV17", f"{name[0]}.mat"), _file(root, "SalRes_ZhangICCV17", f"{name[0]}.MAT"))
+        _write(_file(root, "MCG_fast", f"{name[0]}.npz"), masks=_proposals()[0], scores=_proposals()[1])
+        os.rename(_file(root, "MCG_fast", f"{name[0]}.npz"), _file(root, "MCG_fast", f"{name[0]}.NPZ"))
+    Image.fromarray(_mask(2)).save(root / "SET/Mask/cat/a_instid2.tif")
+    classes, said = _said(root)
+    assert not said
+    samples = {sample.name: sample for sample in classes["cat"]}
+    assert list(samples) == ["1", "10", "12", "2", "a", "b", "c", "d", "e"]
+    assert [len(samples[name].masks) for name in "abcde"] == [2, 1, 1, 1, 1]
+    assert all(samples[name].prior.min() == 1 and len(samples[name].proposals) == 4 for name in "abcde")
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_encoded_in_two_ways_are_one_name(tmp_path, forms):
+    one, other = (unicodedata.normalize(form, "Käthe é") for form in forms)
+    assert one != other
+    _save(tmp_path / f"SET/Image/{one}/{one}.png", np.zeros((*SIZE, 3), np.uint8))
+    _save(tmp_path / f"SET/Mask/{other}/{other}_InstID1.png", _mask(1))
+    _save(tmp_path / f"SET/SalRes_ZhangICCV17/{other}/{other}.png", np.full(SIZE, 255, np.uint8))
+    (tmp_path / f"SET/MCG_fast/{other}").mkdir(parents=True)
+    _write(tmp_path / f"SET/MCG_fast/{other}/{other}.npz", masks=_proposals()[0], scores=_proposals()[1])
+    classes, said = _said(tmp_path)
+    (sample,) = classes[one]
+    assert not said and len(sample.masks) == 1 and sample.prior.min() == 1 and len(sample.proposals) == 4
+
+
+def test_folders_of_one_class_encoded_in_two_ways(tmp_path):
+    """Masks are taken from both; photos cannot be, being two classes."""
+    one, other = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    _save(tmp_path / f"SET/Image/{one}/a.png", np.zeros((*SIZE, 3), np.uint8))
+    for k, folder in enumerate((one, other), start=1):
+        _save(tmp_path / f"SET/Mask/{folder}/a_InstID{k}.png", _mask(k))
+    assert len(read_set(tmp_path, "SET")[one][0].masks) == 2
+    _save(tmp_path / f"SET/Image/{other}/a.png", np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(DatasetError, match="must hold each class once"):
+        read_set(tmp_path, "SET")
+
+
+def test_what_belongs_to_no_photo_is_named(root):
+    for path in ("Image/cat/x.heic", "Image/cat/y.HEIC", "Image/cat/film.mpg", "Image/loose.jpg", "Mask/cat/99_InstID1.png",
+                 "Mask/cat/1.png", "Mask/cat/1_InstID2.txt", "Mask/dog/1_InstID1.png", "Image/cat/Thumbs.db",
+                 "SalRes_ZhangICCV17/cat/99.mat", "SalRes_ZhangICCV17/cat/1.txt", "MCG_fast/cat/1_old.mat",
+                 "MCG_fast/cat/1.png", "Mask/cat/.DS_Store"):  # fmt: skip
+        (root / "SET" / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / "SET" / path).write_bytes(b"")
+    (root / "SET/Image/cat/z.jpg").mkdir()
+    classes, said = _said(root)
+    assert [len(sample.mask_paths) for sample in classes["cat"]] == [1, 0, 3, 0]
+    assert len(said) == 3 and not any("\n" in one for one in said)
+    text = "\n".join(sorted(said))
+    assert "left out: 1 MPG, 2 HEIC, 1 folder of" in text and "left out: 1 JPG, 1 folder of" in text
+    for name in ("film.mpg", "x.heic", "y.HEIC", "z.jpg", "Image/loose.jpg", "Mask/dog", "MCG_fast/cat/1.png",
+                 "MCG_fast/cat/1_old.mat", "Mask/cat/1.png", "Mask/cat/1_InstID2.txt", "Mask/cat/99_InstID1.png"):  # fmt: skip
+        assert name in text
+    assert "and 2 more" in text and "Thumbs" not in text and "DS_Store" not in text
+
+
+def test_a_second_prior_of_a_photo_is_named(root):
+    for name in ("1.mat", "1.npz"):
+        _write(_file(root, "SalRes_ZhangICCV17", name), SalMap=np.ones(SIZE))
+    _save(_file(root, "SalRes_ZhangICCV17", "1.png"), np.zeros(SIZE, np.uint8))
+    classes, said = _said(root)
+    assert classes["cat"][0].prior_path.name == "1.mat"
+    assert len(said) == 1 and "1.npz" in said[0] and "1.png" in said[0]
+
+
+def test_two_photos_or_masks_of_one_name_are_refused(root):
+    other = _mask(7)
+    _save(root / "SET/Mask/cat/1_InstID01.png", other)
+    with pytest.raises(DatasetError, match=r"1_InstID1\.png must have a number of its own, got the one of 1_InstID01\.png"):
+        read_set(root, "SET")
+    (root / "SET/Mask/cat/1_InstID01.png").unlink()
+    _save(root / "SET/Image/cat/1.jpg", np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r"1\.png must have a name of its own, got the one of 1\.jpg"):
+        read_set(root, "SET")
+
+
+def test_a_folder_of_photos(tmp_path):
+    for name in ("b.JPG", "a.png", "c.webp", "d.jfif"):
+        Image.new("RGB", (4, 3)).save(tmp_path / name, format="PNG")
+    for name in ("e.pdf", "f.mpg", "g.h5", "h.HEIC", "i.heic", "j", "k.eps", "l.txt", ".hidden"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "x.jpg").mkdir()
+    with pytest.warns(UserWarning) as caught:
+        photos = list_photos(tmp_path)
+    assert [path.name for path in photos] == ["a.png", "b.JPG", "c.webp", "d.jfif"]
+    (said,) = (str(one.message) for one in caught)
+    assert said.startswith("left out: 1 PDF, 1 MPG, 1 H5, 2 HEIC, 1 without an ending, 1 EPS, 1 TXT, 1 folder of ")
+    assert "(e.pdf, f.mpg, g.h5, h.HEIC, i.heic and 4 more)" in said
+
+
+# Photos that EXIF turns
+
+_TURN = {
+    5: lambda seen: seen.swapaxes(0, 1), 6: lambda seen: np.rot90(seen, 1),
+    7: lambda seen: seen[::-1, ::-1].swapaxes(0, 1), 8: lambda seen: np.rot90(seen, -1),
+}  # fmt: skip
+
+
+def _turned_photo(root, number, stored):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    path = root / "SET/Image/cat/t.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("number", _TURN)
+@pytest.mark.parametrize("as_stored", [True, False])
+def test_masks_priors_and_proposals_fit_a_photo_that_exif_turns(tmp_path, number, as_stored):
+    """Drawn on the pixels as stored, as MATLAB reads them, or on the photo as viewers show it."""
+    seen = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    drawn = _mask(1)
+    turn = _TURN[number] if as_stored else np.asarray
+    _turned_photo(tmp_path, number, _TURN[number](seen))
+    _save(tmp_path / "SET/Mask/cat/t_InstID1.png", np.ascontiguousarray(turn(drawn)))
+    _write(_file(tmp_path, "SalRes_ZhangICCV17", "t.mat"), SalMap=turn(drawn) / 255)
+    _write(_file(tmp_path, "MCG_fast", "t.mat"), masks=turn(drawn)[..., None], scores=np.ones(1))
+    sample = _cat(tmp_path, "t")
+    assert np.array_equal(sample.image, seen)
+    for found in (sample.masks[0], sample.prior, sample.proposals[0]):
+        assert np.array_equal(found.numpy(), drawn > 0)
+
+
+@pytest.mark.parametrize(("number", "size"), [(2, SIZE), (3, SIZE), (4, SIZE), (6, (6, 6)), (8, (6, 6))])
+def test_what_fits_a_turned_photo_both_ways_is_refused(tmp_path, number, size):
+    _turned_photo(tmp_path, number, np.zeros((*size, 3), np.uint8))
+    _save(tmp_path / "SET/Mask/cat/t_InstID1.png", np.triu(np.full(size, 255, np.uint8)))
+    _write(_file(tmp_path, "SalRes_ZhangICCV17", "t.mat"), SalMap=np.eye(*size))
+    with pytest.raises(DatasetError, match=rf"t_InstID1\.png fits .* \(EXIF orientation {number}\); save t\.png turned"):
+        _ = _cat(tmp_path, "t").masks
+    with pytest.raises(DatasetError, match=r"t\.mat fits its photo turned and not turned"):
+        _ = _cat(tmp_path, "t").prior
+
+
 def _write(path, **arrays):
     """Arrays in MATLAB's axes, as the file's name says; ``v73`` in it: HDF5, axes reversed as MATLAB does."""
     if path.suffix == ".npz":
@@ -138,14 +396,157 @@ def _write(path, **arrays):
 
 
 @pytest.mark.parametrize("name", ["1.mat", "1.v73.mat", "1.npz"])
-@pytest.mark.parametrize("peak", [1, 255])
-def test_prior(root, name, peak):
-    """Values in 0..1 and in 0..255 mean the same; axes are not swapped."""
-    values = np.linspace(0, 1, SIZE[0] * SIZE[1]).reshape(SIZE)
-    _write(_file(root, "SalRes_ZhangICCV17", name), SalMap=values * peak)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("share", [1, 0.3])
+def test_prior(root, name, kind, share):
+    """A type says what its values mean, the largest of them does not; axes are not swapped."""
+    values = np.linspace(0, share, SIZE[0] * SIZE[1]).reshape(SIZE)
+    full = np.iinfo(kind).max if np.issubdtype(kind, np.integer) else 1
+    _write(_file(root, "SalRes_ZhangICCV17", name), SalMap=(values * full).astype(kind))
     prior = _cat(root).prior
     assert prior.shape == SIZE and prior.dtype == torch.float32
-    assert np.allclose(prior.numpy(), values, atol=1e-6)
+    assert np.allclose(prior.numpy(), values, atol=1 / 255)
+
+
+@pytest.mark.parametrize("name", ["1.mat", "1.v73.mat", "1.npz"])
+@pytest.mark.parametrize("peak", [1.0000001, 1.02, 1.2])
+def test_a_prior_a_little_beyond_its_range_is_clamped(root, name, peak):
+    """Cubic resizing leaves that."""
+    values = np.linspace(1 - peak, peak, SIZE[0] * SIZE[1]).reshape(SIZE)
+    _write(_file(root, "SalRes_ZhangICCV17", name), SalMap=values)
+    assert np.allclose(_cat(root).prior.numpy(), values.clip(0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["1.mat", "1.v73.mat", "1.npz"])
+@pytest.mark.parametrize("ends", [(0, 255), (0, 100), (-1, 1), (0, 1.5)])
+def test_a_prior_of_another_range_is_refused_with_it(root, name, ends):
+    _write(_file(root, "SalRes_ZhangICCV17", name), SalMap=np.linspace(*ends, 48).reshape(SIZE))
+    with pytest.raises(DatasetError, match=rf"1\.(mat|npz) must hold saliency.* in \[{ends[0]}, {ends[1]}\]$"):
+        _ = _cat(root).prior
+
+
+@pytest.mark.parametrize("name", ["1.mat", "1.v73.mat", "1.npz"])
+def test_a_prior_that_is_a_mask(root, name):
+    """MATLAB stores logical as bytes, and doubles that are whole numbers as well (v5)."""
+    mask = _mask(3) > 0
+    path = _file(root, "SalRes_ZhangICCV17", name)
+    for values in (mask, mask.astype(float)):
+        _write(path, SalMap=values)
+        assert np.array_equal(_cat(root).prior.numpy(), mask)
+        path.unlink(missing_ok=True)
+    if name == "1.v73.mat":
+        _write(path, SalMap=mask.astype(np.uint8))
+        with h5py.File(path.with_name("1.mat"), "r+") as file:
+            file["SalMap"].attrs["MATLAB_class"] = np.bytes_("logical")
+        assert np.array_equal(_cat(root).prior.numpy(), mask)
+    _write(path, SalMap=mask.astype(np.uint8))  # written by others, bytes are bytes
+    with pytest.raises(DatasetError, match=r"must be of type bool or float to hold 0 and 1, got torch\.uint8"):
+        _ = _cat(root).prior
+
+
+def test_a_double_that_matlab_stores_as_bytes_is_a_double(root):
+    """MATLAB writes whole numbers as small as they fit: miDOUBLE values under the tag of miUINT8."""
+    path = _file(root, "SalRes_ZhangICCV17", "1.mat")
+    scipy.io.savemat(path, {"SalMap": np.ones(SIZE, np.uint8)})
+    content = path.read_bytes()
+    flags = content.index(bytes([9, 0, 0, 0]), 128)  # mxUINT8_CLASS
+    path.write_bytes(content[:flags] + bytes([6]) + content[flags + 1 :])  # mxDOUBLE_CLASS
+    assert (_cat(root).prior == 1).all()
+
+
+@pytest.mark.parametrize("kind", [np.float64, bool])
+@pytest.mark.parametrize("v73", [False, True])
+def test_a_sparse_prior(root, kind, v73):
+    values = (_mask(5) > 0).astype(kind)
+    path = _file(root, "SalRes_ZhangICCV17", "1.mat")
+    matrix = scipy.sparse.csc_matrix(values)
+    if v73:
+        with h5py.File(path, "w") as file:
+            group = file.create_group("SalMap")
+            group.attrs["MATLAB_sparse"] = np.uint64(SIZE[0])
+            for name, array in {"data": matrix.data, "ir": matrix.indices, "jc": matrix.indptr}.items():
+                group[name] = array
+    else:
+        scipy.io.savemat(path, {"SalMap": matrix})
+    assert np.array_equal(_cat(root).prior.numpy(), values)
+
+
+@pytest.mark.parametrize("rows", [[999_999_999, 0], [-5, 0], [0, 1]], ids=["beyond", "before", "too few"])
+def test_a_sparse_prior_with_places_outside_of_it(root, rows):
+    """They would be written to all the same, and end the process."""
+    with h5py.File(_file(root, "SalRes_ZhangICCV17", "1.mat"), "w") as file:
+        group = file.create_group("SalMap")
+        group.attrs["MATLAB_sparse"] = np.uint64(3)
+        group["data"], group["ir"] = np.ones(2), np.array(rows)
+        group["jc"] = np.array([0, 1, 2] if rows[0] else [0, 1, 99_999])
+    with pytest.raises(DatasetError, match=r"1\.mat cannot be read: "):
+        _ = _cat(root).prior
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_v5_file_whose_elements_are_of_no_type(root, compressed):
+    """scipy.io alone takes the type for a place in memory, and the process ends."""
+    path = _file(root, "MCG_fast", "1.mat")
+    scipy.io.savemat(path, {"masks": _proposals()[0].astype(np.uint8), "scores": np.arange(4.0)})
+    whole = path.read_bytes()
+    assert whole[144] == 9 and whole[192] == 2  # the class of the array and the type of its values: uint8
+    for at, value in ((145, 8), (192, 0x7F), (192, 8), (192, 14), (193, 0xFF), (136, 0)):  # 145: it is complex
+        content = whole[:at] + bytes([value]) + whole[at + 1 :]
+        if compressed:
+            inner = zlib.compress(content[128:])
+            content = content[:128] + struct.pack("<II", 15, len(inner)) + inner
+        path.write_bytes(content)
+        with pytest.raises(DatasetError, match=r"1\.mat cannot be read"):
+            _ = _cat(root).proposals
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_arrays_that_are_empty(root, marked):
+    """In v7.3 the size of an empty array stands in place of its values, and says that it is one."""
+    def write(folder, **arrays):
+        path = _file(root, folder, "1.mat")
+        if not marked:
+            return scipy.io.savemat(path, arrays)
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = np.array(array.shape, np.uint64)
+                file[name].attrs["MATLAB_empty"] = np.uint8(1)
+
+    write("SalRes_ZhangICCV17", SalMap=np.zeros((0, 0)))
+    with pytest.raises(DatasetError, match=r"1\.mat must hold a map of shape \(H, W\), got .*\(0, 0\)"):
+        _ = _cat(root).prior
+    for shape in ((0, 0), (*SIZE, 0)):
+        write("MCG_fast", masks=np.zeros(shape), scores=np.zeros((0, 1)))
+        assert _cat(root).proposals.shape == (0, *SIZE)
+
+
+def test_a_struct_is_no_array(root):
+    with h5py.File(_file(root, "SalRes_ZhangICCV17", "1.mat"), "w") as file:
+        file.create_group("SalMap")["map"] = np.zeros(SIZE)
+    with pytest.raises(DatasetError, match=r"1\.mat cannot be read: /SalMap is a struct"):
+        _ = _cat(root).prior
+
+
+def test_images_as_priors(root):
+    """Of eight bits, sixteen, floats or one; gray in colours; with transparency, which is no saliency."""
+    values = np.linspace(0, 0.6, SIZE[0] * SIZE[1]).reshape(SIZE)
+    gray = np.rint(values * 255).astype(np.uint8)
+    sixteen = np.rint(values * 65535).astype(np.uint16)
+    images = {
+        "a.png": gray, "b.png": sixteen, "c.tif": sixteen, "d.tif": values.astype(np.float32), "e.PNG": gray,
+        "f.png": np.repeat(gray[..., None], 3, 2), "g.png": np.dstack([np.full((*SIZE, 3), 255, np.uint8), gray]),
+        "h.bmp": gray, "i.webp": gray, "j.jpg": gray,
+    }  # fmt: skip
+    for name, array in images.items():
+        Image.fromarray(array).save(path := _file(root, "SalRes_ZhangICCV17", name))
+        prior = Sample("1", "cat", root / "SET/Image/cat/1.png", (), path).prior.numpy()
+        assert np.allclose(prior, values, atol=1 / 40 if name[0] in "ij" else 1 / 255), name
+    Image.fromarray(values > 0.3).save(path := _file(root, "SalRes_ZhangICCV17", "k.png"))
+    assert np.array_equal(Sample("1", "cat", root / "SET/Image/cat/1.png", (), path).prior.numpy(), values > 0.3)
+    colored = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(colored).save(path := _file(root, "SalRes_ZhangICCV17", "l.png"))
+    with pytest.raises(DatasetError, match=r"l\.png must be a gray image"):
+        _ = Sample("1", "cat", root / "SET/Image/cat/1.png", (), path).prior
 
 
 def test_prior_of_bytes_and_png(root):
@@ -204,6 +605,12 @@ def test_proposals_of_another_size_are_resized_by_nearest_neighbour(root):
 def test_missing_variable_is_named(root, name):
     _write(_file(root, "MCG_fast", name), masks=_proposals()[0].astype(np.uint8))
     with pytest.raises(DatasetError, match=r"1\.(mat|npz) must hold masks and scores, it lacks scores$"):
+        _ = _cat(root).proposals
+
+
+def test_scores_that_are_no_numbers(root):
+    _write(_file(root, "MCG_fast", "1.npz"), masks=_proposals()[0], scores=np.array([1, np.nan, 2, 3]))
+    with pytest.raises(DatasetError, match=r"1\.npz must hold numbers in masks and scores, got NaN$"):
         _ = _cat(root).proposals
 
 

@@ -2,16 +2,19 @@
 
 import io
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from co3lib.images import (
     ImageError,
     fit_within,
     name_of,
+    orientation,
     read_image,
     resize_image,
     resize_nearest,
@@ -70,6 +73,98 @@ def test_every_exif_orientation_shows_the_same_picture(tmp_path, orientation):
     assert np.abs(seen.astype(int) - picture()).max() < 12
     with Image.open(path) as image:
         assert np.array_equal(read_image(image), seen)
+
+
+def ifd(entries, start=8):
+    """A directory of EXIF or TIFF at offset ``start``, little-endian; entries: (tag, type, count, content)."""
+    entries, beside = sorted(entries), b""
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, count, content in entries:
+        value = content.ljust(4, b"\0")
+        if len(content) > 4:
+            value, beside = struct.pack("<I", start + 6 + 12 * len(entries) + len(beside)), beside + content
+        directory += struct.pack("<HHI", tag, kind, count) + value
+    return directory + bytes(4) + beside
+
+
+def photo_with(path, stored, entries):
+    """A photo whose EXIF holds these entries, whatever they are, in the format that the path's ending says."""
+    if path.suffix != ".tif":
+        exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + ifd(entries)
+        return saved(path, stored, exif=exif, **({} if path.suffix == ".png" else {"quality": 98}))
+    height, width = stored.shape[:2]
+    numbers = {256: width, 257: height, 259: 1, 262: 2, 273: 8, 277: 3, 278: height, 279: stored.nbytes}
+    layout = [(258, 3, 3, struct.pack("<3H", 8, 8, 8)), *((tag, 4, 1, struct.pack("<I", n)) for tag, n in numbers.items())]
+    start = 8 + stored.nbytes
+    path.write_bytes(b"II*\0" + struct.pack("<I", start) + stored.tobytes() + ifd(layout + entries, start))
+    return path
+
+
+# Of another type than the standard's, out of its range, of no value, cut short: maker, model, resolutions, their unit,
+# software, date, XMP, IPTC, EXIF's own directory, GPS, a comment.
+ODD = [
+    (tag, kind, count, content)
+    for tag in (0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x02BC, 0x83BB, 0x8769, 0x8825, 0x9286)
+    for kind, count, content in [
+        (1, 1, b"\xff"), (2, 2, b"6\0"), (3, 1, b"\xff\xff"), (4, 2, b"\xff" * 8), (5, 1, struct.pack("<2I", 6, 0)),
+        (6, 1, b"\xff"), (7, 2, b"ab"), (9, 1, struct.pack("<i", -6)), (10, 1, struct.pack("<2i", -1, 0)),
+        (11, 1, struct.pack("<f", np.nan)), (12, 1, struct.pack("<d", 1e300)), (3, 0, b""), (99, 1, b"\1"),
+        (2, 100000, b"\x10"),
+    ]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+@pytest.mark.filterwarnings("ignore")
+def test_an_odd_tag_beside_the_orientation_does_no_harm(tmp_path, ending):
+    turned = {number: np.ascontiguousarray(turn(picture())) for number, turn in STORED.items()}
+    for k, odd in enumerate(ODD):
+        number = k % 8 + 1  # all eight with every tag
+        entries = [(0x0112, 3, 1, struct.pack("<H", number)), odd]
+        path = photo_with(tmp_path / f"a.{ending}", turned[number], entries)
+        seen = read_image(path)
+        assert seen.shape == (*SIZE, 3), (number, odd)
+        assert np.abs(seen.astype(int) - picture()).mean() < 6, (number, odd)
+        with Image.open(path) as image:
+            assert orientation(image) == number, odd
+            assert np.array_equal(read_image(image), seen), odd
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize(("entry", "number"), [
+    ((1, 1, b"\6"), 6), ((2, 2, b"6\0"), 6), ((4, 1, b"\6"), 6), ((5, 1, struct.pack("<2I", 6, 1)), 6),
+    ((6, 1, b"\6"), 6), ((9, 1, b"\6"), 6), ((11, 1, struct.pack("<f", 6)), 6), ((12, 1, struct.pack("<d", 6)), 6),
+    ((3, 1, b"\0"), 1), ((3, 1, b"\x09"), 1), ((3, 1, b"\x2c\1"), 1), ((8, 1, b"\xfa\xff"), 1), ((3, 2, b"\6\0\1\0"), 6),
+    ((3, 0, b""), 1), ((2, 4, b"top\0"), 1), ((7, 3, b"abc"), 1), ((5, 1, struct.pack("<2I", 6, 0)), 1),
+    ((11, 1, struct.pack("<f", np.nan)), 1), ((12, 1, struct.pack("<d", 6.5)), 1), ((99, 1, b"\6"), 1),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_an_orientation_of_another_type_counts_if_its_value_is_one(tmp_path, ending, entry, number):
+    stored = np.ascontiguousarray(STORED[number](picture()))
+    seen = read_image(photo_with(tmp_path / f"a.{ending}", stored, [(0x0112, *entry)]))
+    assert seen.shape == (*SIZE, 3) and np.abs(seen.astype(int) - picture()).mean() < 6
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "behind them"])
+def test_a_png_with_much_text_is_the_photo_all_the_same(tmp_path, monkeypatch, kind, behind):
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 1 << 20)  # as 64 MiB of it would
+    text = b"x" * (2 << 20)
+    content = {
+        "zTXt": b"prompt\0\0" + zlib.compress(text),
+        "iTXt": b"prompt\0\1\0\0\0" + zlib.compress(text),
+        "tEXt": b"prompt\0" + text,
+        "iCCP": b"profile\0\0" + zlib.compress(text),
+    }[kind]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path / "a.png", np.ascontiguousarray(STORED[6](picture())), exif=exif)
+    png = path.read_bytes()
+    chunk = struct.pack(">I", len(content)) + kind.encode() + content
+    chunk += struct.pack(">I", zlib.crc32(kind.encode() + content))
+    at = len(png) - 12 if behind else 33  # IEND has 12 bytes; signature and IHDR have 33
+    path.write_bytes(png[:at] + chunk + png[at:])
+    assert np.array_equal(read_image(path), picture())
 
 
 def test_gray(tmp_path):
@@ -233,6 +328,29 @@ def test_empty_missing_and_folder(tmp_path):
     refused(tmp_path / "empty.png", tmp_path / "empty.png")
     assert "not there" in refused(tmp_path / "absent.jpg", tmp_path / "absent.jpg")
     assert "a folder" in refused(tmp_path / "folder.jpg", tmp_path / "folder.jpg")
+
+
+def test_what_the_file_system_says_is_not_called_damage(tmp_path, monkeypatch):
+    assert "File name too long" in refused(tmp_path / ("a" * 5000 + ".jpg"), "a.jpg")
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    path = saved(tmp_path / "a.png", picture())
+    monkeypatch.setattr(Image, "open", denied)
+    assert refused(path, path) == f"{path} cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize("error", [struct.error("argument out of range"), TypeError("bad\noperand"), AssertionError()])
+def test_whatever_a_decoder_raises_names_the_photo(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    path = saved(tmp_path / "a.png", picture())
+    with Image.open(path) as image:
+        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+        refused(path, path)
+        refused(image, "a.png")
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "tiff", "bmp", "webp"])

@@ -305,7 +305,8 @@ def test_what_was_saved_predicts_the_same(changes, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["text", "short", "absent", "folder", "checkpoint", "no weights", "other settings"]
+    "damage",
+    ["text", "short", "absent", "folder", "checkpoint", "no weights", "other settings", "digest", "history", "bank", "NaN"],
 )
 def test_a_file_that_save_did_not_write_is_named(damage, fitted, tmp_path):
     file = tmp_path / "fitted.safetensors"
@@ -324,10 +325,19 @@ def test_a_file_that_save_did_not_write_is_named(damage, fitted, tmp_path):
         save_tensors(tensors, file, {"fingerprint": "0", "history": "[]"})
     elif damage == "no weights":
         save_tensors({"bank": tensors["bank"]}, file, metadata)
+    elif damage == "digest":
+        save_tensors(tensors, file, {key: value for key, value in metadata.items() if key != "backbone_sha256"})
+    elif damage == "history":
+        save_tensors(tensors, file, metadata | {"history": "["})
+    elif damage == "bank":
+        save_tensors(tensors | {"bank": torch.ones(2, 3)}, file, metadata)
+    elif damage == "NaN":
+        save_tensors(tensors | {"model.head.bias": torch.tensor([torch.nan])}, file, metadata)
     else:
         save_tensors(tensors, file, metadata | {"config": '{"nonsense": 1}'})
-    with pytest.raises(ValueError, match=r"fitted\.safetensors"):
+    with pytest.raises(ValueError, match=r"fitted\.safetensors") as caught:
         CoSegmenter.load(file)
+    assert type(caught.value) is ValueError and "\n" not in str(caught.value)
 
 
 def test_an_interrupted_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
@@ -400,6 +410,17 @@ def test_ready_made_priors_are_what_is_learned(photos):
             maps.append(segmenter.model(prepare(photos[0], segmenter.config).tensor).saliency[0, 0])
     assert maps[0][:, 0].mean() > maps[1][:, 0].mean() + 0.2
     assert maps[1][:, -1].mean() > maps[0][:, -1].mean() + 0.2
+
+
+def test_priors_of_other_types_are_learned_from_alike(photos):
+    ramp = np.linspace(0, 1, 20).reshape(4, 5)
+    kinds = [ramp, ramp.astype(np.float32), np.rint(ramp * 65535).astype(np.uint16), torch.from_numpy(ramp)]
+    found = [CoSegmenter(config())._at_network_size([kind]) for kind in kinds]
+    assert all(torch.allclose(one, found[0], atol=1e-4) for one in found)
+    bright = CoSegmenter(config())._at_network_size([np.rint(ramp * 200).astype(np.uint8)])
+    assert torch.allclose(bright, found[0] * 200 / 255, atol=1 / 255)
+    with pytest.raises(ValueError, match=r"priors\[0\] must hold saliency in \[0, 1\].* in \[0, 255\]$"):
+        CoSegmenter(config()).fit(photos[:1], priors=[ramp * 255], progress=False)
 
 
 @pytest.mark.parametrize(

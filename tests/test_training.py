@@ -217,7 +217,7 @@ def test_a_checkpoint_of_other_weights_under_the_same_name_is_refused(tmp_path):
         train(other, *task(), settings(epochs=1), file, progress=False)
 
 
-@pytest.mark.parametrize("damage", ["text", "empty", "short", "folder", "other"])
+@pytest.mark.parametrize("damage", ["text", "empty", "short", "folder", "other", "a weight less", "no history", "NaN"])
 def test_a_damaged_checkpoint_is_named(damage, tmp_path):
     file = tmp_path / "state.safetensors"
     run(settings(epochs=1), checkpoint=file)
@@ -226,12 +226,21 @@ def test_a_damaged_checkpoint_is_named(damage, tmp_path):
         file.mkdir()
     elif damage == "other":
         save_tensors({"a": torch.ones(2)}, file, {"made": "elsewhere"})
+    elif damage in ("a weight less", "no history", "NaN"):
+        tensors, metadata = load_tensors(file)
+        if damage == "a weight less":
+            del tensors["weight:head.bias"]
+        elif damage == "no history":
+            metadata["history"] = "3"
+        else:
+            tensors["weight:head.bias"][:] = torch.nan
+        save_tensors(tensors, file, metadata)
     else:
         content = {"text": b"not a checkpoint", "empty": b"", "short": file.read_bytes()[:-50]}[damage]
         file.write_bytes(content)
     with pytest.raises(ValueError, match=r"state\.safetensors") as caught:
         run(settings(), checkpoint=file)
-    assert "\n" not in str(caught.value)
+    assert type(caught.value) is ValueError and "\n" not in str(caught.value)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

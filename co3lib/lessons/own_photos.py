@@ -17,7 +17,7 @@ from skimage import data
 from ..datasets import demo_set
 from ..export import overlay
 from ..figures import at_size, overlay_grid
-from ..images import ImageError, fit_within, read_image
+from ..images import ImageError, fit_within, orientation, read_image
 from ..overlap import tight_box
 from ..ranking import Instance
 
@@ -61,7 +61,7 @@ def check_photos(paths: Sequence[Path]) -> pd.DataFrame:
         try:
             height, width = read_image(path).shape[:2]
             with Image.open(path) as image:
-                row["turned"] = image.getexif().get(_ORIENTATION, 1) != 1
+                row["turned"] = orientation(image) != 1
         except ImageError as error:
             row["remark"] = str(error).replace(str(path), path.name)
             continue

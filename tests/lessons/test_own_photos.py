@@ -1,5 +1,6 @@
 """co3lib.lessons.own_photos: what is said of a folder, and the figures at the ends of their ranges."""
 
+import struct
 import time
 from dataclasses import replace
 
@@ -73,6 +74,14 @@ def test_the_example_folder_is_what_a_camera_leaves(tmp_path):
     assert np.abs(upright.astype(int) - data.chelsea()).mean() < 5  # JPEG's, not that of another side up
     with Image.open(paths[0]) as stored:
         assert stored.size == (300, 451)
+
+
+def test_a_turned_photo_with_an_odd_tag_beside_it(tmp_path):
+    tags = [struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0), struct.pack("<HHIf", 0x0128, 11, 1, np.nan)]
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + b"".join(tags) + bytes(4)
+    Image.new("RGB", (300, 250)).save(tmp_path / "a.jpg", exif=exif)
+    row = check_photos([tmp_path / "a.jpg"]).loc["a.jpg"]
+    assert row.turned and row.usable and (row.width, row.height) == (250, 300)
 
 
 def test_every_remark(tmp_path):
