@@ -143,7 +143,8 @@ def read_rows(folder: Path) -> pd.DataFrame:
 def groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The classes put together: bundled sets, each set, and the two halves of the real classes."""
     real = ~rows["set"].isin(["collage", "coins"])
-    chosen = real & [category in CHOSEN_ON or (name, category) in CHOSEN_ON for name, category in rows[["set", "class"]].values]
+    pairs = zip(rows["set"], rows["class"], strict=True)
+    chosen = real & np.array([category in CHOSEN_ON or (name, category) in CHOSEN_ON for name, category in pairs], bool)
     ordinary = rows["set"].isin(ORDINARY)
     named = {name: rows[rows["set"] == name] for name in dict.fromkeys(rows["set"]) if name not in ORDINARY}
     halves = {"settings chosen on": chosen, "kept apart": real & ~chosen, "all": real}
