@@ -16,12 +16,16 @@ import ast
 import importlib
 import importlib.abc
 import importlib.util
+import inspect
+import io
+import json
 import os
 import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +67,11 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+_BROKEN = 99  # how a fork ends in which it is not a test that fails
+_LONGEST = 600  # seconds of processor time for tests on an unchanged module, far more than any needs
+
+
+@dataclass(frozen=True, eq=False)
 class Mutant:
     """module; name: function, expression and change, unique in the module; tree: of the whole module, not changed yet;
     node, field, value: the change."""
@@ -160,6 +168,9 @@ def _short(text: str) -> str:
     return " ".join(lines[0].split()) + (" ..." if len(lines) > 1 else "")
 
 
+# ------------------------------------------------------------------------------------------------------- running them
+
+
 class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports one module of the package from a changed tree."""
 
@@ -176,52 +187,147 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(ast.fix_missing_locations(self.tree), module.__spec__.origin, "exec"), module.__dict__)
 
 
-def start(mutant: Mutant | None, files: list[str], seconds: int) -> int:
-    """Run tests on a mutant (None: on the module as it is) in a process of its own; returns its id.
+def put_in_place(mutant: Mutant) -> None:
+    """Change a function of a module that is imported already: whoever has imported the function has it changed."""
+    loader = _Mutated(mutant)
+    changed = importlib.util.module_from_spec(loader.find_spec(loader.name))
+    sys.modules[loader.name], whole = changed, sys.modules[loader.name]
+    loader.exec_module(changed)
+    sys.modules[loader.name] = whole
+    _change(vars(whole), vars(changed))
 
-    The process is a fork, which has torch and the other libraries imported already, but none of the modules of MODULES.
-    """
+
+def _change(old: dict, new: dict) -> None:
+    for name, value in old.items():
+        other = new.get(name)
+        if isinstance(value, type) and isinstance(other, type) and other is not value:
+            _change(dict(vars(value)), vars(other))
+        for one, with_ in zip(_functions(value), _functions(other), strict=False):
+            if one is not with_ and one.__module__ == with_.__module__:
+                one.__code__, one.__defaults__, one.__kwdefaults__ = with_.__code__, with_.__defaults__, with_.__kwdefaults__
+
+
+def _functions(value) -> list:
+    """The functions that a name stands for: a property has up to three; what decorates one is left as it is."""
+    found = [value.fget, value.fset, value.fdel] if isinstance(value, property) else [getattr(value, "__func__", value)]
+    return [inspect.unwrap(one) for one in found if inspect.isfunction(one)]
+
+
+class _Runs:
+    """A plugin of pytest that runs the collected tests once for every mutant, each time in a fork of its own."""
+
+    def __init__(self, waiting: list[Mutant], jobs: int):
+        self.waiting, self.jobs = waiting, jobs
+        self.survivors: list[Mutant] = []
+        self.whole = False
+
+    def pytest_runtestloop(self, session):
+        began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        self.whole = self._ended(*os.waitpid(_fork(lambda: _run(session), _LONGEST), 0))
+        limit = int(10 + 3 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began))
+        work = [(one, lambda one=one: (put_in_place(one), _run(session))[1]) for one in self.waiting if self.whole]
+        self.survivors = survivors_of(work, limit, self.jobs)
+        return True
+
+    @staticmethod
+    def _ended(_, status: int) -> bool:
+        return status == 0
+
+
+def _run(session) -> int:
+    for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            return 1
+    return 0
+
+
+def _fork(work, seconds: int) -> int:
+    """Do something in a process of its own, with so many seconds of processor time; returns its id."""
+    sys.stdout.flush()
     child = os.fork()
     if child:
         return child
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):
-        os.dup2(nowhere, stream)
-    if mutant:
-        sys.meta_path.insert(0, _Mutated(mutant))
-    code = 3
+    code = _BROKEN
     try:
-        import pytest
-
-        paths = [str(TESTS / file) for file in files]
-        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(TESTS.parent), *paths])
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(nowhere, stream)
+        code = int(work())
     finally:
-        os._exit(int(code))
+        os._exit(code)
+
+
+def survivors_of(work: list, seconds: int, jobs: int) -> list[Mutant]:
+    """Those (mutant, function) whose function returns 0, each in a fork; printed at once unless known to be the same."""
+    waiting, running, survivors, entries = work[::-1], {}, [], known()
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            one, function = waiting.pop()
+            running[_fork(function, seconds)] = one
+        child, status = os.wait()
+        one = running.pop(child)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _BROKEN:
+            raise SystemExit(f"{one.module}.{one.name} cannot be put in place")
+        if status == 0:
+            survivors.append(one)
+            if (one.module, one.name) not in entries:
+                print(f"  survives: {one.module}.{one.name}", file=sys.__stdout__, flush=True)
+    return survivors
 
 
 def examine(module: str, jobs: int) -> tuple[int, list[str]]:
-    """How many mutants a module has, and the names of those that survive, each printed at once unless it is known to be
-    the same."""
-    files = MODULES[module]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    _, status = os.waitpid(start(None, files, 600), 0)
-    if status:
-        raise SystemExit(f"the tests of {module} fail without any change: run pytest {' '.join(files)}")
-    limit = int(10 + 3 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before))
-    waiting, running, survivors = mutants(module)[::-1], {}, []
-    count, entries = len(waiting), known()
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            one = waiting.pop()
-            running[start(one, files, limit)] = one
-        child, status = os.wait()
-        one = running.pop(child)
-        if status == 0:
-            survivors.append(one.name)
-            if (module, one.name) not in entries:
-                print(f"  survives: {module}.{one.name}", flush=True)
-    return count, sorted(survivors)
+    """How many mutants a module has, and the names of those that survive.
+
+    Tests are collected once, and then run in forks of this process in which a function is changed. What is changed outside
+    functions is run in forks that have not imported the module.
+    """
+    paths = [str(TESTS / file) for file in MODULES[module]]
+    options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(TESTS.parent)]
+    every = mutants(module)
+
+    import pytest
+
+    def anew(one):
+        sys.meta_path.insert(0, _Mutated(one))
+        return pytest.main([*options, *paths])
+
+    outside = [(one, lambda one=one: anew(one)) for one in every if one.name.split(":")[0] in ("module", *_classes(module))]
+    survivors = survivors_of(outside, _LONGEST, jobs)
+    runs = _Runs([one for one in every if one not in [mutant for mutant, _ in outside]], jobs)
+    with redirect_stdout(io.StringIO()):  # pytest's own words about a loop in which it has run nothing itself
+        pytest.main([*options, *paths], plugins=[runs])
+    if not runs.whole:
+        raise SystemExit(f"the tests of {module} fail without any change: run pytest {' '.join(MODULES[module])}")
+    return len(every), sorted(one.name for one in [*survivors, *runs.survivors])
+
+
+def apart(module: str, jobs: int) -> tuple[int, list[str]]:
+    """``examine`` in a fork of its own, so that what one module's tests import is not imported for the next."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.write(writer, json.dumps(examine(module, jobs)).encode())
+            code = 0
+        except SystemExit as error:
+            print(error, file=sys.stderr)
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        said = file.read()
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit(1)
+    return tuple(json.loads(said))
+
+
+def _classes(module: str) -> list[str]:
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 
 def known() -> dict[tuple[str, str], str]:
@@ -256,7 +362,7 @@ def main() -> int:
     entries, bad, total, dead = known(), 0, 0, 0
     for module in chosen:
         began = time.perf_counter()
-        count, survivors = examine(module, arguments.jobs)
+        count, survivors = apart(module, arguments.jobs)
         same = [name for name in survivors if (module, name) in entries]
         total, dead = total + count - len(same), dead + count - len(survivors)
         left = [name for name in survivors if (module, name) not in entries]
