@@ -145,7 +145,8 @@ def read_rows(folder: Path) -> pd.DataFrame:
 def groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The classes put together: bundled sets, each set, and the two halves of the real classes."""
     real = ~rows["set"].isin(["collage", "coins"])
-    chosen = real & [category in CHOSEN_ON or (name, category) in CHOSEN_ON for name, category in rows[["set", "class"]].values]
+    pairs = zip(rows["set"], rows["class"], strict=True)
+    chosen = real & np.array([category in CHOSEN_ON or (name, category) in CHOSEN_ON for name, category in pairs], bool)
     ordinary = rows["set"].isin(ORDINARY)
     named = {name: rows[rows["set"] == name] for name in dict.fromkeys(rows["set"]) if name not in ORDINARY}
     halves = {"settings chosen on": chosen, "kept apart": real & ~chosen, "all": real}
@@ -159,11 +160,11 @@ def summary(rows: pd.DataFrame, values=VALUES[:2]) -> pd.DataFrame:
     columns = {}
     for name, part in groups(rows).items():
         by_seed = part.groupby(["method", "seed"], sort=False)[values].mean()
-        mean = part.groupby(["method", "class"], sort=False)[values].mean().groupby("method", sort=False).mean()
-        complete = part.groupby(["method", "seed"], sort=False)["class"].nunique()
-        by_seed = by_seed[complete == part["class"].nunique()]
+        mean = part.groupby(["method", "set", "class"], sort=False)[values].mean().groupby("method", sort=False).mean()
+        counts = {method: _count(same) for method, same in part.groupby("method")}
+        everything = _count(part)
+        by_seed = by_seed[part.groupby(["method", "seed"], sort=False).size() == everything]
         spread = by_seed.groupby("method", sort=False).std()
-        counts, everything = part.groupby("method")["class"].nunique(), part["class"].nunique()
         columns[f"{name} ({_classes(part)})"] = {
             method: " / ".join(f"{100 * row[key]:.1f}" + _deviation(spread, method, key) for key in values)
             + (f" ({counts[method]} of them)" if counts[method] < everything else "")
@@ -173,8 +174,13 @@ def summary(rows: pd.DataFrame, values=VALUES[:2]) -> pd.DataFrame:
 
 
 def _classes(rows: pd.DataFrame) -> str:
-    count = rows["class"].nunique()
+    count = _count(rows)
     return f"{count} class{'es' * (count > 1)}"
+
+
+def _count(rows: pd.DataFrame) -> int:
+    """How many classes: those of one name in two sets are two."""
+    return len(rows[["set", "class"]].drop_duplicates())
 
 
 def _deviation(spread: pd.DataFrame, method: str, key: str) -> str:

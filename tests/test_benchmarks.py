@@ -4,13 +4,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import past_the_paper as page
-from measure import BEGIN, END, markdown, put_between
+from measure import BEGIN, END, SIZES, average_precision_of_size, markdown, put_between
 
 OURS = list(page.LADDER)[-1]
 
@@ -34,8 +36,8 @@ def test_summary_is_the_mean_over_classes_of_the_mean_over_seeds():
     )
     # Classes .3 and .7; seeds .4 and .6, whose deviation is .1 times the root of two.
     assert table.loc[OURS, "COCO (2 classes)"] == "50.0 +- 14.1 / 25.0 +- 7.1"
-    assert table.loc[OURS, "real, settings chosen on (1 class)"] == "30.0 +- 14.1 / 15.0 +- 7.1"
-    assert table.loc[OURS, "real, kept apart (1 class)"] == "70.0 +- 14.1 / 35.0 +- 7.1"
+    assert table.loc[OURS, "small things, settings chosen on (1 class)"] == "30.0 +- 14.1 / 15.0 +- 7.1"
+    assert table.loc[OURS, "small things, kept apart (1 class)"] == "70.0 +- 14.1 / 35.0 +- 7.1"
 
 
 def test_a_seed_that_not_every_class_has_counts_in_no_spread():
@@ -62,12 +64,50 @@ def test_one_class_name_in_two_sets_is_two_classes():
     assert table["seeds of ours"].tolist() == [1, 2]
 
 
-def test_bundled_sets_are_not_among_the_real_ones():
-    named = page.groups(
-        rows([("collage", "cup", 0, OURS, 0.2), ("coins", "coin", 0, OURS, 0.2), ("COCO", "cup", 0, OURS, 0.2)])
+def test_one_class_name_in_two_sets_counts_twice_in_a_mean():
+    table = page.summary(
+        rows(
+            [
+                ("LARGE", "cat", 0, OURS, 0.2),
+                ("LARGE", "cat", 1, OURS, 0.4),
+                ("PETS_MUGS", "cat", 0, OURS, 0.6),
+                ("PETS_MUGS", "cat", 1, OURS, 0.8),
+                ("LARGE", "bus", 0, OURS, 1.0),
+                ("LARGE", "bus", 1, OURS, 1.0),
+                ("LARGE", "cat", 0, "DDT", 0.5),
+            ]
+        )
     )
-    assert set(named) == {"collage", "coins", "COCO", "real, kept apart", "real, all"}
-    assert len(named["real, all"]) == 1
+    # Classes .3, .7 and 1; seeds .6 and .7333.
+    assert table.loc[OURS, "ordinary photos, kept apart (3 classes)"] == "66.7 +- 9.4 / 33.3 +- 4.7"
+    assert table.loc["DDT", "ordinary photos, kept apart (3 classes)"] == "50.0 / 25.0 (1 of them)"
+
+
+def test_bundled_sets_are_not_among_the_real_ones_nor_small_things_among_ordinary_photos():
+    named = page.groups(
+        rows(
+            [
+                ("collage", "cup", 0, OURS, 0.2),
+                ("coins", "coin", 0, OURS, 0.2),
+                ("COCO", "cup", 0, OURS, 0.2),
+                ("COCO", "person", 0, OURS, 0.2),
+                ("LARGE", "person", 0, OURS, 0.2),
+                ("LARGE", "bus", 0, OURS, 0.2),
+                ("STREET", "pedestrian", 0, OURS, 0.2),
+            ]
+        )
+    )
+    # Settings were chosen on the persons of LARGE and not on those of COCO.
+    assert {name: list(zip(part["set"], part["class"], strict=True)) for name, part in named.items()} == {
+        "ordinary photos, settings chosen on": [("LARGE", "person"), ("STREET", "pedestrian")],
+        "ordinary photos, kept apart": [("LARGE", "bus")],
+        "ordinary photos, all": [("LARGE", "person"), ("LARGE", "bus"), ("STREET", "pedestrian")],
+        "collage": [("collage", "cup")],
+        "coins": [("coins", "coin")],
+        "COCO": [("COCO", "cup"), ("COCO", "person")],
+        "small things, kept apart": [("COCO", "cup"), ("COCO", "person")],
+        "small things, all": [("COCO", "cup"), ("COCO", "person")],
+    }
 
 
 def test_diagnosis_is_averaged_over_classes(tmp_path):
@@ -102,3 +142,47 @@ def test_put_between_refuses_a_page_that_would_lose_its_end(tmp_path):
     with pytest.raises(SystemExit, match="it was left as it is"):
         put_between(path, "new\n")
     assert "below, by hand" in path.read_text()
+
+
+def test_average_precision_of_one_size_by_hand():
+    """Two photos. Truth: .005, .05 and .3 of the first, .08 of the second. Finds of the first, best first: on the .3; on the
+    .05; on nothing, itself of the size; on nothing, itself too large. Of the second: on the .08, though itself too large."""
+    ious = [
+        torch.tensor([[0.0, 0.0, 0.9], [0.0, 0.6, 0.0], [0.0, 0.1, 0.0], [0.0, 0.0, 0.2]]),
+        torch.tensor([[0.55]]),
+    ]
+    scores = [torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([0.5])]
+    found = [torch.tensor([0.28, 0.04, 0.06, 0.2]), torch.tensor([0.12])]
+    truth = [torch.tensor([0.005, 0.05, 0.3]), torch.tensor([0.08])]
+
+    def at(limits, iou):
+        return average_precision_of_size(ious, scores, list(zip(found, truth, strict=True)), limits, iou)
+
+    # Of the middle size count: right, wrong, right, of two instances.
+    assert at((0.01, 0.1), 0.5) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    # At .58 what is on the .08 is on nothing, and too large itself: it does not count.
+    assert at((0.01, 0.1), 0.58) == pytest.approx(0.5)
+    # Over a tenth: right, and the one of .2 that is on nothing; the one of .12 covers a smaller instance.
+    assert at((0.1, 1.0), 0.5) == 1
+    # The small one is found by none.
+    assert at((0.0, 0.01), 0.5) == 0
+    # A limit belongs to the size below it: of this one are .08, and .06, wrong, before it. Where no instance is of a size,
+    # nothing is measured.
+    assert at((0.05, 0.08), 0.5) == 0.5
+    assert np.isnan(at((0.08, 0.1), 0.5))
+
+
+def test_a_find_of_another_size_that_is_wrong_lowers_only_its_own():
+    ious, scores = [torch.tensor([[0.0, 0.0], [0.8, 0.0], [0.0, 0.8]])], [torch.tensor([0.9, 0.8, 0.7])]
+    areas = [(torch.tensor([0.005, 0.05, 0.5]), torch.tensor([0.05, 0.5]))]
+    of_size = {size: average_precision_of_size(ious, scores, areas, limits, 0.5) for size, limits in SIZES.items()}
+    assert of_size["1 to 10 %"] == of_size["over 10 %"] == 1
+    assert np.isnan(of_size["under 1 %"])
+    areas[0][0][0] = 0.06
+    assert average_precision_of_size(ious, scores, areas, SIZES["1 to 10 %"], 0.5) == 0.5
+    assert average_precision_of_size(ious, scores, areas, SIZES["over 10 %"], 0.5) == 1
+
+
+def test_nothing_found_has_no_precision_at_any_size():
+    nothing = [torch.zeros(0, 1)], [torch.zeros(0)], [(torch.zeros(0), torch.tensor([0.05]))]
+    assert average_precision_of_size(*nothing, SIZES["1 to 10 %"], 0.5) == 0
