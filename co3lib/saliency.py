@@ -28,6 +28,7 @@ _SPATIAL = 0.25  # reach of contrast, in sides of the photo
 _COMMON = 0.35  # quantile over the photos: two thirds of them hold what is shared
 _RARE = 0.02  # of the most shared class
 _COMPONENTS = 5  # principal components, among which the thing may be
+_EVEN = 1e-5  # deviation of evidence in [0, 1] that may be rounding alone
 _AGREE = 0.02  # no map vetoes the other where it is zero
 _RIDGE = 0.01  # of the mean variance
 _FLOOR = 0.3  # what is left of a class's map where a single photo has no saliency at all
@@ -147,7 +148,7 @@ def recognition_by_scale(likely: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _agreeing_components(features, mean, covariance, evidence) -> torch.Tensor:
     """The mean map of both ends of the first principal components of the cells of all scales together, each as often as the
-    square of its correlation with the evidence (N, h, w); that of the inner ends where nothing correlates."""
+    square of its correlation with the evidence (N, h, w); the first one's inner end where nothing correlates."""
     axes = torch.linalg.eigh(covariance).eigenvectors[:, -_COMPONENTS:].flip(1).T  # of the largest eigenvalues, largest first
     inner = [as_score(features[0], axis, mean) for axis in axes]
     maps = torch.stack(
@@ -158,8 +159,8 @@ def _agreeing_components(features, mean, covariance, evidence) -> torch.Tensor:
         ]
     )
     agreement = torch.corrcoef(torch.cat([evidence[None], maps]).flatten(1))[0, 1:].nan_to_num(0).clamp_min(0) ** 2
-    if not agreement.any():
-        agreement[0] = 1
+    if not agreement.any() or evidence.std(correction=0) < _EVEN:
+        agreement = torch.eye(len(maps))[0]
     return _unit_range(torch.tensordot(agreement / agreement.sum(), maps, 1))
 
 

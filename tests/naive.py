@@ -286,23 +286,28 @@ def rank_scores(response, saliency, proposals, beta=0.8, gamma=1e-5) -> np.ndarr
     return out
 
 
-def distinct_scores(heat, saliency, labels, members, beta=0.8, gamma=1e-5, faint=0.05) -> np.ndarray:
-    """Eq. 7 times fit to the power of 1.5 times contrast, by loops over pixels; (Q, K)."""
-    mean, count = {}, {}
-    for cell in np.unique(labels):
-        mean[cell], count[cell] = saliency[labels == cell].mean(), (labels == cell).sum()
+def distinct_scores(
+    heat, saliency, labels, members, beta=0.8, gamma=1e-5, groups=None, power=1.0, faint=0.05
+) -> np.ndarray:
+    """Eq. 7 times fit to the power of 1.5 times contrast, by loops over pixels; (G, K).
+
+    groups: lists of peaks (None: each peak by itself); power: a number, or one a group.
+    """
+    mean = {cell: saliency[labels == cell].mean() for cell in np.unique(labels)}
     height, width = labels.shape
     masks = members[:, labels]
-    shared = np.zeros(heat.shape)
-    per_cell = {(q, cell): np.maximum(heat[q], 0)[labels == cell].sum() for q in range(len(heat)) for cell in mean}
-    total = [sum(per_cell[q, cell] for cell in mean) for q in range(len(heat))]
-    for y in range(height):
-        for x in range(width):
-            cell = labels[y, x]
-            here = [per_cell[q, cell] / total[q] for q in range(len(heat))]
-            for q in range(len(heat)):
-                shared[q, y, x] = mean[cell] * here[q] / (sum(here) or 1)
-    scores = np.zeros((len(heat), len(masks)))
+    groups = [[q] for q in range(len(heat))] if groups is None else groups
+    powers = [power] * len(groups) if isinstance(power, float) else power
+    heat = np.array([np.maximum(one, 0) / np.maximum(one, 0).sum() for one in heat.astype(float)])
+    per_cell = {(q, cell): heat[q][labels == cell].sum() for q in range(len(heat)) for cell in mean}
+    target = np.zeros((len(groups), height, width))
+    for g, y, x in np.ndindex(target.shape):
+        cell = labels[y, x]
+        everyone = sum(per_cell[q, cell] for q in range(len(heat)))
+        target[g, y, x] = mean[cell] * sum(per_cell[q, cell] for q in groups[g]) / (everyone or 1)
+    for g in range(len(groups)):
+        target[g] = (target[g] / max(target[g].max(), faint)) ** powers[g]
+    scores = np.zeros((len(groups), len(masks)))
     contrasts = []
     for k, mask in enumerate(masks):
         ring = []
@@ -311,15 +316,158 @@ def distinct_scores(heat, saliency, labels, members, beta=0.8, gamma=1e-5, faint
                 if 0 <= j < height and 0 <= i < width and not mask[j, i]:
                     ring.append(mean[labels[j, i]])
         contrasts.append(saliency[mask].mean() - (np.mean(ring) if ring else 0.0) if mask.any() else 0.0)
-        for q in range(len(heat)):
-            paper = rank_scores((heat[q] * saliency)[None], saliency, mask[None], beta, gamma)[0, 0]
-            common = shared[q][mask].sum()
-            fit = common / (mask.sum() + shared[q].sum() - common)
-            scores[q, k] = max(paper, 0) * fit**1.5 * max(contrasts[k], 0)
+        for g, group in enumerate(groups):
+            paper = np.mean([rank_scores((heat[q] * saliency)[None], saliency, mask[None], beta, gamma)[0, 0] for q in group])
+            common = target[g][mask].sum()
+            fit = common / (mask.sum() + target[g].sum() - common)
+            scores[g, k] = max(paper, 0) * fit**1.5 * max(contrasts[k], 0)
     usable = np.array([0.00002 <= mask.mean() <= 0.85 for mask in masks])
     clear = usable & (np.array(contrasts) >= faint)
     scores[:, ~(clear if clear.any() else usable)] = -np.inf
     return scores
+
+
+def hills(land: np.ndarray) -> list[set[tuple[int, int]]]:
+    """(h, w) bool: the cells of every piece of land, joined along sides and corners."""
+    left, found = set(map(tuple, np.argwhere(land).tolist())), []
+    while left:
+        hill, edge = set(), {left.pop()}
+        while edge:
+            hill |= edge
+            edge = {(i + di, j + dj) for i, j in edge for di in (-1, 0, 1) for dj in (-1, 0, 1)} & left
+            left -= edge
+        found.append(hill)
+    return found
+
+
+def peak_joins(saliency: np.ndarray, cells) -> list[tuple[float, list[frozenset[int]], list[float]]]:
+    """Where water that sinks lays bare one piece of land with several parts that hold peaks: for every level, falling, its
+    height, the parts as sets of peaks, and their highest peaks' heights.
+
+    No two peaks are in one cell. A peak that comes to light at the level itself is a part of its own.
+    """
+    cells = list(map(tuple, cells))
+    joins = []
+    for level in sorted(set(saliency.ravel().tolist()), reverse=True):
+        above = hills(saliency > level)
+        for hill in hills(saliency >= level):
+            parts = [part for part in above if part <= hill]
+            parts += [{cell} for cell in cells if cell in hill and saliency[cell] == level]
+            held = [frozenset(q for q, cell in enumerate(cells) if cell in part) for part in parts]
+            held = [one for one in held if one]
+            if len(held) > 1:
+                joins.append((level, held, [max(saliency[cells[q]] for q in one) for one in held]))
+    return joins
+
+
+def group_peaks(saliency: np.ndarray, cells, shallow: float = 0.3) -> list[tuple[frozenset[int], float]]:
+    """Every peak, then every join of two parts with its depth, where no more than two parts meet anywhere."""
+    groups = [(frozenset([q]), 1.0) for q in range(len(cells))]
+    for level, (one, other), tops in peak_joins(saliency, cells):
+        depth = level / max(min(tops), 1e-12)
+        if depth >= shallow:
+            groups.append((one | other, min(depth, 1.0)))
+    return groups
+
+
+def one_each(groups: list[frozenset[int]], scores) -> list[int]:
+    """The one set of groups without a common peak in which every other group with a finite score has a peak in common
+    with one that scores higher, or as high and comes first: all sets are tried."""
+    finite = [g for g in range(len(groups)) if np.isfinite(scores[g])]
+
+    def explains(kept) -> bool:
+        apart = all(not groups[a] & groups[b] for a, b in itertools.combinations(kept, 2))
+        return apart and all(
+            any(groups[g] & groups[k] and (-scores[k], k) < (-scores[g], g) for k in kept) for g in finite if g not in kept
+        )
+
+    (kept,) = (
+        kept for count in range(len(finite) + 1) for kept in itertools.combinations(finite, count) if explains(kept)
+    )
+    return list(kept)
+
+
+def quantile(values, share: float) -> float:
+    """Numpy's: the first of n sorted values is 0, the last 1, linear between."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = int(np.floor(place))
+    return ordered[below] + (place - below) * (ordered[min(below + 1, len(ordered) - 1)] - ordered[below])
+
+
+def shared_classes(likely: list[np.ndarray]) -> np.ndarray:
+    """For every scale (N, classes, h, w) -> (classes,)."""
+    photos, classes = likely[0].shape[:2]
+    shared = np.zeros(classes)
+    for c in range(classes):
+        held = [sum(one[n, c].max() for one in likely) / len(likely) for n in range(photos)]
+        shared[c] = np.sqrt(quantile(held, 0.35))
+    shared /= shared.max()
+    return np.array([value if value >= 0.02 else 0.0 for value in shared])
+
+
+def class_evidence(likely: list[np.ndarray], shared) -> list[np.ndarray]:
+    maps = []
+    for one in likely:
+        photos, classes, height, width = one.shape
+        maps.append(np.zeros((photos, height, width)))
+        for n, i, j in np.ndindex(photos, height, width):
+            maps[-1][n, i, j] = sum(one[n, c, i, j] * shared[c] for c in range(classes))
+    return maps
+
+
+def recognition_by_scale(likely: list[np.ndarray]) -> np.ndarray:
+    highest = []
+    for one in class_evidence(likely, shared_classes(likely)):
+        highest.append(sum(photo.max() for photo in one) / len(one))
+    return np.array(highest) / max(highest)
+
+
+def unit_range(maps: np.ndarray) -> np.ndarray:
+    positive = np.maximum(maps, 0)
+    return np.minimum(positive / max(quantile(positive.ravel().tolist(), 0.98), 1e-6), 1)
+
+
+def block_means(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W), whose sides are whole multiples of ``size``."""
+    down, across = values.shape[0] // size[0], values.shape[1] // size[1]
+    return np.array([[values[i * down : (i + 1) * down, j * across : (j + 1) * across].mean() for j in range(size[1])]
+                     for i in range(size[0])])  # fmt: skip
+
+
+def recognized_prior(features: list[np.ndarray], logits: list[np.ndarray], components: int = 5) -> np.ndarray:
+    """For every scale (N, C, h, w) and (N, classes, h, w), the last scale the finest -> (N, h, w). Cells are (place, C)."""
+    finest = features[-1].shape[2:]
+
+    def mean_over_scales(per_scale):
+        return np.mean([[bilinear(one, finest) for one in unit_range(maps)] for maps in per_scale], axis=0)
+
+    cells = [np.moveaxis(one, 1, -1) for one in features]
+    every = np.concatenate([one.reshape(-1, one.shape[-1]) for one in cells])
+    mean = every.mean(0)
+    likely = [np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in logits]
+    evidence = class_evidence(likely, shared_classes(likely))
+    evidence = unit_range(np.mean([[bilinear(one, finest) for one in maps] for maps in evidence], axis=0))
+    # Components by the singular values of the cells; each signed so that the photos' borders score less at the first scale.
+    _, _, axes = np.linalg.svd(every - mean, full_matrices=False)
+    total, weights = 0.0, 0.0
+    for axis in axes[:components]:
+        first = (cells[0] - mean) @ axis
+        rim = np.ones(first.shape[1:], bool)
+        rim[1:-1, 1:-1] = False
+        inner = -1 if first[:, rim].mean() > first[:, ~rim].mean() else 1
+        for end in (inner, -inner):
+            shown = mean_over_scales([end * ((one - mean) @ axis) / first.std() for one in cells])
+            agreement = max(np.corrcoef(shown.ravel(), evidence.ravel())[0, 1], 0) ** 2
+            total, weights = total + agreement * shown, weights + agreement
+    component = unit_range(total / weights)
+    both = np.sqrt(np.maximum(component, 0.02) * np.maximum(evidence, 0.02))
+    target = np.concatenate([np.array([block_means(one, maps.shape[1:3]) for one in both]).ravel() for maps in cells])
+    centred = every - mean
+    covariance = centred.T @ centred / len(every)
+    ridge = 0.01 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    weight = np.linalg.solve(covariance + ridge, centred.T @ (target - target.mean()) / len(every))
+    return mean_over_scales([(one - mean) @ weight + target.mean() / 2 for one in cells])
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,10 +1,22 @@
 """Saliency priors: what they must set apart, and on which odd photos they must not fall."""
 
+import naive
 import numpy as np
 import pytest
 import torch
+from draws import examples, random
+from hypothesis import given
+from hypothesis import strategies as st
 
-from co3lib.saliency import _barrier_distance, class_prior, recognized_prior, saliency_prior
+from co3lib.saliency import (
+    _barrier_distance,
+    class_evidence,
+    class_prior,
+    recognition_by_scale,
+    recognized_prior,
+    saliency_prior,
+    shared_classes,
+)
 
 
 def disc_photo(seed=0, center=(50, 90)):
@@ -141,8 +153,10 @@ def test_recognized_prior_finds_what_the_photos_are_recognized_by():
     prior = recognized_prior(features, logits)
     assert prior.shape == (5, 16, 16) and prior.min() >= 0 and prior.max() <= 1
     large = block.repeat_interleave(2, 0).repeat_interleave(2, 1)
-    # Nearly four: the block's own component, the second, is taken; a mixture with the first, the road, gives 1.8.
-    assert prior[:, large].mean() > 3 * prior[:, 4:14, 2:14].mean()
+    # 2.9: the block's own component, the second, counts most, by the square of its correlation with the classifier. Counted
+    # by the correlation itself the first, the road, leaves 2.5; as much as the others it leaves 1.9.
+    assert prior[:, large].mean() > 2.8 * prior[:, 4:14, 2:14].mean()
+    assert prior[:, large].mean() > 0.85
 
 
 def test_recognized_prior_takes_the_end_of_a_component_that_the_classifier_names():
@@ -174,3 +188,142 @@ def test_recognized_prior_wants_as_many_scales_of_both():
     features, logits, _ = street(2)
     with pytest.raises(ValueError, match="features has 2, logits has 1"):
         recognized_prior(features, logits[:1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_recognized_prior_is_the_loops(seed, count):
+    """Seven channels, of which five components count; three scales, of which the first says which end is the inner one."""
+    features = [random(count, 7, side, side, seed=seed + side) for side in (4, 8, 16)]
+    logits = [2 * random(count, 11, side, side, seed=seed - side) for side in (4, 8, 16)]
+    for one, named in zip(features, logits, strict=True):
+        side = one.shape[2]
+        middle = slice(side // 4, side // 2), slice(side // 4, side - side // 4)
+        one[:, 3, *middle] += 2.5
+        one[:, 5, side // 2 :] += 4
+        named[:, 6, *middle] += 5
+    actual = recognized_prior(features, logits).numpy()
+    expected = naive.recognized_prior([one.numpy() for one in features], [one.numpy() for one in logits])
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_even_evidence_leaves_the_first_component():
+    """What the classifier says is the same everywhere, up to rounding: nothing correlates with that."""
+    for seed in range(4):
+        for count, classes in ((1, 1000), (4, 1000), (3, 9)):
+            generator = torch.Generator().manual_seed(seed)
+            said = 2 * torch.randn(classes, generator=generator)
+            features, logits = [], []
+            for side in (14, 21, 28):
+                one = 0.01 * torch.randn(count, 3, side, side, generator=generator)
+                one[:, 0, side // 4 : -(side // 4), side // 4 : -(side // 4)] += 3
+                features.append(one)
+                logits.append(said[None, :, None, None].repeat(count, 1, side, side))
+            prior = recognized_prior(features, logits)
+            assert prior[:, 8:-8, 8:-8].min() > 0.9 and prior[:, 0].max() < 0.1
+
+
+@pytest.mark.parametrize("count, sides", [(1, (2,)), (1, (1, 2)), (2, (1, 2, 3))])
+def test_recognized_prior_of_a_few_cells(count, sides):
+    features = [random(count, 4, side, side, seed=side).float() for side in sides]
+    logits = [random(count, 9, side, side, seed=9 + side).float() for side in sides]
+    prior = recognized_prior(features, logits)
+    assert prior.shape == (count, sides[-1], sides[-1])
+    assert prior.isfinite().all() and prior.min() >= 0 and prior.max() <= 1
+
+
+def test_no_photo_decides_alone_what_the_photos_share():
+    """Of eight photos each, in turn, is left away: what is shown of the others hardly changes."""
+    count = 8
+    features, logits, block = street(count)
+    generator = torch.Generator().manual_seed(5)
+    for one, named in zip(features, logits, strict=True):
+        scale = named.shape[2] // 8
+        # Three words for the thing, two of a photo each; what is no thing goes by words of its own, surer in one photo.
+        named += 2 * torch.randn(named.shape, generator=generator)
+        named[: count // 2, 8, : 2 * scale] += 14
+        named[0, 9, 6 * scale :] += 16
+        named[3, 7] = 0  # one photo in which the thing has no name
+        one += 0.3 * torch.randn(one.shape, generator=generator)
+    every = recognized_prior(features, logits)
+    large = block.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    assert every[:, large].mean() > 2 * every[:, :4].mean()
+    for away in range(count):
+        rest = [k for k in range(count) if k != away]
+        prior = recognized_prior([one[rest] for one in features], [one[rest] for one in logits])
+        assert torch.corrcoef(torch.stack([prior.flatten(), every[rest].flatten()]))[0, 1] > 0.97
+
+
+def test_two_components_that_agree_alike_both_count():
+    """Two things, each a component of its own: which of them the classifier is a little surer of decides little. Of the one
+    component that agrees best alone, .69 of the other thing would be left."""
+    features = 0.05 * torch.randn(4, 6, 8, 8, generator=torch.Generator().manual_seed(2))
+    one, other = (slice(1, 3), slice(1, 3)), (slice(4, 7), slice(4, 7))
+    features[:, 0, *one] += 5
+    features[:, 4, *other] += 3.5
+    for levels in ((7.0, 6.5), (6.5, 7.0)):
+        logits = torch.zeros(4, 300, 8, 8)
+        logits[:, 5, *one], logits[:, 5, *other] = levels
+        prior = recognized_prior([features], [logits])
+        assert prior[:, *one].mean() > 0.8 and prior[:, *other].mean() > 0.8
+        assert prior.mean() < 0.25
+
+
+# What the photos have in common, by the classifier's words
+
+
+def likely_of(photos, scales: int = 2, classes: int = 6) -> list[torch.Tensor]:
+    """Probabilities at ``scales`` scales of 3, 4, ... cells; photos: for each of them the probability of classes 0, 1, ...
+    in one of its cells."""
+    maps = [torch.full((len(photos), classes, 3 + k, 3 + k), 1e-5, dtype=torch.float64) for k in range(scales)]
+    for one in maps:
+        for n, values in enumerate(photos):
+            one[n, : len(values), 1, n % 3] = torch.tensor(values, dtype=torch.float64)
+    return maps
+
+
+@examples(60)
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 5), st.integers(0, 1000))
+def test_shared_classes_evidence_and_recognition_are_the_loops(photos, scales, classes, seed):
+    logits = [4 * random(photos, classes, 2 + k, 3, seed=seed + k) for k in range(scales)]
+    likely = [one.softmax(1) for one in logits]
+    arrays = [one.numpy() for one in likely]
+    shared = shared_classes(likely)
+    np.testing.assert_allclose(shared.numpy(), naive.shared_classes(arrays), rtol=1e-9)
+    assert shared.max() == 1
+    for one, expected in zip(class_evidence(likely, shared), naive.class_evidence(arrays, shared.numpy()), strict=True):
+        np.testing.assert_allclose(one.numpy(), expected, rtol=1e-9)
+    np.testing.assert_allclose(recognition_by_scale(likely).numpy(), naive.recognition_by_scale(arrays), rtol=1e-9)
+
+
+def test_a_class_of_one_photo_does_not_count_and_a_photo_without_it_does_not_forbid():
+    for count in (3, 4, 5, 8, 10):
+        everywhere_but_one = [[0.8, 0.0] for _ in range(count)]
+        everywhere_but_one[1] = [1e-5, 0.9]
+        shared = shared_classes(likely_of(everywhere_but_one))
+        assert shared[0] == 1
+        assert (shared[1:] == 0).all()
+        even = class_evidence(likely_of(everywhere_but_one), shared)[0]
+        assert even[0].max() == pytest.approx(0.8) and even[1].max() == pytest.approx(1e-5)
+
+
+def test_classes_count_by_the_root_of_what_two_thirds_of_the_photos_reach():
+    shared = shared_classes(likely_of([[0.64, 0.16, 0.16e-4, 0.2e-3]] * 5))
+    assert shared[:3].tolist() == pytest.approx([1, 0.5, 0])  # the third has a 200th of the first
+    assert shared[3] == 0  # 0.0177 of the first, under a fiftieth
+    assert shared_classes(likely_of([[0.64, 0.64 / 49**2]] * 5))[1] == pytest.approx(1 / 49)
+
+
+def test_one_photo_shares_its_classes_with_itself():
+    likely = likely_of([[0.9, 0.4]], scales=1)
+    assert shared_classes(likely)[:2].tolist() == pytest.approx([1, (0.4 / 0.9) ** 0.5])
+    assert recognition_by_scale(likely).tolist() == [1]
+
+
+def test_recognition_is_best_where_the_classifier_is_surest():
+    near, far = likely_of([[0.9]] * 3, scales=1), likely_of([[0.3]] * 3, scales=1)
+    assert recognition_by_scale(near + far).tolist() == pytest.approx([1, 1 / 3])
+    # The mean over the photos: one in which it is not seen takes its part away.
+    near[0][0, 0, 1, 0] = 0.0
+    assert recognition_by_scale(near + far).tolist() == pytest.approx([1, 0.3 / 0.6], rel=1e-3)
