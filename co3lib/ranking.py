@@ -175,6 +175,7 @@ class RegionRanker:
         background = self._sums((1 - saliency).flatten()[None], self.labels, members.shape[1]) @ members.T
         scores = beta * inside + contour - gamma * background
         if groups is not None:
+            groups = checks.masks(groups, "groups", ("G", len(heat_maps)))
             scores = groups.to(scores.dtype) @ scores / groups.sum(1, keepdim=True)
         return scores.masked_fill((self.share < SMALLEST) | (self.share > LARGEST), -torch.inf)
 
@@ -202,7 +203,7 @@ class RegionRanker:
         group, (G,); below one it fills the valleys of a share. Returns (G, K), at least 0; -inf where a proposal does not
         stand out and outside the size limits.
         """
-        heat_maps = heat_maps.clamp_min(0)
+        heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *self.size), floating=True).clamp_min(0)
         heat_maps = heat_maps / heat_maps.sum((1, 2), keepdim=True).clamp_min(_TINY)
         paper = self.scores(heat_maps, saliency, beta, gamma, groups).clamp_min(0)
         share, mean = self.shares(heat_maps, saliency, groups), self._mean(saliency)

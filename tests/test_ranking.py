@@ -339,10 +339,71 @@ def test_distinct_scores_are_the_loops(seed):
     labels, members, heat, saliency = patches(seed)
     # Cells differ in co-saliency as a whole, so that some proposals stand out and some do not.
     saliency = saliency * uniform(12, seed=seed + 9).float()[labels]
-    actual = RegionRanker(labels, members).distinct_scores(heat, saliency, beta=0.6, gamma=1e-3)
-    expected = naive.distinct_scores(heat.numpy(), saliency.numpy(), labels.numpy(), members.numpy(), beta=0.6, gamma=1e-3)
-    assert (expected > 0).any()
-    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4, atol=1e-6)
+    # Heat that sums to one is as much on a few pixels as on many: a weak peak's counts as much as a strong one's.
+    heat = heat * torch.tensor([1.0, 30.0, 0.01])[:, None, None]
+    ranker, arrays = RegionRanker(labels, members), [one.numpy() for one in (heat, saliency, labels, members)]
+    groups = [[0], [1], [2], [0, 2], [0, 1, 2]]
+    table = torch.tensor([[q in group for q in range(3)] for group in groups])
+    for more, told in (
+        ({}, {}),
+        ({"groups": torch.eye(3, dtype=torch.bool), "power": 1.0}, {}),
+        ({"power": 0.5}, {"power": 0.5}),
+        ({"groups": table}, {"groups": groups}),
+        ({"groups": table[3:4]}, {"groups": groups[3:4]}),
+        ({"groups": table, "power": torch.tensor([1, 0.5, 2, 0.5, 0.3])}, {"groups": groups, "power": [1, 0.5, 2, 0.5, 0.3]}),
+    ):
+        actual = ranker.distinct_scores(heat, saliency, beta=0.6, gamma=1e-4, **more)
+        expected = naive.distinct_scores(*arrays, beta=0.6, gamma=1e-4, **told)
+        assert (expected > 1e-4).any()
+        np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-8)
+
+
+def test_heat_of_any_strength_scores_alike():
+    labels, members, heat, saliency = patches(1)
+    ranker = RegionRanker(labels, members)
+    groups, power = torch.tensor([[True, False, False], [True, True, True]]), torch.tensor([1.0, 0.5])
+    once = ranker.distinct_scores(heat, saliency, groups=groups, power=power)
+    assert (once > 1e-4).any()
+    for factors in ([1e4, 1e4, 1e4], [1e-4, 3.0, 100.0]):
+        stronger = heat * torch.tensor(factors)[:, None, None]
+        scores = ranker.distinct_scores(stronger, saliency, groups=groups, power=power)
+        torch.testing.assert_close(scores, once, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("ranking", ["scores", "distinct_scores"])
+def test_bad_maps_and_groups_are_named_in_both_rankings(ranking):
+    score = getattr(RegionRanker(torch.zeros(4, 5, dtype=torch.long), torch.ones(2, 1, dtype=torch.bool)), ranking)
+    good = torch.ones(2, 4, 5), torch.ones(4, 5)
+    for heat in (torch.ones(4, 5), torch.ones(2, 5, 4), torch.ones(2, 4, 5, dtype=torch.long)):
+        with pytest.raises(ValueError, match="heat_maps"):
+            score(heat, good[1])
+    with pytest.raises(ValueError, match="saliency"):
+        score(good[0], torch.ones(5, 4))
+    for groups in (torch.ones(2, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool), torch.full((1, 2), 0.5)):
+        with pytest.raises(ValueError, match="groups"):
+            score(*good, groups=groups)
+
+
+def test_a_groups_score_by_equation_seven_is_the_mean_of_its_peaks():
+    labels, members, heat, saliency = patches(2)
+    ranker = RegionRanker(labels, members)
+    alone = ranker.scores(heat, saliency)
+    groups = torch.tensor([[True, False, True], [False, True, False]])
+    together = ranker.scores(heat, saliency, groups=groups)
+    close(together, torch.stack([(alone[0] + alone[2]) / 2, alone[1]]))
+    assert torch.equal(ranker.scores(heat, saliency, groups=torch.eye(3, dtype=torch.bool)), alone)
+
+
+def test_the_shares_of_a_group_are_its_peaks_together():
+    labels, members, heat, saliency = patches(3)
+    ranker = RegionRanker(labels, members)
+    alone = ranker.shares(heat, saliency)
+    groups = torch.tensor([[True, False, True], [True, True, True]])
+    together = ranker.shares(heat, saliency, groups)
+    close(together[0], alone[0] + alone[2])
+    # All peaks together have all of the co-saliency.
+    mean = torch.tensor([float(saliency[labels == cell].mean()) for cell in range(12)])
+    close(together[1], mean)
 
 
 def halves_and_quarter():
