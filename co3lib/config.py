@@ -106,7 +106,8 @@ class CoSegConfig(BaseModel):
         return self._sides(self.peak_scales)
 
     def _sides(self, scales: tuple[float, ...]) -> list[int]:
-        return [32 * round(self.size * scale / 32) for scale in scales]
+        # Small squares have few multiples of 32: one look at each of them, none at nothing.
+        return list(dict.fromkeys(32 * max(round(self.size * scale / 32), 1) for scale in scales))
 
     @classmethod
     def released(cls, **changes) -> CoSegConfig:

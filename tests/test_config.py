@@ -22,6 +22,7 @@ def test_the_released_settings_are_the_authors():
     assert config.form == "released"
     # Segmentation
     assert (config.seeds, config.heat_stop, config.ranking_saliency) == ("score", None, True)
+    assert config.group_peaks is False
     assert (config.scales, config.peak_scales, config.ranking, config.refine) == ((1,), (1,), "released", False)
     assert (config.beta, config.gamma, config.nms_iou, config.noise_percentile) == (0.8, 1e-5, 0.4, 20)
     # At the photo's own size, from all proposals, resized as their imresize does
@@ -71,7 +72,9 @@ def test_unknown_names_are_refused(make):
         {"scales": (1.0, 9.0)},
         {"peak_scales": ()},
         {"peak_scales": (1.5, 1.0)},
-        {"peak_scales": (1.0, 0.5)},
+        {"peak_scales": (1.0, 0.2)},
+        {"peak_scales": (0.5, 1.0)},
+        {"group_peaks": "some"},
         {"ranking": "paper"},
         {"ranking": "distinct", "ranking_saliency": False},
         {"nms_iou": 1.5},
@@ -118,3 +121,19 @@ def test_sizes_are_multiples_of_the_stride():
     assert CoSegConfig.released().sizes == [448]
     assert CoSegConfig(size=96, peak_scales=(1.0, 1.5, 2.0)).peak_sizes == [96, 128, 192]
     assert CoSegConfig.released().peak_sizes == [448]
+
+
+def test_the_default_looks_from_near_and_far():
+    config = CoSegConfig()
+    assert config.peak_sizes == [448, 224, 320, 672, 896, 1344]
+    assert config.group_peaks
+    # The classifier sees all of them but the largest, and the prior's first.
+    assert config.recognized_sizes == [448, 672, 896, 224, 320]
+    assert CoSegConfig(scales=(1.0,)).recognized_sizes == [448, 224, 320]
+    assert CoSegConfig(peak_scales=(1.0,)).recognized_sizes == [448, 672, 896]
+
+
+def test_a_small_photo_is_seen_once_in_every_size_and_never_in_none():
+    assert CoSegConfig(size=64).peak_sizes == [64, 32, 96, 128, 192]
+    assert CoSegConfig(size=64, peak_scales=(1.0, 0.25)).peak_sizes == [64, 32]
+    assert CoSegConfig(size=64, scales=(1.0, 1.1, 1.5)).sizes == [64, 96]
