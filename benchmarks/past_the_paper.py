@@ -194,11 +194,6 @@ def _classes(rows: pd.DataFrame) -> str:
     return f"{count} class{'es' * (count > 1)}"
 
 
-def _count(rows: pd.DataFrame) -> int:
-    """How many classes: those of one name in two sets are two."""
-    return len(rows[["set", "class"]].drop_duplicates())
-
-
 def _deviation(spread: pd.DataFrame, method: str, key: str) -> str:
     value = spread[key].get(method, np.nan)
     return "" if np.isnan(value) else f" +- {100 * value:.1f}"
