@@ -1,13 +1,13 @@
-"""What our default does beyond the released method, change by change, against the rivals; with a failure gallery.
+"""What our default does beyond the released method, change by change, against the rivals.
 
     python benchmarks/past_the_paper.py [--root PATH] [--seeds 3] [--processes 2] [--output results/past-the-paper]
 
-Every class and seed is kept in a file of its own under ``--output``, and a run that was stopped goes on with what is left;
-seeds come in turn, so that every class has its first before any has its second. From the files the page ``--output``.md is
-written: both configurations, the ladder of changes, each with its gain and its cost, the rivals, every class by itself, the
-half of the real classes on which settings were chosen apart from the half on which they were not; where quality is lost
-before and after the changes (see diagnosis.py; first seed); and a gallery of the photos of the bundled sets where the default
-does worst. What is text by hand in the page, outside its two markers, is kept.
+Every class, part (ours, the rivals, the released configuration) and seed is kept in a file of its own under ``--output``, and a
+run that was stopped goes on with what is left; seeds come in turn, so that every class has its first before any has its
+second. From the files the page ``--output``.md is written: the configurations, the ladder of changes, each with its gain and
+its cost, the rivals, by size of the thing and by class, the half of the real classes on which settings were chosen apart from the
+half on which they were not; where quality is lost (see diagnosis.py; first seed); and with ``--gallery`` the photos of the
+bundled sets where the default does worst. What is text by hand in the page, outside its two markers, is kept.
 """
 
 from __future__ import annotations
