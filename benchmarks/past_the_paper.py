@@ -5,7 +5,7 @@
 Every class, part (ours, the rivals, the released configuration) and seed is kept in a file of its own under ``--output``, and a
 run that was stopped goes on with what is left; seeds come in turn, so that every class has its first before any has its
 second. From the files the page ``--output``.md is written: the configurations, the ladder of changes, each with its gain and
-its cost, the rivals, by size of the thing and by class, the half of the real classes on which settings were chosen apart from the
+its cost, the rivals, by size of the thing and by class, the half of the classes on which settings were chosen apart from the
 half on which they were not; where quality is lost (see diagnosis.py; first seed); and with ``--gallery`` the photos of the
 bundled sets where the default does worst. What is text by hand in the page, outside its two markers, is kept.
 """
