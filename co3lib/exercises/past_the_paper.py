@@ -156,11 +156,9 @@ def _evidence(logits, how: str = "right") -> torch.Tensor:
     likely = logits if how == "logits" else logits.softmax(1)
     held = likely.mean((2, 3)) if how == "cells" else likely.flatten(2).amax(2)
     shared = {"photos": held.amax(0), "mean": held.mean(0)}.get(how, held.quantile(0.35, dim=0)).clamp_min(0)
-    shared = shared if how == "square" else shared.sqrt()
     shared = shared if how == "scale" else shared / shared.max()
-    shared = torch.where(shared < 0.02, 0, shared) if how != "rare" else shared
-    shared = (shared > 0).to(shared) if how == "hard" else shared
-    weighted = likely * shared[:, None, None]
+    counts = {"square": shared, "hard": (shared == 1).to(shared)}.get(how, shared.sqrt())
+    weighted = likely * counts[:, None, None]
     return weighted.amax(1) if how == "largest" else weighted.sum(1)
 
 
@@ -177,10 +175,9 @@ def _judge_evidence(evidence: Callable) -> str | None:
         ("photos", "One photo is not enough: take what two thirds of the photos reach, not the maximum over them."),
         ("mean", "That is the mean over the photos, which a single photo can raise: take the quantile."),
         ("cells", "A thing fills few cells: take each photo's best cell, not the mean over cells."),
-        ("square", "By its root: a class that is held a fourth as surely counts half."),
+        ("square", "By its root: a class of which the photos share a fourth counts half."),
         ("scale", "The most shared class counts 1: divide by the largest."),
-        ("rare", "What is under a fiftieth of the most shared class counts nothing: many such classes add up."),
-        ("hard", "The choice is soft: each class counts as much as it is shared, and not 1 or 0."),
+        ("hard", "The choice is soft: each class counts as much as it is shared, not the most shared one alone."),
         ("largest", "Add up the classes' probabilities: one thing goes by several names."),
     ):
         if torch.allclose(actual, _evidence(logits, how), atol=1e-6):
@@ -198,8 +195,7 @@ def _photos_of_one_kind() -> torch.Tensor:
     logits[1:, 5, 1, 1] += 4
     logits[0, 3, 0, 0] += 14  # very sure, in one photo only
     logits[:, 6] += 2.0  # a little everywhere: the mean over cells falls for it
-    logits[:, 7] -= 7.5  # next to nothing ...
-    logits[1, 7, 3, 3] += 20  # ... but in one photo
+    logits[:, 7] -= 12.0  # next to nothing anywhere
     return logits
 
 
@@ -236,7 +232,7 @@ EXERCISES = {
         _judge_evidence,
         (
             "Softmax over dimension 1; each photo's best cell for each class; then the quantile over the photos, its root.",
-            "likely.flatten(2).amax(2).quantile(0.35, dim=0).sqrt(), over its maximum, small ones set to 0, weighs the sum.",
+            "likely.flatten(2).amax(2).quantile(0.35, dim=0).sqrt(), over its maximum, weighs the sum.",
         ),
     ),
 }
