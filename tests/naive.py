@@ -401,9 +401,8 @@ def shared_classes(likely: list[np.ndarray]) -> np.ndarray:
     shared = np.zeros(classes)
     for c in range(classes):
         held = [sum(one[n, c].max() for one in likely) / len(likely) for n in range(photos)]
-        shared[c] = np.sqrt(quantile(held, 0.35))
-    shared /= shared.max()
-    return np.array([value if value >= 0.02 else 0.0 for value in shared])
+        shared[c] = quantile(held, 0.35)
+    return shared / shared.max()
 
 
 def class_evidence(likely: list[np.ndarray], shared) -> list[np.ndarray]:
@@ -446,7 +445,7 @@ def recognized_prior(features: list[np.ndarray], logits: list[np.ndarray], compo
     every = np.concatenate([one.reshape(-1, one.shape[-1]) for one in cells])
     mean = every.mean(0)
     likely = [np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in logits]
-    evidence = class_evidence(likely, shared_classes(likely))
+    evidence = class_evidence(likely, shared_classes(likely) ** 0.5)
     evidence = unit_range(np.mean([[bilinear(one, finest) for one in maps] for maps in evidence], axis=0))
     # Components by the singular values of the cells; each signed so that the photos' borders score less at the first scale.
     _, _, axes = np.linalg.svd(every - mean, full_matrices=False)

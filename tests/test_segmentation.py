@@ -562,7 +562,7 @@ def test_a_photo_is_looked_at_in_every_size(photos):
     image = prepare(photos[0], segmenter.config)
     seen = segmenter.looks(image)
     assert [one.grid for one in seen] == [(4, 4), (6, 6), (12, 12)]
-    assert [one.weight for one in seen] == pytest.approx([1, 1 / 1.5**3, 1 / 27])
+    assert [one.weight for one in seen] == segmenter.look_weights
     for one in seen:
         grid = one.view.output.score.shape[2]
         assert one.heat.shape == (len(one.cells), *image.pixels.shape[:2])
@@ -683,10 +683,10 @@ def test_predict_works_where_gradients_are_off(photos, mode):
 
 def test_a_look_counts_by_its_size_and_by_how_well_the_category_is_recognised_there():
     segmenter = CoSegmenter(CoSegConfig(peak_scales=(1.0, 0.5, 2.0, 3.0, 0.25)))
-    assert segmenter.look_weights == pytest.approx([1, 8, 1 / 8, 1 / 27, 64])
+    assert segmenter.look_weights == pytest.approx([1, 8, 1 / 8, 1 / 27, 3.5**3])
     segmenter.recognition = {448: 0.9, 672: 0.95, 896: 1.0, 224: 0.8}
-    # 1344 is nearest to 896 of what the classifier saw, 112 to 224.
-    expected = [0.9**16, 8 * 0.8**16, 1 / 8, 1 / 27, 64 * 0.8**16]
+    # 1344 is nearest to 896 of what the classifier saw, 128 to 224.
+    expected = [0.9**16, 8 * 0.8**16, 1 / 8, 1 / 27, 3.5**3 * 0.8**16]
     assert segmenter.look_weights == pytest.approx(expected)
     assert segmenter.with_settings(peak_scales=(1.0, 1.5)).look_weights == pytest.approx([0.9**16, 0.95**16 / 1.5**3])
 

@@ -85,6 +85,9 @@ def _judge_writer(save) -> str | None:
         if counts != [2, 1]:
             found = f"The photos have 2 and 1 masks, read back: {counts[0]} and {counts[1]}"
             return f"{found}; look at Mask/<class>/<name>_InstID<k>.png."
+        odd = [path.name for sample in samples for path in sample.mask_paths if path.suffix != ".png"]
+        if odd:
+            return f"Masks should be PNG, which keeps every pixel, got {odd[0]}; the name wanted is <name>_InstID<k>.png."
         if samples[0].image.shape != image.shape:
             return f"The photo's size should be (12, 20, 3), read back: {samples[0].image.shape}."
         if np.abs(samples[0].image.astype(int) - image).mean() > 40:

@@ -16,7 +16,8 @@ from co3lib.datasets import demo_set
 from co3lib.figures import png
 from co3lib.lessons import past_the_paper as lesson
 from co3lib.lessons.ranking import scene_of
-from co3lib.ranking import RegionRanker
+from co3lib.overlap import tight_box
+from co3lib.ranking import Instance, RegionRanker
 from co3lib.segmentation import CoSegmenter, prepare, prepare_proposals
 
 SECONDS = 0.2  # CPU time that a slider may take
@@ -155,7 +156,8 @@ def groups_figure(pixels, steps):
     one = steps["ours"].seen[0][0]
     groups = torch.eye(len(one.cells)).bool()
     groups = torch.cat([groups, groups[:1] | groups[1:2]])
-    found = {"alone": steps["proposals"].instances[0], "nothing": []}
+    mask = one.heat[0].numpy() > 0  # instances are at the photo's size, the figure at the size of the work
+    found = {"alone": [Instance(mask, 1.0, (0, 0), tight_box(mask))], "nothing": []}
     return lesson.groups_figure(pixels, one, groups, torch.tensor([1.0] * len(one.cells) + [0.5]), found)
 
 
