@@ -227,7 +227,7 @@ def diagnosis(folder: Path) -> pd.DataFrame:
         ]
     )
     table = {}
-    for name, part in groups(rows).items() if len(rows) else ():
+    for name, part in groups(rows).items():
         for when, same in part.groupby("when", sort=False):
             table[f"{name} ({_classes(part)})", when] = {
                 key: shown(np.stack(same[key]).mean(0).tolist()) for key in rows.columns[3:]
@@ -327,9 +327,8 @@ def main() -> None:
         "AP25 / AP50 / AP75 / CorLoc by class": markdown(by_class(rows)),
         "Processor seconds a photo": markdown(costs(rows)),
     }
-    lost = diagnosis(stages)
-    if len(lost):
-        parts["Where quality is lost, stage by stage: shares, then AP25 / AP50 in percent"] = markdown(lost)
+    if any(stages.glob("*.json")):
+        parts["Where quality is lost, stage by stage: shares, then AP25 / AP50 in percent"] = markdown(diagnosis(stages))
     if arguments.gallery:
         parts["Failure gallery (synthetic sets)"] = "\n".join(gallery(arguments.output))
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in parts.items()) + "\n"
