@@ -45,7 +45,7 @@ _RECOGNITION = 16  # power of how well the category is recognised at a size, in 
 @dataclass(frozen=True)
 class WorkImage:
     """A photo made ready: ``size`` (height, width) of the photo itself; ``pixels`` (H, W, 3) uint8, at most
-    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input; ``squares``, the same at the larger
+    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input; ``squares``, the same at the other
     sizes at which the prior or ``predict`` looks at it: side -> (side, side, 3) uint8."""
 
     name: str
@@ -103,7 +103,7 @@ class Candidates:
 
 
 def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | None = None) -> WorkImage:
-    """Read a photo (path, PIL image or array) and make it ready; sides: the larger sizes at which it will be looked at (None:
+    """Read a photo (path, PIL image or array) and make it ready; sides: the other sizes at which it will be looked at (None:
     all those of the prior and of ``predict``)."""
     pixels = read_image(photo, name=name_of(photo, index))
     small = pixels if config.work_size is None else fit_within(pixels, config.work_size)
@@ -345,11 +345,12 @@ class CoSegmenter:
     @property
     def look_weights(self) -> list[float]:
         """What a score counts at each of ``config.peak_sizes``: 1 / scale ** 3, so that a closer look adds what the others have
-        missed and seldom overrules them, times a power of how well the category is recognised at that size, or at the
-        largest that the classifier saw; that is known of a recognized prior only."""
-        config, level = self.config, self.recognition
-        last = level.get(max(level, default=0), 1.0)
-        return [(config.size / side) ** 3 * level.get(side, last) ** _RECOGNITION for side in config.peak_sizes]
+        missed and seldom overrules them, times a power of how well the category is recognised at the nearest size that
+        the classifier saw; that is known of a recognized prior only."""
+        config, level = self.config, self.recognition or {self.config.size: 1.0}
+        nearest = [min(level, key=lambda seen: abs(seen - side)) for side in config.peak_sizes]
+        sides = zip(config.peak_sizes, nearest, strict=True)
+        return [(config.size / side) ** 3 * level[seen] ** _RECOGNITION for side, seen in sides]
 
     def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)
@@ -392,6 +393,8 @@ class CoSegmenter:
     def with_settings(self, **changes) -> CoSegmenter:
         """The same network with other settings of ``predict``."""
         other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}))
+        if self.model is not None:
+            other.config = _with_stages(other.config, self.model.backbone)
         other.model, other.bank, other.recognition, other.history = self.model, self.bank, self.recognition, self.history
         return other
 
