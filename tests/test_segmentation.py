@@ -3,10 +3,15 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache, partial
+from types import SimpleNamespace
 
+import naive
 import numpy as np
 import pytest
 import torch
+from draws import examples
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
@@ -14,10 +19,13 @@ from co3lib import segmentation, training
 from co3lib.backbones import timm
 from co3lib.images import ImageError
 from co3lib.overlap import tight_box
+from co3lib.ranking import RegionRanker
 from co3lib.segmentation import (
     Candidates,
     CoSegConfig,
     CoSegmenter,
+    Look,
+    View,
     choose_masks,
     finish,
     look,
@@ -299,9 +307,23 @@ def test_what_was_saved_predicts_the_same(changes, photos, tmp_path):
     loaded = CoSegmenter.load(tmp_path / "new" / "fitted.safetensors")
     assert loaded.config == segmenter.config
     assert loaded.history == segmenter.history
+    assert loaded.recognition == segmenter.recognition and loaded.look_weights == segmenter.look_weights
+    assert list(segmenter.recognition) == segmenter.config.recognized_sizes and max(segmenter.recognition.values()) == 1
     assert loaded.model.backbone.weights_sha256 == segmenter.model.backbone.weights_sha256
     before, after = (one.predict(photos, progress=False) for one in (segmenter, loaded))
     assert [told(one) for one in before] == [told(one) for one in after]
+
+
+def test_a_file_without_recognition_loads(fitted, photos, tmp_path):
+    file = tmp_path / "fitted.safetensors"
+    fitted.save(file)
+    tensors, metadata = load_tensors(file)
+    del metadata["recognition"]
+    save_tensors(tensors, file, metadata)
+    loaded = CoSegmenter.load(file)
+    assert loaded.recognition == {}
+    assert loaded.look_weights == [(64 / side) ** 3 for side in loaded.config.peak_sizes]
+    sound(loaded.predict(photos[:1], progress=False)[0], photos[0].shape[:2])
 
 
 @pytest.mark.parametrize(
@@ -365,6 +387,8 @@ def test_every_kind_of_seed_and_heat_map(seeds, heat_stop, photos):
         {"prior": "class"},
         {"prior": "single"},
         {"scales": (1.0,)},
+        {"peak_scales": (1.0,), "group_peaks": False},
+        {"group_peaks": False},
         {"ranking": "released"},
         {"optimizer": "released"},
         {"freeze": None},
@@ -517,7 +541,10 @@ def test_a_photo_is_looked_at_in_every_size(photos):
     image = prepare(photos[0], segmenter.config)
     seen = segmenter.looks(image)
     assert [one.grid for one in seen] == [(4, 4), (6, 6), (12, 12)]
-    assert [one.weight for one in seen] == pytest.approx([1, 1 / 1.5**3, 1 / 27])
+    level = segmenter.recognition
+    assert list(level) == [128, 192, 256]
+    known = [level[128] ** 16, level[192] ** 16 / 1.5**3, level[256] ** 16 / 27]
+    assert [one.weight for one in seen] == pytest.approx(known)
     for one in seen:
         grid = one.view.output.score.shape[2]
         assert one.heat.shape == (len(one.cells), *image.pixels.shape[:2])
@@ -574,7 +601,7 @@ def test_finds_of_all_looks_compete_by_their_weights(photos):
     # With no weight at all the closer look has nothing to say where the first has found something.
     silent = choose_masks([first, replace(closer, weight=0.0)], ready, segmenter.config)
     assert torch.equal(silent.masks[: len(alone[0].masks)], alone[0].masks)
-    # Finds of a closer look scale with its weight.
+    # A look's finds scale with its weight.
     half = choose_masks([replace(closer, weight=closer.weight / 2)], ready, segmenter.config)
     assert half.scores.tolist() == pytest.approx((alone[1].scores / 2).tolist())
     torch.testing.assert_close(both.masks, segmenter.candidates(image, ready).masks)
@@ -631,6 +658,104 @@ def test_predict_works_where_gradients_are_off(photos, mode):
     with mode():
         found = segmenter.predict(photos[:2], progress=False)
     assert [[one.score for one in each] for each in found] == [[one.score for one in each] for each in expected]
+
+
+# Looks, and what they count
+
+
+def test_a_look_counts_by_its_size_and_by_how_well_the_category_is_recognised_there():
+    segmenter = CoSegmenter(CoSegConfig(peak_scales=(1.0, 0.5, 2.0, 3.0, 0.25)))
+    assert segmenter.look_weights == pytest.approx([1, 8, 1 / 8, 1 / 27, 3.5**3])
+    segmenter.recognition = {448: 0.9, 672: 0.95, 896: 1.0, 224: 0.8}
+    # 1344 is nearest to 896 of what the classifier saw, 128 to 224.
+    expected = [0.9**16, 8 * 0.8**16, 1 / 8, 1 / 27, 3.5**3 * 0.8**16]
+    assert segmenter.look_weights == pytest.approx(expected)
+    assert segmenter.with_settings(peak_scales=(1.0, 1.5)).look_weights == pytest.approx([0.9**16, 0.95**16 / 1.5**3])
+
+
+def test_recognition_is_that_of_the_photos_of_the_last_fit(photos):
+    segmenter = fit(photos, size=128)
+    image = [prepare(photo, segmenter.config) for photo in photos]
+    recognizer = segmentation.build_recognizer(segmenter.config.backbone, "imagenet", None, None)
+    backbone = segmentation.build_backbone(segmenter.config.backbone, "imagenet", None, None)
+    sides = segmenter.config.recognized_sizes
+    assert sides == [128, 192, 256, 64, 96] == list(segmenter.recognition)
+    with torch.no_grad():
+        likely = [torch.cat([recognizer(backbone(one.at(side))).softmax(1) for one in image]).numpy() for side in sides]
+    assert list(segmenter.recognition.values()) == pytest.approx(naive.recognition_by_scale(likely), rel=1e-4)
+    assert [one.weight for one in segmenter.looks(image[0])] == segmenter.look_weights
+    # Where the prior is another nothing is known of it, and nothing is left of what was.
+    segmenter.fit(photos, priors=[np.zeros(photo.shape[:2], np.float32) for photo in photos], progress=False)
+    assert segmenter.recognition == {}
+    assert fit(photos[:1], prior="single").recognition == {}
+
+
+def test_other_settings_share_the_network(fitted, photos):
+    image = prepare(photos[0], fitted.config)
+    other = fitted.with_settings(peak_scales=(1.0, 1.5), group_peaks=False, nms_iou=0.1)
+    assert other.model is fitted.model and other.bank is fitted.bank
+    assert (other.recognition, other.history) == (fitted.recognition, fitted.history)
+    assert (other.config.peak_scales, other.config.group_peaks, other.config.nms_iou) == ((1, 1.5), False, 0.1)
+    assert fitted.config.peak_scales == CoSegConfig().peak_scales and fitted.config.group_peaks
+    assert len(other.looks(image)) == 2 and len(fitted.looks(image)) == len(fitted.config.peak_sizes)
+    assert fitted.with_settings().config == fitted.config
+
+
+def test_other_settings_may_be_those_of_any_configuration(fitted, photos):
+    again = fitted.with_settings(heat_stop="middle", freeze="middle")
+    assert again.config == fitted.config
+    assert told(again.predict(photos[:1], progress=False)[0]) == told(fitted.predict(photos[:1], progress=False)[0])
+    for wrong in ({"nms_iou": 2.0}, {"no_such": 1}, {"peak_scales": (0.5,)}, {"heat_stop": "blocks.9"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            fitted.with_settings(**wrong)
+
+
+def finite_or_not():
+    return st.sampled_from([-float("inf"), 0.0, 1.0, 1.0, 2.0, 3.0])
+
+
+@examples(100)
+@given(st.integers(1, 4), st.data())
+def test_every_peak_goes_to_one_group(peaks, data):
+    groups = data.draw(st.lists(st.frozensets(st.integers(0, peaks - 1), min_size=1), max_size=7))
+    scores = data.draw(st.lists(finite_or_not(), min_size=len(groups), max_size=len(groups)))
+    table = torch.tensor([[q in group for q in range(peaks)] for group in groups], dtype=torch.bool).reshape(-1, peaks)
+    kept = segmentation._one_each(table, torch.tensor(scores))
+    assert kept.nonzero().flatten().tolist() == naive.one_each(groups, scores)
+
+
+def two_parts_of_one(pass_height: float):
+    """A photo of 8 x 8 in four columns of two pixels; a thing of the two in the middle, a peak in either of them."""
+    labels = (torch.arange(8) // 2).expand(8, 8)
+    saliency = ((labels == 1) | (labels == 2)).float()
+    heat = torch.stack([labels == 1, labels == 2]).float() + 0.01
+    grid = torch.zeros(1, 1, 3, 8)
+    grid[0, 0, 1, 2:6] = torch.tensor([0.9, pass_height, pass_height, 0.9])
+    output = SimpleNamespace(saliency=grid, score=grid.logit(1e-6))
+    members = torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0]]).bool()
+    cells = torch.tensor([[1, 2], [1, 5]])
+    return Look(View(torch.zeros(0), output, saliency), cells, heat), RegionRanker(labels, members)
+
+
+def test_a_group_takes_the_whole_where_the_pass_between_its_peaks_is_high():
+    both, settings = torch.tensor([0, 1, 1, 0]).bool(), config(refine=False, beta=1.0, gamma=0.0)
+    halves = {(0, 1, 0, 0), (0, 0, 1, 0)}
+
+    def chosen(pass_height, **changes):
+        one, ranker = two_parts_of_one(pass_height)
+        found = choose_masks([one], ranker, settings.model_copy(update=changes))
+        return found, {tuple(mask[0, ::2].int().tolist()) for mask in found.masks}
+
+    found, masks = chosen(0.85)
+    assert masks == {tuple(both.int().tolist())} and found.peaks.tolist() == [[4, 2]]
+    one, ranker = two_parts_of_one(0.85)
+    whole = ranker.distinct_scores(one.heat, one.view.saliency, 1.0, 0.0, torch.ones(1, 2, dtype=torch.bool), 0.5)
+    assert found.scores.tolist() == pytest.approx([float(whole.max()) * 0.85 / 0.9])
+    # A deep pass counts against the group, one too deep forbids it, and so does the setting.
+    for pass_height, changes in ((0.1, {}), (0.85, {"group_peaks": False})):
+        found, masks = chosen(pass_height, **changes)
+        assert masks == halves
+        assert found.peaks.tolist() == [[4, 2], [4, 5]] and found.scores[0] == pytest.approx(float(found.scores[1]))
 
 
 def test_no_look_no_candidates(photos):
