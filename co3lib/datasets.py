@@ -77,13 +77,13 @@ class Sample:
     @property
     def masks(self) -> torch.Tensor:
         """The instances' masks: (G, H, W) bool."""
-        size = self.image.shape[:2]
+        size, turn = self._size_and_turn()
         masks = np.zeros((len(self.mask_paths), *size), bool)
         for k, path in enumerate(self.mask_paths):
             mask = _read_mask(path)
-            if mask.shape not in (size, self._stored_size):
+            if mask.shape not in (size, size[::-1] if turn > 4 else size):
                 raise DatasetError(f"{path} must be of its photo's size {size}, got {mask.shape}")
-            masks[k] = self._as_shown(mask, path)
+            masks[k] = self._as_shown(mask, path, size, turn)
         return torch.from_numpy(masks)
 
     @property
@@ -99,15 +99,16 @@ class Sample:
             values = checks.saliency_map(values, str(path))
         except ValueError as error:
             raise DatasetError(str(error)) from error
-        values = torch.from_numpy(self._as_shown(values.numpy(), path))
-        return interpolate(values[None, None], self.image.shape[:2], mode="bilinear")[0, 0]
+        size, turn = self._size_and_turn()
+        values = torch.from_numpy(self._as_shown(values.numpy(), path, size, turn))
+        return interpolate(values[None, None], size, mode="bilinear")[0, 0]
 
     @property
     def proposals(self) -> torch.Tensor | None:
         """The ready-made proposals, best first: (K, H, W) bool, or None."""
         if self.proposals_path is None:
             return None
-        path, size = self.proposals_path, self.image.shape[:2]
+        path, (size, turn) = self.proposals_path, self._size_and_turn()
         masks, scores = _read_arrays(path, ("masks", "scores"))
         scores = np.asarray(scores, dtype=np.float64).ravel()
         if masks.size == len(scores) == 0:
@@ -121,31 +122,26 @@ class Sample:
         if np.isnan(scores).any() or (masks.dtype.kind == "f" and np.isnan(masks).any()):
             raise DatasetError(f"{path} must hold numbers in masks and scores, got NaN")
         best_first = np.argsort(-scores, kind="stable")
-        masks = self._as_shown(np.moveaxis(masks, 2, 0)[best_first] > 0, path)
+        masks = self._as_shown(np.moveaxis(masks, 2, 0)[best_first] > 0, path, size, turn)
         return resize_nearest(torch.from_numpy(masks), size)
 
-    @property
-    def _stored_size(self) -> tuple[int, int]:
-        height, width = self.image.shape[:2]
-        return (width, height) if _orientation(self.image_path) > 4 else (height, width)
+    def _size_and_turn(self) -> tuple[tuple[int, int], int]:
+        """The photo's (height, width) as it is shown, and EXIF's orientation of what is stored. Reads the whole photo."""
+        size = self.image.shape[:2]
+        with Image.open(self.image_path) as image:
+            return size, orientation(image)
 
-    def _as_shown(self, values: np.ndarray, path: Path) -> np.ndarray:
+    def _as_shown(self, values: np.ndarray, path: Path, size: tuple[int, int], turn: int) -> np.ndarray:
         """What was drawn for the photo, (..., h, w), turned as the photo is, if it was drawn on its pixels as stored."""
-        turn = _orientation(self.image_path)
         if turn == 1:
             return np.ascontiguousarray(values)
-        shown, drawn = (np.sign(shape[-2] - shape[-1]) for shape in (self.image.shape[:2], values.shape))
+        shown, drawn = (np.sign(shape[-2] - shape[-1]) for shape in (size, values.shape))
         if turn < 5 or 0 in (shown, drawn):
             raise DatasetError(
                 f"{path} fits its photo turned and not turned (EXIF orientation {turn}); save {self.image_path.name} turned, "
                 "without the tag"
             )
         return np.ascontiguousarray(values if shown == drawn else _turned(values, turn))
-
-
-def _orientation(path: Path) -> int:
-    with Image.open(path) as image:
-        return orientation(image)
 
 
 def _turned(values: np.ndarray, turn: int) -> np.ndarray:

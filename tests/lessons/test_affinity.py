@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import pytest
 import torch
-from matplotlib import pyplot
-from matplotlib.figure import Figure
+from quickness import LIMIT, plain_figures
 
 from co3lib.correlation import normalize_features
 from co3lib.datasets import demo_set
 from co3lib.images import fit_within
 from co3lib.lessons import affinity as lesson
 from co3lib.losses import affinity_loss
-
-
-def seconds(draw) -> float:
-    """The shortest of three drawings, in seconds of the processor."""
-    spans = []
-    for _ in range(3):
-        started = time.process_time()
-        assert isinstance(draw(), Figure)
-        spans.append(time.process_time() - started)
-    assert not pyplot.get_fignums()
-    return min(spans)
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +53,10 @@ def test_the_best_partner_costs_least(alpha, likeness):
 @pytest.mark.parametrize("alpha", [0.0, 16.0])
 @pytest.mark.parametrize("sharpness", [0.0, 8.0])
 def test_any_cell_is_drawn_at_once(pair, cell, alpha, sharpness):
-    assert seconds(partial(lesson.terms_figure, pair, *cell, alpha, sharpness)) < 0.2
+    assert plain_figures(partial(lesson.terms_figure, pair, *cell, alpha, sharpness)) < LIMIT
     assert f"{cell}" in lesson.describe_terms(pair, *cell, alpha, sharpness)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 4.0, 16.0])
 def test_any_alpha_is_drawn_at_once(alpha):
-    assert seconds(partial(lesson.partner_figure, alpha)) < 0.2
+    assert plain_figures(partial(lesson.partner_figure, alpha)) < LIMIT

@@ -1,6 +1,5 @@
 """What notebook 04 shows: the data of its figures, and its figures at the ends of their ranges."""
 
-import time
 from itertools import product
 
 import matplotlib.pyplot
@@ -9,6 +8,7 @@ import pytest
 import torch
 from draws import shuffled, uniform
 from matplotlib.figure import Figure
+from quickness import LIMIT, plain_figures
 
 from co3lib.figures import png
 from co3lib.lessons.copeaks import (
@@ -41,15 +41,6 @@ def pair() -> Pair:
     masks = (torch.ones(1, 240, 180, dtype=torch.bool),) * 2
     output = CoPeakOutput(uniform(2, 8, 14, 14).float() - 0.5, uniform(2, 1, 14, 14, seed=1).float())
     return read_pair(Category(photos, masks, output, torch.zeros(2, 1, 64, 64)), 0, 1)
-
-
-def cpu_seconds(call) -> float:
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 @pytest.mark.parametrize("radius", [1, 2])
@@ -97,7 +88,7 @@ def test_hits():
 @pytest.mark.parametrize("radius", [1, 2])
 def test_step_figure_at_the_ends_of_its_ranges(pair, rank, quantile, radius):
     assert isinstance(step_figure(pair, rank, quantile, radius), Figure)
-    assert cpu_seconds(lambda: step_figure(pair, rank, quantile, radius)) < 0.2
+    assert plain_figures(lambda: step_figure(pair, rank, quantile, radius)) < LIMIT
     assert not matplotlib.pyplot.get_fignums()
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import time
+from functools import partial
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from draws import random, uniform
 from matplotlib.figure import Figure
+from quickness import LIMIT, plain_figures
 
 from co3lib.correlation import correlate, normalize_features
 from co3lib.figures import png
@@ -56,14 +56,9 @@ def test_guided_is_the_product_of_three(pairs):
 
 @pytest.mark.parametrize("features, row, column", [*itertools.product(("as they come", "mean removed"), (0, 13), (0, 13))])
 def test_cells_at_the_ends_of_the_sliders(pairs, features, row, column):
-    open_before = plt.get_fignums()
-    seconds = []
-    for _ in range(3):
-        started = time.process_time()
-        figure = cell_figure(pairs, features=features, row=row, column=column)
-        seconds.append(time.process_time() - started)
-    assert isinstance(figure, Figure) and png(figure) and min(seconds) < 0.2
-    assert plt.get_fignums() == open_before
+    draw = partial(cell_figure, pairs, features=features, row=row, column=column)
+    assert plain_figures(draw) < LIMIT
+    assert png(draw())
     assert f"({row}, {column})" in describe_cell(pairs, features=features, row=row, column=column)
 
 

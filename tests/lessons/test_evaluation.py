@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from quickness import LIMIT, plain_figures
 
 from co3lib.datasets import demo_set
 from co3lib.evaluation import pooled_average_precision
@@ -27,17 +25,6 @@ from co3lib.lessons.evaluation import (
 )
 from co3lib.overlap import mask_iou, tight_box
 from co3lib.ranking import Instance
-
-
-def seconds(draw) -> float:
-    """The shortest of three drawings, in seconds of the processor."""
-    spans = []
-    for _ in range(3):
-        started = time.process_time()
-        assert isinstance(draw(), Figure)
-        spans.append(time.process_time() - started)
-    assert not pyplot.get_fignums()
-    return min(spans)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +73,7 @@ def test_an_outline_runs_along_the_pixels_edges():
 @pytest.mark.parametrize("added, right, down, iou", [(-0.9, -20, -5, 0.25), (0.5, 20, 5, 0.75), (0.0, 0, 0, 0.5)])
 def test_the_explorer_of_the_toy_at_its_ends(added, right, down, iou):
     for which in (1, 5):
-        assert seconds(lambda which=which: changed_figure(toy_scene(), which, added, right, down, iou)) < 0.2
+        assert plain_figures(lambda which=which: changed_figure(toy_scene(), which, added, right, down, iou)) < LIMIT
         score = float(toy_scene().scores[which - 1]) + added
         assert f"score {score:.3g}" in describe_changed(toy_scene(), which, added, right, down, iou)
 
@@ -94,7 +81,7 @@ def test_the_explorer_of_the_toy_at_its_ends(added, right, down, iou):
 @pytest.mark.parametrize("added, right, down, iou", [(-1.0, -300, -300, 0.25), (1.0, 120, 120, 0.75)])
 def test_the_explorer_of_a_photo_at_its_ends(scene, added, right, down, iou):
     for which in (1, len(scene.scores)):
-        assert seconds(lambda which=which: changed_figure(scene, which, added, right, down, iou)) < 0.2
+        assert plain_figures(lambda which=which: changed_figure(scene, which, added, right, down, iou)) < LIMIT
 
 
 def test_whoever_chooses_a_detection_sees_which_it_is_and_nothing_else_moves(scene):
@@ -123,7 +110,7 @@ def test_curves_of_classes(iou):
         for shape in ((20, 4), (20,))
     )
     curves = class_curves(ious, scores)
-    assert seconds(lambda: class_figure(curves, iou)) < 0.2
+    assert plain_figures(lambda: class_figure(curves, iou)) < LIMIT
     assert curves.at("b", iou) == pooled_average_precision(ious["b"], scores["b"], iou)
     assert f"b {curves.at('b', iou):.3f}" in curves.describe(iou)
     precision, recall = pooled_curve(ious["a"], scores["a"], iou)

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot
-from matplotlib.figure import Figure
+from quickness import LIMIT, plain_figures
 
 from co3lib.config import CoSegConfig
 from co3lib.lessons.localization import (
@@ -26,17 +23,6 @@ from co3lib.saliency import principal_component
 from co3lib.segmentation import CoSegmenter
 
 METHODS = ("ours", "DDT in our head", "DFF in our head", "DDT, components", "prior, components")
-
-
-def seconds(draw) -> float:
-    """The shortest of three drawings, in seconds of the processor."""
-    spans = []
-    for _ in range(3):
-        started = time.process_time()
-        assert isinstance(draw(), Figure)
-        spans.append(time.process_time() - started)
-    assert not pyplot.get_fignums()
-    return min(spans)
 
 
 def block(size, y: int, x: int, side: int) -> np.ndarray:
@@ -77,8 +63,8 @@ def test_words_say_what_a_figure_shows(shown):
 @pytest.mark.parametrize("photo", [0, 1])
 def test_figures_are_drawn_at_once(shown, photo):
     for method in (METHODS[0], METHODS[-1]):
-        assert seconds(lambda method=method: answer_figure(shown, photo, method)) < 0.2
-    assert seconds(lambda: maps_figure(shown, photo)) < 0.4  # no widget's
+        assert plain_figures(lambda method=method: answer_figure(shown, photo, method)) < LIMIT
+    assert plain_figures(lambda: maps_figure(shown, photo)) < LIMIT
 
 
 def test_overlaps_with_and_without_instances():

@@ -1,7 +1,6 @@
 """co3lib.lessons.own_photos: what is said of a folder, and the figures at the ends of their ranges."""
 
 import struct
-import time
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from quickness import LIMIT, plain_figures
 from skimage import data
 
 from co3lib.figures import png
@@ -47,16 +47,6 @@ def album():
     photos = [np.full((300, 400, 3), 90, np.uint8), np.full((30, 40, 3), 90, np.uint8), np.full((300, 400, 3), 9, np.uint8)]
     small = Instance(np.ones((30, 40), bool), 0.1, (3, 3), (0, 0, 40, 30))
     return album_of(["many", "one", "none"], photos, [[instance(0.5 / k) for k in range(1, 21)], [small], []])
-
-
-def quickest(draw) -> float:
-    """CPU seconds of the quickest of three drawings."""
-    taken = []
-    for _ in range(3):
-        started = time.process_time()
-        assert isinstance(draw(), Figure)
-        taken.append(time.process_time() - started)
-    return min(taken)
 
 
 # ------------------------------------------------------------------------------------------------------ the folder
@@ -125,7 +115,7 @@ def test_an_album_is_small_and_its_masks_fit(album):
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("photo", [0, 1, 2])
 def test_album_at_its_ends(album, photo, share):
-    assert quickest(lambda: album_figure(album, photo, share)) < 0.2
+    assert plain_figures(lambda: album_figure(album, photo, share)) < LIMIT
     title = album_figure(album, photo, share).axes[1].get_title()
     kept = len(above(album.found[photo], album.best, share))
     assert title == f"{kept} of {len(album.found[photo])} found are kept"
@@ -133,7 +123,7 @@ def test_album_at_its_ends(album, photo, share):
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_scores_at_their_ends(album, share):
-    assert quickest(lambda: score_figure(album, share)) < 0.2
+    assert plain_figures(lambda: score_figure(album, share)) < LIMIT
     (axis,) = score_figure(album, share).axes
     dots = np.concatenate([collection.get_offsets() for collection in axis.collections])
     assert len(dots) == 21 and dots[:, 1].max() == 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from matplotlib.figure import Figure
+from quickness import LIMIT, plain_figures
 
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
@@ -18,8 +18,6 @@ from co3lib.lessons import ranking as lesson
 from co3lib.overlap import mask_iou
 from co3lib.ranking import mask_nms, noise_filter, rank_proposals
 from co3lib.segmentation import CoSegmenter
-
-SECONDS = 0.2  # CPU time that a slider may take
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +103,7 @@ def test_sliders_are_quick(scenes, name):
         "ranking_figure": lambda: lesson.ranking_figure(scenes[0], 0),
         "class_figure": lambda: lesson.class_figure(scenes, 0),
     }[name]
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        draw()
-        times.append(time.process_time() - start)
-    assert min(times) < SECONDS
+    assert plain_figures(draw) < LIMIT
 
 
 def test_the_still_figures(scenes):

@@ -1,12 +1,11 @@
 """co3lib.lessons.reproduction: the parameters of notebook 13, the protocol, the figures at the ends of their ranges."""
 
 import math
-import time
 
 import matplotlib.pyplot as plt
 import pytest
-from matplotlib.figure import Figure
 from pydantic import ValidationError
+from quickness import LIMIT, plain_figures
 
 from co3lib.config import CoSegConfig
 from co3lib.datasets import DatasetError, demo_set
@@ -46,16 +45,6 @@ def made(folder, classes: int, seeds: int, value: float):
         path.parent.mkdir(parents=True)
         path.write_text(one.model_dump_json())
     return results_table(folder), outcomes
-
-
-def quickest(draw) -> float:
-    """CPU seconds of the quickest of three drawings."""
-    taken = []
-    for _ in range(3):
-        started = time.process_time()
-        assert isinstance(draw(), Figure)
-        taken.append(time.process_time() - started)
-    return min(taken)
 
 
 # ---------------------------------------------------------------------------------------------------- parameters
@@ -178,7 +167,7 @@ def test_the_row_beside_the_papers(tmp_path):
 def test_classes_as_bars(tmp_path, classes, seeds, value):
     table, outcomes = made(tmp_path, classes, seeds, value)
     for set_name, measure in (("collage", "AP25"), ("COCO_NONVOC", "AP75"), ("COCO_NONVOC", "CorLoc")):
-        assert quickest(lambda s=set_name, m=measure: class_figure(table, outcomes, s, m)) < 0.2
+        assert plain_figures(lambda s=set_name, m=measure: class_figure(table, outcomes, s, m)) < LIMIT
     (axis,) = class_figure(table, outcomes, "COCO_NONVOC", "CorLoc").axes
     assert len(axis.patches) == classes and {bar.get_height() for bar in axis.patches} == {100 * value}
     lines = {line.get_label(): line.get_ydata()[0] for line in axis.lines}
@@ -191,7 +180,7 @@ def test_classes_as_bars(tmp_path, classes, seeds, value):
 @pytest.mark.parametrize("set_name", ["COCO_VOC", "COCO_NONVOC", "VOC12", "SOC"])
 @pytest.mark.parametrize("measure", ["AP25", "AP50", "CorLoc"])
 def test_the_papers_table_as_bars(set_name, measure):
-    assert quickest(lambda: paper_figure(set_name, measure)) < 0.2
+    assert plain_figures(lambda: paper_figure(set_name, measure)) < LIMIT
     (axis,) = paper_figure(set_name, measure).axes
     methods = [label.get_text() for label in axis.get_yticklabels()]
     assert "DeepCO3" in methods and ("PRM" in methods) == (set_name in ("COCO_VOC", "VOC12"))

@@ -1,13 +1,12 @@
 """What notebook 03 shows: the data of its figures, and its figures at the ends of their ranges."""
 
-import time
-
 import matplotlib.pyplot
 import numpy as np
 import pytest
 import torch
 from draws import uniform
 from matplotlib.figure import Figure
+from quickness import LIMIT, plain_figures
 
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
@@ -35,15 +34,6 @@ SMALL = CoSegConfig(size=64, copeak_weight=0, affinity_weight=0, head_start=Fals
 @pytest.fixture(scope="module")
 def category():
     return read_category(demo_set("collage")["cat"][:2], SMALL)
-
-
-def cpu_seconds(call) -> float:
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def test_a_category_fits_together(category):
@@ -93,7 +83,7 @@ def priors() -> Priors:
 @pytest.mark.parametrize("threshold", [0.2, 3.0])
 def test_weight_figure_at_the_ends_of_its_ranges(priors, kind, threshold):
     assert isinstance(weight_figure(priors, kind, threshold), Figure)
-    assert cpu_seconds(lambda: weight_figure(priors, kind, threshold)) < 0.2
+    assert plain_figures(lambda: weight_figure(priors, kind, threshold)) < LIMIT
     assert not matplotlib.pyplot.get_fignums()
 
 
@@ -112,7 +102,7 @@ def test_epoch_figure_at_the_ends_of_its_ranges(epoch):
     figure = epoch_figure(epochs, epoch)
     assert np.array_equal(figure.axes[1].images[0].get_array(), maps[epoch])
     assert set(figure.axes[2].lines[0].get_ydata()) == {0.5}
-    assert cpu_seconds(lambda: epoch_figure(epochs, epoch)) < 0.2
+    assert plain_figures(lambda: epoch_figure(epochs, epoch)) < LIMIT
     assert not matplotlib.pyplot.get_fignums()
 
 

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import pytest
 import torch
-from matplotlib import pyplot
-from matplotlib.figure import Figure
+from quickness import LIMIT, plain_figures
 
 from co3lib.backbones import build_backbone
 from co3lib.config import CoSegConfig
@@ -16,17 +14,6 @@ from co3lib.lessons.training import Frame, Task
 from co3lib.segmentation import CoSegmenter, prepare
 
 EPOCHS, PHOTOS = 10, 4
-
-
-def seconds(draw) -> float:
-    """The shortest of three drawings, in seconds of the processor."""
-    spans = []
-    for _ in range(3):
-        started = time.process_time()
-        assert isinstance(draw(), Figure)
-        spans.append(time.process_time() - started)
-    assert not pyplot.get_fignums()
-    return min(spans)
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +34,16 @@ def frames() -> list[Frame]:
 @pytest.mark.parametrize("epoch", [0, EPOCHS])
 @pytest.mark.parametrize("photo", range(PHOTOS))
 def test_any_epoch_of_any_photo_is_drawn_at_once(task, frames, epoch, photo):
-    assert seconds(partial(lesson.frame_figure, task, frames, epoch, photo)) < 0.2
+    assert plain_figures(partial(lesson.frame_figure, task, frames, epoch, photo)) < LIMIT
 
 
 def test_the_other_figures(task, frames):
     on_thing = lesson.things(task.samples, (14, 14))
     runs = {arm: frames for arm in lesson.ARMS if arm != "untrained"}
     precision = {arm: {"0.25": [0.1, 0.3], "0.5": [0.0, 0.1]} for arm in lesson.ARMS}
-    seconds(lambda: lesson.film_figure(task, frames, (0, 5, EPOCHS), (0, 1)))
-    seconds(lambda: lesson.curves_figure(runs, on_thing))
-    seconds(lambda: lesson.precision_figure(precision))
+    assert plain_figures(lambda: lesson.film_figure(task, frames, (0, 5, EPOCHS), (0, 1))) < LIMIT
+    assert plain_figures(lambda: lesson.curves_figure(runs, on_thing)) < LIMIT
+    assert plain_figures(lambda: lesson.precision_figure(precision)) < LIMIT
 
 
 def test_separation_counts_pairs_and_halves_ties():
