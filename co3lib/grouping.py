@@ -50,19 +50,22 @@ def group_peaks(saliency: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tens
     for cell in saliency.flatten().argsort(descending=True, stable=True).tolist():
         row, column = divmod(cell, width)
         part[cell], peaks[cell] = cell, at.get(cell, [])
-        for other in (
+        around = [
             (row + down) * width + column + right
             for down in (-1, 0, 1)
             for right in (-1, 0, 1)
             if 0 <= row + down < height and 0 <= column + right < width
-        ):
-            if other not in part or (here := root(cell)) == (there := root(other)):
-                continue
-            groups = sorted((peaks.pop(here), peaks.pop(there)), key=lambda group: -top(group) if group else 0)
-            part[there], peaks[here] = here, groups[0] + groups[1]
-            if all(groups) and (share := heights[cell] / max(top(groups[1]), 1e-12)) >= SHALLOW:
-                members.append(peaks[here])
+        ]
+        meeting = dict.fromkeys(root(other) for other in around if other in part)
+        # Where more than two meet, the highest first: the order of the cells must not decide.
+        first, *others = sorted(meeting, key=lambda one: (-top(peaks[one]) if peaks[one] else 0.0, peaks[one]))
+        for other in others:
+            lower, part[other] = peaks.pop(other), first
+            joined = peaks[first] + lower
+            if peaks[first] and lower and (share := heights[cell] / max(top(lower), 1e-12)) >= SHALLOW:
+                members.append(joined)
                 depth.append(min(share, 1.0))
+            peaks[first] = joined
     table = torch.zeros(len(members), len(cells), dtype=torch.bool)
     for group, of_group in enumerate(members):
         table[group, of_group] = True

@@ -361,12 +361,15 @@ def peak_joins(saliency: np.ndarray, cells) -> list[tuple[float, list[frozenset[
 
 
 def group_peaks(saliency: np.ndarray, cells, shallow: float = 0.3) -> list[tuple[frozenset[int], float]]:
-    """Every peak, then every join of two parts with its depth, where no more than two parts meet anywhere."""
+    """Every peak, then every join of two parts with its depth; where more than two parts meet, the highest first."""
     groups = [(frozenset([q]), 1.0) for q in range(len(cells))]
-    for level, (one, other), tops in peak_joins(saliency, cells):
-        depth = level / max(min(tops), 1e-12)
-        if depth >= shallow:
-            groups.append((one | other, min(depth, 1.0)))
+    for level, parts, tops in peak_joins(saliency, cells):
+        (_, joined), *others = sorted(zip(tops, parts, strict=True), key=lambda pair: -pair[0])
+        for top, part in others:
+            joined |= part
+            depth = level / max(top, 1e-12)
+            if depth >= shallow:
+                groups.append((joined, min(depth, 1.0)))
     return groups
 
 

@@ -64,7 +64,10 @@ def test_groups_of_any_cells_on_land_full_of_plateaus(saliency, data):
 @examples(60)
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 1000), st.data())
 def test_groups_of_any_cells_on_land_without_plateaus(height, width, seed, data):
-    same_as_slow(shuffled(height, width, seed=seed).numpy(), draw_cells(data, (height, width)))
+    saliency, cells = shuffled(height, width, seed=seed).numpy(), draw_cells(data, (height, width))
+    same_as_slow(saliency, cells)
+    # No two cells are equally high, so that there is one answer, also where more than two parts meet.
+    assert dict(grouped(saliency, cells)) == pytest.approx(dict(naive.group_peaks(saliency, cells)))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -74,7 +77,6 @@ def test_groups_of_the_peaks_of_a_score(seed):
     assert len(cells) > 3
     saliency = score.sigmoid().numpy()
     same_as_slow(saliency, cells.tolist())
-    # Nowhere do more than two parts meet here, so that there is one answer.
     assert dict(grouped(saliency, cells)) == pytest.approx(dict(naive.group_peaks(saliency, cells.tolist())))
 
 
