@@ -175,14 +175,15 @@ def maps_figure(pixels: np.ndarray, maps: Mapping[str, torch.Tensor], label: str
 
 @_plain
 def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
-    """A photo (H, W, 3), and for every look at it its co-saliency, cell by cell, from 0 to 1, with its seeds."""
+    """A photo (H, W, 3), and for every look at it, the farthest first, its co-saliency, cell by cell, from 0 to 1, with its
+    seeds."""
     figure = Figure(figsize=(2.4 * (len(seen) + 1) + 0.7, 2.9), layout="constrained")
     axes = figure.subplots(1, len(seen) + 1)
     small = pixels[::_STEP, ::_STEP]
     axes[0].imshow(small)
     extent = (-0.5, small.shape[1] - 0.5, small.shape[0] - 0.5, -0.5)
     axes[0].set_title("the photo", fontsize=9)
-    for axis, one in zip(axes[1:], seen, strict=True):
+    for axis, one in zip(axes[1:], sorted(seen, key=lambda one: one.grid), strict=True):
         saliency = one.view.output.saliency[0, 0]
         picture = axis.imshow(saliency.numpy(), cmap="magma", vmin=0, vmax=1, extent=extent)
         cell = torch.tensor(pixels.shape[:2]) / torch.tensor(saliency.shape)
@@ -292,5 +293,5 @@ def ladder_figure(precisions: Mapping[str, tuple[float, float]]) -> Figure:
     axis.set_yticks(places, list(precisions))
     axis.invert_yaxis()
     axis.set(xlim=(0, 1.08), xlabel="average precision")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2, fontsize=8, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     return figure
