@@ -41,7 +41,7 @@ help:
 install: $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/python -m co3lib.notebook notebooks/00_quickstart.ipynb -p profile smoke \
+	@$(BIN)/python -m co3course.notebook notebooks/00_quickstart.ipynb -p profile smoke \
 	$(if $(value PHOTOS),--output results/photos -p photos "$$CO3_PHOTOS",--output results/quickstart)
 
 # Tests run two at a time, so each process keeps to one thread.
@@ -60,10 +60,10 @@ lint: $(STAMP)
 	$(BIN)/python -m ruff check
 
 notebooks: $(STAMP)
-	@$(BIN)/python -m co3lib.gallery notebooks --output results/notebooks
+	@$(BIN)/python -m co3course.gallery notebooks --output results/notebooks
 
 gallery: $(STAMP)
-	@$(BIN)/python -m co3lib.gallery notebooks --output results/notebooks --pages results/gallery
+	@$(BIN)/python -m co3course.gallery notebooks --output results/notebooks --pages results/gallery
 
 lab: $(STAMP)
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb

@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ RECIPE = "1"
 CLASSES = ("cat", "coin", "cup", "motorcycle", "person")
 PHOTOS_PER_CLASS = 10
 MIN_VISIBLE, MIN_AREA = 0.55, 0.015  # of an object's own area, and of the photo's
-OUTLINES = Path(__file__).resolve().parents[1] / "data" / "outlines.json"
+OUTLINES = resources.files("co3lib.data") / "outlines.json"
 
 _EXTRAS = ("rocket", "shuttle")  # never a photo's class, only beside it
 _SIZES = ((360, 480), (480, 360), (420, 420))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ from .segmentation import CoSegmenter
 MEASURES = {"AP25": 0.25, "AP50": 0.5, "AP75": 0.75}
 """Names of AP^r by the IoU that must be exceeded; ``CorLoc`` stands beside them."""
 
-PAPER = Path(__file__).resolve().parents[1] / "data" / "paper_results.csv"
+PAPER = resources.files("co3lib.data") / "paper_results.csv"
 _DESCRIPTION, _OUTCOME, _CHECKPOINTS = "experiment.json", "outcome.json", ".checkpoints"
 
 Seed = Annotated[int, Field(ge=0)]

@@ -1,12 +1,12 @@
-"""The mechanism of co3lib.exercises; the exercises themselves are tested in tests/exercises."""
+"""The mechanism of co3course.exercises; the exercises themselves are tested in tests/exercises."""
 
 import sys
 from types import ModuleType
 
 import pytest
 
-from co3lib import exercises
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, Exercise, check, hint
+from co3course import exercises
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, Exercise, check, hint
 
 
 def judge_double(answer):
@@ -19,7 +19,7 @@ def judge_number(answer):
 
 @pytest.fixture(autouse=True)
 def topic(monkeypatch):
-    module = ModuleType("co3lib.exercises.made_up")
+    module = ModuleType("co3course.exercises.made_up")
     module.EXERCISES = {
         "99.1": Exercise(judge_double, ("Think of two.", "Multiply by it.")),
         "99.2": Exercise(judge_number, ()),

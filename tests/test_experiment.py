@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from co3course.lessons.reproduction import class_figure, row_table
 from co3lib import experiment as module
 from co3lib import segmentation, training
 from co3lib.config import CoSegConfig
@@ -30,7 +31,6 @@ from co3lib.experiment import (
     run_experiment,
 )
 from co3lib.export import PhotoResult
-from co3lib.lessons.reproduction import class_figure, row_table
 from co3lib.overlap import tight_box
 from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegmenter

@@ -1,4 +1,4 @@
-"""co3lib.figures: what the notebooks show, drawn from small inputs."""
+"""co3course.figures: what the notebooks show, drawn from small inputs."""
 
 import io
 
@@ -10,8 +10,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from co3course.figures import Story, figure_html, overlay_grid, png, show, story_figure, tell
 from co3lib.config import CoSegConfig
-from co3lib.figures import Story, figure_html, overlay_grid, png, show, story_figure, tell
 from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegmenter
 

@@ -1,4 +1,4 @@
-"""co3lib.gallery: runs go on after a failure; pages with pictures, words and links that lead somewhere."""
+"""co3course.gallery: runs go on after a failure; pages with pictures, words and links that lead somewhere."""
 
 import base64
 import re
@@ -9,9 +9,9 @@ import nbformat
 import pytest
 from matplotlib.figure import Figure
 
-from co3lib import gallery
-from co3lib.figures import figure_html
-from co3lib.notebook import NotebookError, to_html
+from co3course import gallery
+from co3course.figures import figure_html
+from co3course.notebook import NotebookError, to_html
 
 TEXT = "# Two & two\n\nThey are **four**\nas a rule.\n\nSee [next](01_b.ipynb#Way), [text](../README.md), [web](https://x.org)."
 

@@ -1,4 +1,4 @@
-"""co3lib.notebook: what it refuses, what it believes, what it removes."""
+"""co3course.notebook: what it refuses, what it believes, what it removes."""
 
 import io
 import json
@@ -20,11 +20,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from co3lib import files, notebook
-from co3lib.config import CoSegConfig
-from co3lib.datasets import Sample
-from co3lib.export import PhotoResult
-from co3lib.notebook import (
+from co3course.notebook import (
     ClassResult,
     NotebookError,
     Parameters,
@@ -42,12 +38,16 @@ from co3lib.notebook import (
     set_up,
     write_result,
 )
+from co3lib import files, notebook
+from co3lib.config import CoSegConfig
+from co3lib.datasets import Sample
+from co3lib.export import PhotoResult
 from co3lib.ranking import Instance
 
 PARAMETERS = 'profile: str = "smoke"  # a comment\noutput: str = "."\nseed: int = 0\nrate: float = 0.5'
 WRITE = """
-from co3lib.notebook import *
-from co3lib.notebook import Run
+from co3course.notebook import *
+from co3course.notebook import Run
 run = Run(Parameters(profile=profile, output=output, seed=seed), Path(output), time.perf_counter())
 (run.output / "made.txt").write_text(sys.executable)
 precisions = {"0.25": 1.0, "0.5": rate, "0.75": None}
@@ -486,7 +486,7 @@ def ended(pids: list[int], seconds: float = 5) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
 def test_kernel_and_papermill_end_with_the_command(tmp_path, how):
     path, output = make(tmp_path / "a.ipynb", SLEEP), tmp_path / "out"
-    command = [sys.executable, "-m", "co3lib.notebook", str(path), "--output", str(output)]
+    command = [sys.executable, "-m", "co3course.notebook", str(path), "--output", str(output)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             kernel, papermill = pids_in(output)

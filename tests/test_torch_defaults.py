@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from co3course.figures import tell
+from co3course.notebook import class_result, photo_results
 from co3lib import correlation, evaluation, localization, losses, peak_backprop, peaks, proposals, ranking, saliency
 from co3lib.backbones import build_backbone, build_recognizer
 from co3lib.baselines import connected_components, dff_head
 from co3lib.datasets import demo_set
 from co3lib.experiment import Experiment, run_experiment
-from co3lib.figures import tell
 from co3lib.model import CoPeakNet, upsample
-from co3lib.notebook import class_result, photo_results
 from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegConfig, CoSegmenter
 

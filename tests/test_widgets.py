@@ -1,11 +1,11 @@
-"""co3lib.widgets without a browser; tests/browser works the same widgets with keys."""
+"""co3course.widgets without a browser; tests/browser works the same widgets with keys."""
 
 import ipywidgets
 import matplotlib.pyplot
 import pytest
 from matplotlib.figure import Figure
 
-from co3lib.widgets import choice, explore, slider
+from co3course.widgets import choice, explore, slider
 
 
 def draw(power, colour):

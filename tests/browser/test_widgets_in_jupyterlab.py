@@ -19,7 +19,7 @@ def number_of_widgets(path: Path) -> int:
 WITH_WIDGETS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if number_of_widgets(path)]
 ONE = """
 from matplotlib.figure import Figure
-from co3lib.widgets import choice, explore, slider
+from co3course.widgets import choice, explore, slider
 def draw(power, colour):
     if colour == "none": raise KeyError("no such colour")
     figure = Figure(figsize=(2, 2))

@@ -5,8 +5,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.affinity import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.affinity import EXERCISES
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "05_affinity_loss_solutions.ipynb"
 CODED = {"05.2", "05.4", "05.5"}

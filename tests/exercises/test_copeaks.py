@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import max_pool2d, softplus
 
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.copeaks import EXERCISES
 from co3lib.correlation import correlate
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.copeaks import EXERCISES
 from co3lib.peaks import copeak_votes, copeaks, regional_maxima
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks/solutions/04_peaks_and_the_copeak_loss_solutions.ipynb"

@@ -8,9 +8,9 @@ import nbformat
 import pytest
 import torch
 
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.correlation import EXERCISES
 from co3lib.correlation import correlate, normalize_features
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.correlation import EXERCISES
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "02_features_and_correlation_solutions.ipynb"
 CODED = {"02.3", "02.4", "02.5"}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.data import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.data import EXERCISES
 from co3lib.overlap import mask_iou
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "01_the_task_and_its_data_solutions.ipynb"

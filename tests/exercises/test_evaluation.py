@@ -6,8 +6,8 @@ import nbformat
 import pytest
 import torch
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.evaluation import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.evaluation import EXERCISES
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "09_evaluation_solutions.ipynb"
 CODED = {"09.2", "09.3", "09.4"}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.localization import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.localization import EXERCISES
 from co3lib.overlap import box_iou, tight_box
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "10_colocalization_and_rivals_solutions.ipynb"

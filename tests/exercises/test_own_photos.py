@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.own_photos import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.own_photos import EXERCISES
 from co3lib.images import ImageError, read_image
 from co3lib.overlap import tight_box
 

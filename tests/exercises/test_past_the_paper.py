@@ -8,9 +8,9 @@ import nbformat
 import pytest
 import torch
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.past_the_paper import EXERCISES, _contrasts, _evidence, _map, _photos_of_one_kind, _soft
-from co3lib.lessons.past_the_paper import factors_of
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.past_the_paper import EXERCISES, _contrasts, _evidence, _map, _photos_of_one_kind, _soft
+from co3course.lessons.past_the_paper import factors_of
 from co3lib.ranking import RegionRanker
 from co3lib.saliency import class_evidence, shared_classes
 

@@ -8,8 +8,8 @@ import nbformat
 import pytest
 import torch
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.peak_backprop import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.peak_backprop import EXERCISES
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "07_peak_backprop_solutions.ipynb"
 CODED = {"07.3", "07.4", "07.5"}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.ranking import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.ranking import EXERCISES
 from co3lib.overlap import mask_iou
 from co3lib.ranking import mask_nms
 

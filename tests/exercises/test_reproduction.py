@@ -5,9 +5,9 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.reproduction import EXERCISES
 from co3lib.evaluation import average_precision
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.reproduction import EXERCISES
 
 
 def stub(*_):

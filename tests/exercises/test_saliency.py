@@ -6,8 +6,8 @@ import nbformat
 import pytest
 import torch
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.saliency import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.saliency import EXERCISES
 from co3lib.losses import saliency_loss, saliency_weight
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks/solutions/03_cosaliency_and_saliency_loss_solutions.ipynb"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from co3lib.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3lib.exercises.training import EXERCISES
+from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
+from co3course.exercises.training import EXERCISES
 from co3lib.training import total_loss
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "06_training_solutions.ipynb"

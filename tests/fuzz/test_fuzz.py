@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
+from co3course.notebook import NotebookError, PhotoParameters, check_parameters, read_result
 from co3lib import backbones, training
 from co3lib.backbones import WeightsError
 from co3lib.config import CoSegConfig
@@ -35,7 +36,6 @@ from co3lib.datasets import DatasetError, Sample, read_set
 from co3lib.experiment import Experiment, read_outcomes
 from co3lib.export import ExportError, PhotoResult, read_coco, write_coco
 from co3lib.images import ImageError, read_image
-from co3lib.notebook import NotebookError, PhotoParameters, check_parameters, read_result
 from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegmenter
 

@@ -10,8 +10,8 @@ from draws import shuffled, uniform
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
-from co3lib.figures import png
-from co3lib.lessons.copeaks import (
+from co3course.figures import png
+from co3course.lessons.copeaks import (
     CoPeaks,
     Hits,
     Pair,
@@ -29,7 +29,7 @@ from co3lib.lessons.copeaks import (
     step_figure,
     votes_figure,
 )
-from co3lib.lessons.saliency import Category
+from co3course.lessons.saliency import Category
 from co3lib.model import CoPeakOutput
 from co3lib.peaks import copeaks, regional_maxima, score_peaks
 

@@ -12,9 +12,8 @@ from draws import random, uniform
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
-from co3lib.correlation import correlate, normalize_features
-from co3lib.figures import png
-from co3lib.lessons.correlation import (
+from co3course.figures import png
+from co3course.lessons.correlation import (
     Pair,
     Stereo,
     auc,
@@ -31,6 +30,7 @@ from co3lib.lessons.correlation import (
     true_cells,
     within,
 )
+from co3lib.correlation import correlate, normalize_features
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
-from co3lib.datasets import demo_set
-from co3lib.figures import png
-from co3lib.lessons.data import (
+from co3course.figures import png
+from co3course.lessons.data import (
     best_proposals,
     describe_page,
     helpers_figure,
@@ -24,6 +23,7 @@ from co3lib.lessons.data import (
     statistics_figure,
     tasks_figure,
 )
+from co3lib.datasets import demo_set
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
-from co3lib.datasets import demo_set
-from co3lib.evaluation import pooled_average_precision
-from co3lib.lessons.evaluation import (
+from co3course.lessons.evaluation import (
     change,
     changed_figure,
     class_curves,
@@ -23,6 +21,8 @@ from co3lib.lessons.evaluation import (
     shift,
     toy_scene,
 )
+from co3lib.datasets import demo_set
+from co3lib.evaluation import pooled_average_precision
 from co3lib.overlap import mask_iou, tight_box
 from co3lib.ranking import Instance
 

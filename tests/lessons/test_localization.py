@@ -6,8 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
-from co3lib.config import CoSegConfig
-from co3lib.lessons.localization import (
+from co3course.lessons.localization import (
     answer_figure,
     at_sizes,
     cosaliency,
@@ -18,6 +17,7 @@ from co3lib.lessons.localization import (
     untrained,
     with_head,
 )
+from co3lib.config import CoSegConfig
 from co3lib.overlap import tight_box
 from co3lib.ranking import Instance
 from co3lib.saliency import principal_component

@@ -1,4 +1,4 @@
-"""co3lib.lessons.own_photos: what is said of a folder, and the figures at the ends of their ranges."""
+"""co3course.lessons.own_photos: what is said of a folder, and the figures at the ends of their ranges."""
 
 import struct
 from dataclasses import replace
@@ -11,9 +11,8 @@ from PIL import Image
 from quickness import LIMIT, plain_figures
 from skimage import data
 
-from co3lib.figures import png
-from co3lib.images import read_image
-from co3lib.lessons.own_photos import (
+from co3course.figures import png
+from co3course.lessons.own_photos import (
     LONG,
     SMALL,
     above,
@@ -26,6 +25,7 @@ from co3lib.lessons.own_photos import (
     score_figure,
     whole_cat,
 )
+from co3lib.images import read_image
 from co3lib.ranking import Instance
 
 

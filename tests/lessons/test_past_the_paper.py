@@ -11,11 +11,11 @@ import torch
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
+from co3course.figures import png
+from co3course.lessons import past_the_paper as lesson
+from co3course.lessons.ranking import scene_of
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
-from co3lib.figures import png
-from co3lib.lessons import past_the_paper as lesson
-from co3lib.lessons.ranking import scene_of
 from co3lib.overlap import tight_box
 from co3lib.ranking import Instance, RegionRanker
 from co3lib.segmentation import CoSegmenter, prepare, prepare_proposals

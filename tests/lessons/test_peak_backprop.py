@@ -8,10 +8,10 @@ import torch
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
+from co3course.figures import png
+from co3course.lessons import peak_backprop as lesson
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
-from co3lib.figures import png
-from co3lib.lessons import peak_backprop as lesson
 from co3lib.peak_backprop import response_maps_from
 from co3lib.segmentation import CoSegmenter
 

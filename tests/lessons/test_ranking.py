@@ -10,11 +10,11 @@ import torch
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
+from co3course.figures import png
+from co3course.lessons import ranking as lesson
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
 from co3lib.evaluation import average_precision
-from co3lib.figures import png
-from co3lib.lessons import ranking as lesson
 from co3lib.overlap import mask_iou
 from co3lib.ranking import mask_nms, noise_filter, rank_proposals
 from co3lib.segmentation import CoSegmenter

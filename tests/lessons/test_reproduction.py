@@ -1,4 +1,4 @@
-"""co3lib.lessons.reproduction: the parameters of notebook 13, the protocol, the figures at the ends of their ranges."""
+"""co3course.lessons.reproduction: the parameters of notebook 13, the protocol, the figures at the ends of their ranges."""
 
 import math
 
@@ -7,10 +7,7 @@ import pytest
 from pydantic import ValidationError
 from quickness import LIMIT, plain_figures
 
-from co3lib.config import CoSegConfig
-from co3lib.datasets import DatasetError, demo_set
-from co3lib.experiment import Experiment, Outcome, read_classes, results_table
-from co3lib.lessons.reproduction import (
+from co3course.lessons.reproduction import (
     RowParameters,
     class_figure,
     experiment_of,
@@ -19,6 +16,9 @@ from co3lib.lessons.reproduction import (
     protocol,
     row_table,
 )
+from co3lib.config import CoSegConfig
+from co3lib.datasets import DatasetError, demo_set
+from co3lib.experiment import Experiment, Outcome, read_classes, results_table
 
 MEASURES = ("AP25", "AP50", "AP75", "CorLoc")
 

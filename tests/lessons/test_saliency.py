@@ -8,10 +8,8 @@ from draws import uniform
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
-from co3lib.config import CoSegConfig
-from co3lib.datasets import demo_set
-from co3lib.figures import png
-from co3lib.lessons.saliency import (
+from co3course.figures import png
+from co3course.lessons.saliency import (
     Epochs,
     Priors,
     above_mean,
@@ -26,6 +24,8 @@ from co3lib.lessons.saliency import (
     weigh,
     weight_figure,
 )
+from co3lib.config import CoSegConfig
+from co3lib.datasets import demo_set
 from co3lib.losses import saliency_weight
 
 SMALL = CoSegConfig(size=64, copeak_weight=0, affinity_weight=0, head_start=False, epochs=2)

@@ -7,11 +7,11 @@ import torch
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
 
+from co3course.lessons import training as lesson
+from co3course.lessons.training import Frame, Task
 from co3lib.backbones import build_backbone
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
-from co3lib.lessons import training as lesson
-from co3lib.lessons.training import Frame, Task
 from co3lib.segmentation import CoSegmenter, prepare
 
 EPOCHS, PHOTOS = 10, 4

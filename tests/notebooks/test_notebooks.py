@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from reading import Page, asked, dead_links, displayed, pages, sources, verdicts
 
-from co3lib.exercises import NOT_TRIED, RIGHT, TOPICS
-from co3lib.notebook import errors, read_result, run_notebook
+from co3course.exercises import NOT_TRIED, RIGHT, TOPICS
+from co3course.notebook import errors, read_result, run_notebook
 
 ROOT = Path(__file__).parents[2]
 WALK = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -73,7 +73,7 @@ class TestSource:
 @each(WITH_EXERCISES)
 def test_exercises_are_those_of_the_topic_and_of_the_solutions(path):
     number = path.stem[:2]
-    known = import_module(f"co3lib.exercises.{TOPICS[number]}").EXERCISES
+    known = import_module(f"co3course.exercises.{TOPICS[number]}").EXERCISES
     assert asked(path) == list(known) and all(one.startswith(f"{number}.") for one in known)
     assert asked(solution_of(path)) == asked(path)
 
@@ -85,7 +85,7 @@ def test_every_solution_has_its_notebook():
 @each(NOTEBOOKS)
 def test_runs_and_leaves_its_results(path, tmp_path, record_property):
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "co3lib.notebook", str(path), "--output", str(output), "-p", "profile", "smoke"]
+    command = [sys.executable, "-m", "co3course.notebook", str(path), "--output", str(output), "-p", "profile", "smoke"]
     started = time.perf_counter()
     done = subprocess.run(
         command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS

@@ -1,0 +1,149 @@
+"""The exercises of notebook 12."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from co3lib.images import read_image
+from co3lib.ranking import Instance
+
+from . import Exercise
+
+
+def _turned_size(answer) -> str | None:
+    try:
+        size = tuple(int(value) for value in answer)
+    except (TypeError, ValueError):
+        return f"The answer must be the mask's shape as two numbers, (rows, columns), got {answer!r}"
+    if size == (4000, 3000):
+        return None
+    if size == (3000, 4000):
+        return "Those are the pixels as stored; the photo is turned before anything else, and a mask fits what a viewer shows"
+    return "The network's input size does not matter: masks come back in the photo's own size, the way a viewer shows it"
+
+
+def _unreadable(answer) -> str | None:
+    with tempfile.TemporaryDirectory() as name:
+        paths = _folder(Path(name))
+        wanted = {path.name for path in paths if path.stem in ("cut", "text", "empty", "missing")}
+        got = answer(list(paths))
+        if got is None or isinstance(got, (str, dict)):
+            return f"It must return a list of paths, got {type(got).__name__}"
+        got = [Path(path).name for path in got]
+        missed, extra = sorted(wanted - set(got)), sorted(set(got) - wanted)
+    reasons = {
+        "cut": "a file that is cut off half-way opens without an error; its pixels must be read",
+        "text": "a text file called .jpg must be found",
+        "empty": "an empty file must be found",
+        "missing": "a file that is not there must be found",
+    }
+    if missed:
+        return f"{missed[0]} is missing from the list: {reasons[Path(missed[0]).stem]}"
+    if extra:
+        return f"{extra[0]} can be read and must not be listed"
+    return "A file is listed twice" if len(got) > len(wanted) else None
+
+
+def _folder(folder: Path) -> list[Path]:
+    """Good and bad files: a gray one, one with transparency and one with a wrong ending are good."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    names = ["good.jpg", "cut.jpg", "text.jpg", "gray.png", "empty.png", "clear.png", "wrong.jpg", "missing.jpg"]
+    paths = [folder / name for name in names]
+    good, cut, text, gray, empty, clear, wrong, _ = paths
+    Image.fromarray(pixels).save(good)
+    cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    text.write_text("not a photo")
+    Image.fromarray(pixels[..., 0]).save(gray)
+    empty.write_bytes(b"")
+    Image.fromarray(np.concatenate([pixels, pixels[..., :1]], 2)).save(clear)
+    Image.fromarray(pixels).save(wrong, format="PNG")
+    for path in (good, gray, clear, wrong):
+        read_image(path)
+    return paths
+
+
+def _instance(score: float) -> Instance:
+    return Instance(np.ones((2, 2), bool), score, (0, 0), (0, 0, 2, 2))
+
+
+def _kept(answer) -> str | None:
+    scores = [[0.8, 0.4, 0.21, 0.05], [0.3, 0.2, 0.19], [], [0.02]]
+    found = [[_instance(score) for score in one] for one in scores]
+    for share in (0.25, 0.5, 0.0):
+        limit = share * 0.8
+        wanted = [[score for score in one if score >= limit] for one in scores]
+        got = answer([list(one) for one in found], share)
+        if not isinstance(got, (list, tuple)) or len(got) != len(found) or any(isinstance(ones, Instance) for ones in got):
+            return "It must return one list a photo, also for a photo of which nothing is kept"
+        values = [[getattr(one, "score", None) for one in ones] for ones in got]
+        if values == wanted:
+            continue
+        own = [[score for score in one if score >= share * max(one)] if one else [] for one in scores]
+        if values == own:
+            return "You compare with each photo's own best; a photo without the thing would then always keep something"
+        if values == [[score for score in one if score > limit] for one in scores]:
+            return "A score of exactly the threshold must be kept"
+        if values == [[score for score in one if score >= share] for one in scores]:
+            return "The share is of the best score, scores have no fixed scale"
+        return f"For the scores {scores} and share {share} it must keep {wanted}, it keeps {values}"
+    if answer([[], []], 0.1) != [[], []]:
+        return "With nothing found at all it must return an empty list for every photo"
+    return None
+
+
+def _coco_box(answer) -> str | None:
+    draw = np.random.default_rng(0)
+    for _ in range(8):
+        height, width = (int(n) for n in draw.integers(8, 30, 2))
+        y0, x0 = int(draw.integers(0, height - 4)), int(draw.integers(0, width - 3))
+        tall, wide = int(draw.integers(2, height - y0)), int(draw.integers(1, width - x0))
+        mask = np.zeros((height, width), bool)
+        mask[y0, x0 : x0 + wide] = mask[y0 : y0 + tall, x0] = True
+        wanted, got = [x0, y0, wide, tall], [int(value) for value in answer(mask.copy())]
+        mistakes = {
+            "width and height are one pixel short: the last pixel belongs to the thing": [x0, y0, wide - 1, tall - 1],
+            "COCO wants width and height, not the other corner": [x0, y0, x0 + wide, y0 + tall],
+            "x is the column and comes first": [y0, x0, tall, wide],
+        }
+        if got != wanted:
+            why = [text for text, value in mistakes.items() if got == value]
+            return f"The box is {wanted}, you have {got}" + (f": {why[0]}" if why else "")
+    return None
+
+
+def _remedy(answer) -> str | None:
+    reasons = {
+        "a": "The proposals are not what lacks: a thing smaller than a cell of the feature grid has no peak of its own",
+        "c": "Training longer does not make the cells smaller",
+        "d": "A lower threshold shows more of what was found, and the things were not found at all",
+    }
+    said = str(answer).strip().lower()
+    return None if said == "b" else reasons.get(said, f"The answer must be one of 'a', 'b', 'c' and 'd', got {answer!r}")
+
+
+EXERCISES = {
+    "12.1": Exercise(
+        _turned_size,
+        ("Which way up do you see the photo in a viewer?", "A shape is (rows, columns): the height comes first."),
+    ),
+    "12.2": Exercise(
+        _unreadable,
+        ("co3lib.images.read_image reads the pixels.", "In a loop: try read_image(path), except ImageError: append."),
+    ),
+    "12.3": Exercise(
+        _kept,
+        ("There is one best score for all photos, not one a photo.", "max(..., default=0); then keep score >= share * best."),
+    ),
+    "12.4": Exercise(
+        _coco_box,
+        ("COCO's box is x, y, width, height.", "Columns with a pixel: np.flatnonzero(mask.any(0)); width = last - first + 1."),
+    ),
+    "12.5": Exercise(
+        _remedy,
+        ("How large is a cell of the first look, 14 x 14, in pixels of your photo?", "What makes a thing cover more cells?"),
+    ),
+}

@@ -1,0 +1,166 @@
+"""Exercises of notebook 07: the peak rule, what it loses, additions, batch norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from co3lib.peak_backprop import PeakRule, peak_conv2d
+
+from . import Exercise
+
+
+def _close(actual, expected: torch.Tensor) -> bool:
+    actual = torch.as_tensor(actual, dtype=torch.float64)
+    return actual.shape == expected.shape and torch.allclose(actual, expected.double(), atol=1e-6)
+
+
+def _judge_shares(answer) -> str | None:
+    answer = torch.tensor([float(value) for value in answer], dtype=torch.float64)
+    if len(answer) != 4:
+        return f"There are four inputs, you gave {len(answer)} numbers."
+    if _close(answer, torch.tensor([0.5, 0, 0.5, 0])):
+        return None
+    if _close(answer, torch.tensor([1.0, 4, 2, -1])):
+        return "These are the weights, the ordinary gradient. The rule shares by what each input contributed."
+    if _close(answer, torch.tensor([2.0, 0, 2, 0])):
+        return "These are the contributions; the shares are what each is of their sum."
+    if torch.allclose(answer, torch.tensor([3.0, 4, 4, 0], dtype=torch.float64) / 11, atol=0.01):
+        return "You forgot to subtract the minimum of the inputs."
+    if abs(answer.sum() - 1) > 1e-6:
+        return f"The shares of a relevance of 1 must sum to 1, yours sum to {float(answer.sum()):g}."
+    return "Work out X' = X - min X, then W+ = max(W, 0), then the products, then each product over their sum."
+
+
+def _judge_sum(answer) -> str | None:
+    if abs(answer - 0.75) < 1e-9:
+        return None
+    if abs(answer - 1) < 1e-9:
+        return "Heat is conserved only where something contributed through a positive weight; the second unit has none."
+    return "What the first unit got is handed on in full. What of the second?"
+
+
+def _judge_dense(relevance: Callable) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+    for dead in (False, True):
+        x = torch.randn(5, generator=generator, dtype=torch.float64) + 2
+        weight = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+        arrived = torch.rand(4, generator=generator, dtype=torch.float64)
+        if dead:
+            weight[1] = -weight[1].abs()
+        leaf = x.reshape(1, 5, 1, 1).clone().requires_grad_()
+        output = peak_conv2d(leaf, weight[:, :, None, None])
+        expected = torch.autograd.grad(output, leaf, arrived.reshape(1, 4, 1, 1))[0].flatten()
+        actual = torch.as_tensor(relevance(x.clone(), weight.clone(), arrived.clone()))
+        if not _close(actual, expected):
+            return _dense_slip(actual, x, weight, arrived, dead)
+    return None
+
+
+def _dense_slip(actual, x, weight, arrived, dead: bool) -> str:
+    def rule(lifted, positive):
+        total = positive @ lifted
+        return lifted * (positive.T @ torch.where(total.abs() < 1e-10, 0, arrived / total))
+
+    lifted, positive = x - x.min(), weight.clamp_min(0)
+    if actual.shape != x.shape:
+        return f"There must be one number for each of the {len(x)} inputs, got shape {tuple(actual.shape)}."
+    if not torch.isfinite(actual).all():
+        return "An output without any positive contribution (Z = 0) must pass nothing on; you divide by zero there."
+    slips = (
+        (weight.T @ arrived, "This is the ordinary gradient: the inputs play no part in it."),
+        (rule(x, positive), "You forgot to subtract the minimum of the inputs."),
+        (rule(lifted, weight), "You forgot that only positive weights count."),
+        (rule(lifted, weight.abs()), "Negative weights count as zero, you took their size."),
+        (lifted * (positive.T @ arrived), "You forgot to divide by Z, so more or less comes out than went in."),
+        (positive.T @ (arrived / (positive @ lifted)), "The last step is missing: times X', each input's own value."),
+    )
+    for wrong, said in slips:
+        if _close(actual, wrong):
+            return said
+    if dead:
+        return "With an output that has only negative weights it is wrong: that output passes nothing on."
+    return f"The relevance that arrived sums to {float(arrived.sum()):.3f}, yours to {float(actual.sum()):.3f}."
+
+
+def _judge_addition(share: Callable) -> str | None:
+    generator = torch.Generator().manual_seed(1)
+    first, second, arrived = (torch.rand(2, 3, 4, generator=generator, dtype=torch.float64) for _ in range(3))
+    first, second = first * 3 - 1, second + 2
+    leaves = [one[None].clone().requires_grad_() for one in (first, second)]
+    with PeakRule():
+        total = leaves[0] + leaves[1]
+    expected = [one[0] for one in torch.autograd.grad(total, leaves, arrived[None])]
+    actual = [torch.as_tensor(one) for one in share(first.clone(), second.clone(), arrived.clone())]
+    if len(actual) != 2 or any(one.shape != first.shape for one in actual):
+        return f"Two tensors of shape {tuple(first.shape)} are wanted, one for each summand."
+    if all(map(_close, actual, expected)):
+        return None
+    if _close(actual[0], expected[1]) and _close(actual[1], expected[0]):
+        return "The two are swapped: the larger summand must get the larger part."
+    if _close(actual[0], arrived) and _close(actual[1], arrived):
+        return "Copied to both, as an ordinary gradient is, the relevance is doubled."
+    if _close(actual[0], arrived / 2):
+        return "Halves are not shares: who gives more to the sum must get more."
+    if _close(actual[0], arrived * first / (first + second)):
+        return "You forgot to subtract each summand's own minimum."
+    if not torch.allclose((actual[0] + actual[1]).double(), arrived, atol=1e-6):
+        return "What the two get must add up to what arrived."
+    return "The shares are not those of A - min A and B - min B, each minimum over the summand's whole tensor."
+
+
+def _judge_fold(fold: Callable) -> str | None:
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.randn(3, 2, 3, 3, generator=generator, dtype=torch.float64)
+    bias, mean, scale, shift = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    variance = torch.rand(3, generator=generator, dtype=torch.float64) + 0.5
+    eps = 0.1  # large, so that one who forgets it is found out
+    expected = [
+        one.detach() for one in fuse_conv_bn_weights(*map(nn.Parameter, (weight, bias)), mean, variance, eps, scale, shift)
+    ]
+    given = [one.clone() for one in (weight, bias, mean, variance, scale, shift)]
+    actual = [torch.as_tensor(one) for one in fold(*given, eps)]
+    if len(actual) != 2 or actual[0].shape != weight.shape or actual[1].shape != bias.shape:
+        return f"A weight {tuple(weight.shape)} and a bias {tuple(bias.shape)} are wanted."
+    if all(map(_close, actual, expected)):
+        return None
+    for factor, said in (
+        (scale / variance.sqrt(), "You forgot eps under the root."),
+        (scale / (variance + eps), "Divide by the root of the variance, not by the variance."),
+        (1 / (variance + eps).sqrt(), "The norm's own scale is missing."),
+    ):
+        if _close(actual[0], weight * factor[:, None, None, None]):
+            return said
+    if not _close(actual[0], expected[0]):
+        return "The weight is wrong: each output channel is multiplied by scale / sqrt(variance + eps)."
+    return "The weight is right, the bias is not: it is normalised too, (bias - mean) * factor + shift."
+
+
+EXERCISES = {
+    "07.1": Exercise(
+        _judge_shares,
+        ("The smallest input counts as zero, and so does every negative weight.", "The products are 2, 0, 2, 0."),
+    ),
+    "07.2": Exercise(
+        _judge_sum,
+        ("What is W+ of a unit whose weights are all negative, and so its Z?", "Its Z is 0: what it got ends there."),
+    ),
+    "07.3": Exercise(
+        _judge_dense,
+        (
+            "Z is a matrix product, W+ @ X'; the way back is one with W+ transposed.",
+            "X' * (W+.T @ (arrived / Z)), the quotient 0 where Z is 0.",
+        ),
+    ),
+    "07.4": Exercise(
+        _judge_addition,
+        ("Lift each summand by its own minimum first.", "part = A' / (A' + B'); the other gets 1 - part."),
+    ),
+    "07.5": Exercise(
+        _judge_fold,
+        ("Write the norm as factor * (W x + b) + rest.", "factor = scale / sqrt(variance + eps), one for each output channel."),
+    ),
+}

@@ -1,0 +1,171 @@
+"""Exercises of notebook 08: contour, Eq. 7, suppression, noise filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from co3lib.ranking import contours, noise_filter
+
+from . import Exercise
+
+
+def _judge_contours(answer) -> str | None:
+    middle, corner = (int(value) for value in answer)
+    if (corner, middle) == (160, 80):
+        return "The numbers are right, but the first is the middle and the second the corner."
+    if middle != 160:
+        if middle == 96:
+            return "96 is the dilation's gain alone; the erosion takes away a band inside as well."
+        return "In the middle: what is the dilation's side length, what the erosion's? The contour is where they differ."
+    if corner == 160:
+        return "In the corner two sides of the square lie at the image's border, and the border makes no contour."
+    return None if corner == 80 else "The middle is right. In the corner the square grows and shrinks on two sides only."
+
+
+def _judge_gamma(answer) -> str | None:
+    values, sums = (float(value) for value in answer)
+    if abs(values - 1e-5) > 1e-8:
+        if abs(values - 4e-5) < 1e-8 and abs(sums - 1e-5) < 1e-8:
+            return "The numbers are right, but the first is for values kept, the second for sums kept."
+        return "Values kept: a quarter of the pixels, each as hot as before. What becomes of the two sums, heat and background?"
+    if abs(sums - 2e-5) < 1e-8:
+        return "The background is an area: half the side is a quarter of the pixels."
+    if abs(sums - 4e-5) > 1e-8:
+        return "Sums kept: a quarter of the pixels gives a quarter of the background sum: gamma must make up for that."
+    return None
+
+
+def _data(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    heat = torch.rand(3, 14, 11, generator=generator, dtype=torch.float64) * 0.1
+    saliency = torch.rand(14, 11, generator=generator, dtype=torch.float64)
+    masks = torch.zeros(5, 14, 11, dtype=torch.bool)
+    for k in range(5):
+        masks[k, k : k + 6, 1 : 4 + k] = True
+    return heat, saliency, masks, contours(masks)
+
+
+def _eq7(heat, saliency, masks, edges, beta, gamma) -> torch.Tensor:
+    response = heat * saliency
+    inside, along = ((response[:, None] * part).sum((2, 3)) for part in (masks, edges))
+    return beta * inside + along - gamma * ((1 - saliency) * masks).sum((1, 2))
+
+
+# What a plausible slip computes, and how to name it.
+_SLIPS: tuple[tuple[str, Callable], ...] = (
+    ("R is the heat times the co-saliency, you took the heat alone.",
+     lambda o, s, p, e, b, g: _eq7(o, torch.ones_like(s), p, e, b, 0) - g * ((1 - s) * p).sum((1, 2))),
+    ("The background is subtracted, you added it.", lambda o, s, p, e, b, g: _eq7(o, s, p, e, b, -g)),
+    ("The contour term is missing.", lambda o, s, p, e, b, g: _eq7(o, s, p, e & False, b, g)),
+    ("The background term is missing.", lambda o, s, p, e, b, g: _eq7(o, s, p, e, b, 0)),
+    ("beta belongs to the inside, not to the contour.",
+     lambda o, s, p, e, b, g: _eq7(o, s, p, e, 1, g) + (b - 1) * _eq7(o, s, p & False, e, b, 0)),
+    ("beta weighs the inside only, the contour's weight is one.",
+     lambda o, s, p, e, b, g: _eq7(o, s, p, e, b, g) + (b - 1) * _eq7(o, s, p & False, e, b, 0)),
+    ("The last sum is over 1 - S, you summed S.", lambda o, s, p, e, b, g: _eq7(o, s, p, e, b, 0) - g * (s * p).sum((1, 2))),
+)  # fmt: skip
+
+
+def _judge_score(score: Callable) -> str | None:
+    for seed, (beta, gamma) in enumerate([(0.8, 0.01), (0.3, 0.2), (2.0, 0.05)]):
+        data = _data(seed)
+        actual = torch.as_tensor(score(*data, beta, gamma))
+        expected = _eq7(*data, beta, gamma)
+        if actual.shape != expected.shape:
+            return f"The scores must have shape (Q, K), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
+        if torch.allclose(actual.double(), expected, atol=1e-6):
+            continue
+        for said, wrong in _SLIPS:
+            if torch.allclose(actual.double(), wrong(*data, beta, gamma), atol=1e-6):
+                return said
+        return f"With beta {beta} and gamma {gamma} the scores are off by up to {(actual - expected).abs().max():.3g}."
+    return None
+
+
+def _strips(*spans: tuple[int, int]) -> torch.Tensor:
+    masks = torch.zeros(len(spans), 2, 40, dtype=torch.bool)
+    for k, (start, stop) in enumerate(spans):
+        masks[k, :, start:stop] = True
+    return masks
+
+
+# masks, scores, share, kept, and what is wrong if something else is kept
+_SUPPRESSIONS = (
+    (_strips((0, 20), (30, 40)), (1.0, 2.0), 0.5, [1, 0],
+     "Masks that do not touch must both be kept, the better one first."),
+    (_strips((0, 20), (5, 9)), (2.0, 1.0), 0.6, [0],
+     "A small mask inside a better, large one must go: divide the common pixels by the area of the smaller."),
+    (_strips((0, 20), (5, 9)), (1.0, 2.0), 0.6, [1],
+     "A large mask that holds a better, small one must go too: it is the smaller one's area that counts, whichever is better."),
+    (_strips((0, 10), (5, 15), (10, 20)), (3.0, 2.0, 1.0), 0.4, [0, 2],
+     "A mask that was dropped must not drop others: compare with the kept ones only."),
+    (_strips((0, 10), (5, 15)), (2.0, 1.0), 0.5, [0, 1], "Exactly the share is not more than the share: such a mask stays."),
+    (_strips((0, 10), (4, 14)), (2.0, 1.0), 0.5, [0], "Six of ten pixels in common are more than a share of 0.5: it must go."),
+)  # fmt: skip
+
+
+def _judge_parts(suppress: Callable) -> str | None:
+    for masks, scores, share, kept, said in _SUPPRESSIONS:
+        actual = torch.as_tensor(suppress(masks.clone(), torch.tensor(scores), share)).flatten().tolist()
+        if actual != kept:
+            return f"{said} Kept {actual}, wanted {kept}."
+    return None
+
+
+def _judge_noise(keep: Callable) -> str | None:
+    cases = (
+        ([torch.arange(10.0, 71, 10)], 20.0,
+         "Of 10, 20, ..., 70 only the first lies below percentile 20, which is 19 as MATLAB interpolates."),
+        ([torch.tensor([1.0, 2, 3, 4, 5]), torch.tensor([6.0, 7, 8, 9, 10])], 30.0,
+         "The percentile is of all photos' scores together, not of each photo's own."),
+        ([torch.tensor([1.0, 1.5]), torch.arange(5.0, 15)], 20.0, "A photo left with nothing keeps its single best."),
+        ([torch.tensor([1.0, 1.0]), torch.tensor([1.0, 7.0])], 20.0, "A score equal to the percentile stays."),
+        ([torch.zeros(0), torch.tensor([3.0, 4.0])], 20.0, "A photo without any instance has nothing to keep."),
+    )  # fmt: skip
+    for scores, percentile, said in cases:
+        actual = [torch.as_tensor(one).tolist() for one in keep([one.clone() for one in scores], percentile)]
+        expected = [one.tolist() for one in noise_filter(scores, percentile)]
+        if actual != expected:
+            return f"{said} Got {actual}, wanted {expected}."
+    return None
+
+
+EXERCISES = {
+    "08.1": Exercise(
+        _judge_contours,
+        (
+            "The dilation grows a square by two pixels on each side, the erosion shrinks it by two.",
+            "In the middle: 14 x 14 less 6 x 6. In the corner it grows and shrinks on two sides only.",
+        ),
+    ),
+    "08.2": Exercise(
+        _judge_gamma,
+        (
+            "How many pixels has the same background at half the side length? And what becomes of the heat's sum?",
+            "A quarter of the pixels. With values kept the heat's sum is a quarter, too; with sums kept it is not.",
+        ),
+    ),
+    "08.3": Exercise(
+        _judge_score,
+        (
+            "Flatten the pixels: a sum over them is a matrix product of (Q, H W) with (H W, K).",
+            "beta * (R @ P.T) + R @ E.T - gamma * ((1 - S) @ P.T), with P and E turned into floats.",
+        ),
+    ),
+    "08.4": Exercise(
+        _judge_parts,
+        (
+            "It is the greedy loop from above with another measure of overlap.",
+            "common / min(area of one, area of the other) > share, against the kept ones only.",
+        ),
+    ),
+    "08.5": Exercise(
+        _judge_noise,
+        (
+            "Join all photos' scores, take the percentile once, compare with >=.",
+            "If a photo has scores but none is kept, set the one at argmax to True.",
+        ),
+    ),
+}

@@ -1,0 +1,199 @@
+"""Exercises of notebook 06: pairs, optimisers, one training step.
+
+Shape letters: B images of a batch, N photos, H W image size, ``h w`` feature grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from co3lib.backbones import Backbone
+from co3lib.config import CoSegConfig
+from co3lib.model import CoPeakNet
+from co3lib.training import total_loss
+
+from . import Exercise
+
+
+def _reach(answer) -> str | None:
+    value = float(answer)
+    if abs(value - 4e-5) < 1e-6:
+        return None
+    if abs(value - 1e-6) < 1e-9:
+        return "That is one step; how many steps are there in 40 epochs?"
+    if abs(value - 2.4e-4) < 1e-6:
+        return "Six photos are one batch, and so one step an epoch, not six."
+    if abs(value - 8e-5) < 1e-6:
+        return "The doubled rate is that of the biases; the question is about a weight."
+    return "Count the steps, and multiply by the length of a first step, which does not depend on the gradient's size."
+
+
+def _factor(answer) -> str | None:
+    value = float(answer)
+    if abs(value - 1) < 0.01:
+        return None
+    if abs(value - 6) < 0.01:
+        return "That is plain gradient descent; Adam divides the gradient by its own size."
+    if abs(value - 1 / 6) < 0.01:
+        return "The gradient gets longer, not shorter; and what does Adam do with its length?"
+    return "Look at the first step from an empty memory: how does it depend on the gradient's size?"
+
+
+def _pairs(function: Callable) -> str | None:
+    generator = torch.Generator().manual_seed(6)
+    for count, size in ((6, 6), (12, 6), (10, 4), (9, 6), (8, 6), (1, 6), (7, 4)):
+        order = (torch.randperm(count, generator=generator) + 100).tolist()
+        given, spare, expected = list(order), 777, []
+        for start in range(0, count, size):
+            batch = order[start : start + size]
+            batch += [spare] * (len(batch) % 2)
+            half = len(batch) // 2
+            expected += [(batch[k], batch[k + half]) for k in range(half)]
+        pairs = [tuple(pair) for pair in function(order, size, spare)]
+        case = f"{count} photos in batches of {size}"
+        if order != given:
+            return "Your function changes the list it is given; work on a copy."
+        seen = {photo for pair in pairs for photo in pair}
+        if set(order) - seen:
+            return f"With {case}, {len(set(order) - seen)} of the photos are in no pair; is the last batch left out or cut?"
+        if any(len(pair) != 2 for pair in pairs):
+            return f"With {case}, not every pair holds two photos."
+        if (spare in seen) != (count % size % 2 == 1):
+            return f"With {case}, the spare photo is {'' if spare in seen else 'not '}used: only an odd last batch needs it."
+        neighbours = [pair for pair in pairs if pair in zip(order[::2], order[1::2], strict=False)]
+        if pairs != expected and len(neighbours) > 1:
+            return f"With {case}, neighbours are paired; photo k of a batch goes with k + half the batch."
+        if pairs != expected:
+            return f"With {case}, the pairs should be {expected}, got {pairs}."
+    return None
+
+
+def _first_step(function: Callable) -> str | None:
+    generator = torch.Generator().manual_seed(7)
+    rate, decay = 1e-2, 5e-2
+    weight = torch.randn(5, generator=generator, dtype=torch.float64)
+    gradient = torch.randn(5, generator=generator, dtype=torch.float64)
+    gradient[:2] = torch.tensor([0.0, 2e-8])
+    for decoupled, kind in ((False, torch.optim.Adam), (True, torch.optim.AdamW)):
+        name = f"{kind.__name__} (decoupled={decoupled})"
+        parameter = nn.Parameter(weight.clone())
+        parameter.grad = gradient.clone()
+        kind([parameter], lr=rate, weight_decay=decay).step()
+        expected = parameter.detach()
+        got = torch.as_tensor(function(weight.clone(), gradient.clone(), rate, decay, decoupled), dtype=torch.float64)
+        if got.shape != weight.shape:
+            return f"The new weight should have the weight's shape {tuple(weight.shape)}, got {tuple(got.shape)}."
+        if torch.allclose(got, expected, rtol=0, atol=1e-7):
+            continue
+        if torch.allclose(got, expected - weight, rtol=0, atol=1e-7):
+            return f"{name}: that is the step; the new weight is asked for."
+        if torch.allclose(got[2:], weight[2:] + (weight - expected)[2:], rtol=0, atol=1e-7):
+            return f"{name}: the step goes uphill; mind the sign."
+        if torch.allclose(got, weight - rate * (gradient + decay * weight), rtol=0, atol=1e-6):
+            return f"{name}: that is plain gradient descent; Adam divides by the gradient's own size."
+        if abs(float(got[0] - expected[0])) > 1e-7:
+            case = f"where the gradient is 0, decay should make {weight[0]:.4f} into {expected[0]:.6f}"
+            return f"{name}: {case}, got {got[0]:.6f}."
+        if torch.allclose(got[2:], expected[2:], rtol=0, atol=1e-7):
+            return f"{name}: a gradient of 2e-8 gives a step of {weight[1] - got[1]:.2e}; you forgot the epsilon."
+        case = f"the weight {weight[2]:.4f} with gradient {gradient[2]:.4f} should become {expected[2]:.6f}"
+        return f"{name}: {case}, got {got[2]:.6f}."
+    return None
+
+
+def _network() -> CoPeakNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        stages = {
+            "first": nn.Sequential(nn.Conv2d(3, 6, 3, stride=4, padding=1), nn.ReLU()),
+            "second": nn.Sequential(nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.ReLU()),
+        }
+        model = CoPeakNet(Backbone("small", stages, (0.5,) * 3, (0.25,) * 3))
+        nn.init.normal_(model.head.weight, std=0.3)
+        return model
+
+
+def _step_once(model, optimizer, activations, stage, priors, config) -> float:
+    output = model.resume(activations, stage)
+    total = total_loss(output, model.saliency_at_image_size(output.score), priors, config).total
+    optimizer.zero_grad()
+    (total / len(activations)).backward()
+    optimizer.step()
+    return float(total.detach())
+
+
+def _training_step(function: Callable) -> str | None:
+    generator = torch.Generator().manual_seed(9)
+    images = torch.rand(4, 3, 64, 64, generator=generator)
+    priors = torch.rand(4, 1, 64, 64, generator=generator)
+    config, ours, yours = CoSegConfig(size=64), _network(), _network()
+    with torch.no_grad():
+        activations = ours.backbone(images, until="first")
+    # Plain gradient descent, which does not hide the length of the gradient as Adam does.
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.5) for model in (ours, yours)]
+    for number in ("first", "second"):
+        before = deepcopy(yours.head.weight.detach())
+        expected = _step_once(ours, optimizers[0], activations, "first", priors, config)
+        got = function(yours, optimizers[1], activations, "first", priors, config)
+        if got is None:
+            return "Your function returns nothing; the total loss is asked for."
+        right = (ours.head.weight - before).detach()
+        moved = (yours.head.weight - before).detach()
+        if not moved.any():
+            return "The weights do not move: is the optimiser's step missing, or the backward pass?"
+        ratio = float((moved * right).sum() / right.square().sum())
+        if not torch.allclose(moved, right, rtol=1e-3, atol=1e-7):
+            if abs(ratio - 4) < 0.01:
+                return "The step is 4 times too long: divide the loss by the batch size, 4 here, before the backward pass."
+            if abs(ratio + 1) < 0.01:
+                return "The step goes uphill."
+            if number == "second":
+                return "The first step is right and the second is not: the gradients of the first are still there."
+            return "The step has another direction: is the total that of `total_loss`, with the given priors and config?"
+        if abs(float(got) - expected / 4) < 1e-5:
+            return "The weights are right; the returned loss is to be the total of the batch, not divided."
+        if abs(float(got) - expected) > 1e-4:
+            return f"The weights are right, but the returned loss should be {expected:.4f}, got {float(got):.4f}."
+        if isinstance(got, torch.Tensor) and got.requires_grad:
+            return "The loss still holds on to its graph; return a float."
+    return None
+
+
+EXERCISES = {
+    "06.1": Exercise(
+        _reach,
+        (
+            "From an empty memory, Adam's step is the rate times the sign of the gradient.",
+            "Six photos in batches of six: how many steps has an epoch?",
+        ),
+    ),
+    "06.2": Exercise(
+        _factor,
+        ("Run `first_step` with a gradient of 1 and of 6.", "The step is rate * g / (|g| + 1e-8): multiply g by six in it."),
+    ),
+    "06.3": Exercise(
+        _pairs,
+        (
+            "Cut the list with order[start : start + batch_size].",
+            "The two halves of a batch, zipped, are its pairs.",
+        ),
+    ),
+    "06.4": Exercise(
+        _first_step,
+        (
+            "After the bias correction the two averages are g and g squared: the step is rate * g / (|g| + eps).",
+            "Not decoupled: g = gradient + decay * weight. Decoupled: the weight is multiplied by 1 - rate * decay instead.",
+        ),
+    ),
+    "06.5": Exercise(
+        _training_step,
+        (
+            "All lines are in the section 'The loop, written out'.",
+            "Empty the gradients, divide by len(activations) before backward, and return float(total.detach()).",
+        ),
+    ),
+}

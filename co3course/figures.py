@@ -1,0 +1,187 @@
+"""Figures as plain functions: data in, a matplotlib ``Figure`` out; ``show`` puts one into a notebook.
+
+A figure is made without pyplot, so nothing stays open; its background is white and its text dark whatever the
+user's style. Colours are those of Okabe and Ito and matplotlib's cividis and magma, which colour-blind
+readers tell apart.
+
+Shape letters: H W image size, ``h w`` feature grid, Q peaks.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.style
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from co3lib import checks
+from co3lib.export import overlay
+from co3lib.images import fit_within, resize_nearest
+from co3lib.overlap import tight_box
+from co3lib.ranking import Instance
+from co3lib.segmentation import CoSegmenter, look, prepare, prepare_proposals, rank
+
+_DPI = 90
+_WIDEST = 5  # photos in a row of a grid
+_LONGEST = 320  # pixels of a photo in a grid: more would not be seen
+_plain = matplotlib.style.context("default")
+
+
+@dataclass(frozen=True)
+class Story:
+    """What one photo meets on its way, at work size (H, W).
+
+    pixels: (H, W, 3) uint8; saliency: (H, W) in [0, 1]; score: (h, w); cells: (Q, 2), the peaks; best: the
+    index of the peak whose proposal ranks highest; heat: (H, W), that peak's; chosen: that proposal as an
+    instance.
+    """
+
+    pixels: np.ndarray
+    saliency: torch.Tensor
+    score: torch.Tensor
+    cells: torch.Tensor
+    best: int
+    heat: torch.Tensor
+    chosen: Instance
+
+
+def tell(segmenter: CoSegmenter, photo) -> Story:
+    """Go the way of one photo through a fitted segmenter, up to its best peak's mask, and keep what is met
+    there.
+
+    photo: as for ``CoSegmenter.predict``. Raises ``ValueError`` if the photo has no peak or no proposal.
+    """
+    config = segmenter.config
+    image = prepare(photo, config)
+    first = look(segmenter.model, image, config, segmenter.bank)
+    view = first.view
+    proposals = prepare_proposals(image, config)
+    scores = rank(first.heat, view.saliency, proposals, config)
+    if not torch.isfinite(scores).any():
+        raise ValueError(f"{image.name} must have a peak and a usable proposal for a story, got none")
+    best = int(scores.max(1).values.argmax())
+    score, index = scores[best].max(0)
+    mask = proposals.masks(index[None])[0].numpy()
+    chosen = Instance(mask, float(score), tuple(first.points[best].tolist()), tight_box(mask))
+    return Story(image.pixels, view.saliency, view.output.score[0, 0], first.cells, best, first.heat[best], chosen)
+
+
+@_plain
+def overlay_grid(
+    images: Sequence,
+    instances: Sequence[Sequence[Instance]] | None = None,
+    captions: Sequence[str] | None = None,
+) -> Figure:
+    """Photos (H, W, 3) uint8 side by side, with the instances found in each, if given, and a caption above
+    each."""
+    instances = [[]] * len(images) if instances is None else instances
+    captions = [""] * len(images) if captions is None else captions
+    checks.same_length(images=images, instances=instances, captions=captions)
+    if not len(images):
+        raise ValueError("images must hold at least one photo, got none")
+    rows = -(-len(images) // _WIDEST)
+    columns = -(-len(images) // rows)
+    figure = Figure(figsize=(2.3 * columns, 2.3 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, image, found, caption in zip(axes, images, instances, captions, strict=False):
+        small = fit_within(np.asarray(image), _LONGEST)
+        found = at_size(found, small.shape[:2])
+        axis.imshow(overlay(small, found))
+        axis.set_title(caption, fontsize=9, parse_math=False)  # names of files may hold any character
+        _mark(axis, [(x + 0.5, y + 0.5) for y, x in (instance.peak for instance in found)], size=16)
+    return figure
+
+
+@_plain
+def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
+    """The way of one photo in six pictures, the heat map over its maximum; instances: what ``predict`` made
+    of it."""
+    figure = Figure(figsize=(11, 7.4), layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    height, width = story.pixels.shape[:2]
+    rows, columns = story.score.shape
+    points = (story.cells.numpy()[:, ::-1] + 0.5) * np.array([width / columns, height / rows])
+    extent = (0, width, height, 0)
+    heat = story.heat / story.heat.max().clamp_min(1e-30)
+    titles = (
+        "1  the photo",
+        "2  co-saliency: what the photos share",
+        f"3  score map, {len(points)} peaks to start from",
+        "4  heat map of one peak",
+        "5  the proposal that fits it best",
+        f"6  instances: {len(instances)}",
+    )
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_axis_off()
+        axis.set_title(title, fontsize=11, loc="left")
+    axes[0].imshow(story.pixels, extent=extent)
+    _with_bar(
+        figure, axes[1], axes[1].imshow(story.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1)
+    )
+    _with_bar(figure, axes[2], axes[2].imshow(story.score.numpy(), extent=extent, cmap="cividis"))
+    _mark(axes[2], points)
+    _with_bar(figure, axes[3], axes[3].imshow(heat.numpy(), extent=extent, cmap="magma", vmin=0, vmax=1))
+    axes[4].imshow(overlay(story.pixels, [story.chosen]), extent=extent)
+    axes[5].imshow(overlay(story.pixels, at_size(instances, (height, width))), extent=extent)
+    for axis in (axes[3], axes[4]):
+        _mark(axis, points[[story.best]])
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file's bytes, on white."""
+    file = io.BytesIO()
+    # A third less time for a tenth more bytes: a slider's figure must follow at once.
+    figure.savefig(file, format="png", dpi=_DPI, facecolor="white", pil_kwargs={"compress_level": 1})
+    return file.getvalue()
+
+
+def figure_html(figure: Figure, caption: str, alt: str) -> str:
+    """A figure as HTML: the picture, its text for those who do not see it, and a visible caption."""
+    for name, text in (("caption", caption), ("alt", alt)):
+        if not text.strip():
+            raise ValueError(f"{name} must say something, got {text!r}")
+    data = base64.b64encode(png(figure)).decode()
+    return (
+        '<figure style="margin:0;background:white;color:black">'
+        f'<img style="max-width:100%" src="data:image/png;base64,{data}" alt="{html.escape(alt)}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def show(figure: Figure, caption: str, alt: str) -> None:
+    """Show a figure in the notebook, with caption and alternative text."""
+    from IPython.display import HTML, display
+
+    display(HTML(figure_html(figure, caption, alt)))
+
+
+def at_size(instances: Sequence[Instance], size: tuple[int, int]) -> list[Instance]:
+    """The instances on a copy of their photo of another ``size`` (H, W); one that vanishes there is left out."""
+    resized = []
+    for one in instances:
+        mask = resize_nearest(torch.from_numpy(one.mask)[None], size)[0].numpy()
+        if mask.any():
+            y, x = (
+                int(value * new / old) for value, new, old in zip(one.peak, size, one.mask.shape, strict=True)
+            )
+            resized.append(Instance(mask, one.score, (y, x), tight_box(mask)))
+    return resized
+
+
+def _with_bar(figure: Figure, axis, mappable) -> None:
+    figure.colorbar(mappable, ax=axis, shrink=0.75, pad=0.02)
+
+
+def _mark(axis, points, size: float = 45) -> None:
+    # White inside black is seen on any photo and any colour map.
+    for point in points:
+        axis.scatter(*point, s=size, color="white", edgecolors="black", linewidths=1.2)

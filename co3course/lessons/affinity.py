@@ -1,0 +1,115 @@
+"""Figures of notebook 05: what a pair of cells costs in the affinity loss.
+
+Shape letters: H W photo size, ``h w`` feature grid, C channels; p a cell of the first photo, q of the second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib.style
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from co3lib.correlation import correlate
+
+_LIKENESS = {0.9: ("#0072B2", "-"), 0.5: ("#E69F00", "--"), 0.2: ("#009E73", "-."), 0.05: ("#D55E00", ":")}
+_plain = matplotlib.style.context("default")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two photos' pixels, (H, W, 3) uint8 each; score: (2, h, w), before the sigmoid; likeness: (h, w, h, w), ``T(p, q)``."""
+
+    pixels: tuple[np.ndarray, np.ndarray]
+    score: torch.Tensor
+    likeness: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a cell p pays for every cell q of the other photo, (h, w) each; saliency: of p, a number, and of the q."""
+
+    together: torch.Tensor  # S(p) S(q) (1 - T)
+    apart: torch.Tensor  # alpha (S(p) - S(q))^2 T
+    own: float
+    others: torch.Tensor
+
+
+def make_pair(pixels: tuple[np.ndarray, np.ndarray], normalized: torch.Tensor, score: torch.Tensor) -> Pair:
+    """normalized: (2, C, h, w), features of length one; score: (2, 1, h, w)."""
+    return Pair(pixels, score[:, 0], correlate(normalized[:1], normalized[1:])[0])
+
+
+def terms_of(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> Terms:
+    """The two terms of Eq. 4 for one cell p; sharpness: a factor on the score before the sigmoid (0: all saliencies 0.5)."""
+    saliency = (sharpness * pair.score).sigmoid()
+    own, others, likeness = saliency[0, row, column], saliency[1], pair.likeness[row, column]
+    return Terms(own * others * (1 - likeness), alpha * (own - others).square() * likeness, float(own), others)
+
+
+def best_partner(likeness: torch.Tensor, alpha: float) -> torch.Tensor:
+    """The saliency in [0, 1] of a cell q that costs least beside a fully salient cell p, at a likeness T in (0, 1]."""
+    return (1 - (1 - likeness) / (2 * alpha * likeness)).clamp(0, 1)
+
+
+def describe_terms(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> str:
+    """One sentence with the numbers of ``terms_figure``."""
+    terms = terms_of(pair, row, column, alpha, sharpness)
+    return (
+        f"Cell ({row}, {column}) with co-saliency {terms.own:.2f} pays on average {terms.together.mean():+.3f} in the first "
+        f"term (salient with unlike cells) and {terms.apart.mean():+.3f} in the second (differing from like ones), "
+        f"with alpha {alpha:g} and sharpness {sharpness:g}."
+    )
+
+
+@_plain
+def terms_figure(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> Figure:
+    """Cell p in the first photo, and for every cell q of the second: its likeness, co-saliency, and both terms of Eq. 4, the
+    terms with shared colour limits."""
+    terms = terms_of(pair, row, column, alpha, sharpness)
+    figure = Figure(figsize=(11.5, 2.5))
+    axes = figure.subplots(1, 6)
+    for axis, title in zip(axes, ("first photo, cell p", "second photo"), strict=False):
+        axis.set_title(title, fontsize=9, loc="left")
+    grid = terms.others.shape
+    for axis, pixels in zip(axes, pair.pixels, strict=False):
+        axis.imshow(pixels, extent=(0, grid[1], grid[0], 0), aspect="auto")
+    axes[0].scatter(column + 0.5, row + 0.5, s=60, color="white", edgecolors="black", linewidths=1.2)
+    low = min(0.0, float(terms.together.min()), float(terms.apart.min()))
+    high = max(1e-6, float(terms.together.max()), float(terms.apart.max()))
+    maps = (
+        ("likeness T(p, q)", pair.likeness[row, column], -1, 1),
+        ("co-saliency S(q)", terms.others, 0, 1),
+        ("S S (1 - T)", terms.together, low, high),
+        ("alpha dS\u00b2 T", terms.apart, low, high),
+    )
+    for axis, (title, values, bottom, top) in zip(axes[2:], maps, strict=True):
+        axis.set_title(title, fontsize=9, loc="left")
+        shown = axis.imshow(values.numpy(), cmap="cividis", vmin=bottom, vmax=top, aspect="auto")
+        figure.colorbar(shown, ax=axis, fraction=0.05, pad=0.02, aspect=40).ax.tick_params(labelsize=7)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.subplots_adjust(left=0.01, right=0.97, bottom=0.04, top=0.88, wspace=0.32)
+    return figure
+
+
+@_plain
+def partner_figure(alpha: float) -> Figure:
+    """What a cell q costs beside a fully salient cell p, against S(q), a line a likeness; a dot where it costs least."""
+    figure = Figure(figsize=(5.5, 3))
+    axis = figure.subplots()
+    saliency = torch.linspace(0, 1, 101)
+    for likeness, (color, style) in _LIKENESS.items():
+        cost = saliency * (1 - likeness) + alpha * (1 - saliency).square() * likeness
+        best = float(best_partner(torch.tensor(likeness), alpha)) if alpha else 0.0
+        axis.plot(saliency, cost, color=color, ls=style, label=f"T = {likeness}")
+        axis.scatter(best, best * (1 - likeness) + alpha * (1 - best) ** 2 * likeness, color=color, zorder=3)
+    axis.set_xlabel("S(q), while S(p) = 1")
+    axis.set_ylabel("cost of the pair")
+    axis.set_title(f"alpha = {alpha:g}", fontsize=10, loc="left")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.17, top=0.9)
+    return figure

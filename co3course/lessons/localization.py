@@ -1,0 +1,204 @@
+"""Figures of notebook 10: what different methods make of the same photos, and the box that each would answer.
+
+Shape letters: N photos, C channels, H W photo size, ``h w`` feature grid, G ground-truth instances.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib.style
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch.nn.functional import interpolate
+
+from co3lib.export import overlay
+from co3lib.images import fit_within, resize_nearest, to_tensor
+from co3lib.localization import best_box, mask_boxes
+from co3lib.model import CoPeakNet, CoPeakOutput
+from co3lib.overlap import box_iou, mask_iou, tight_box
+from co3lib.ranking import Instance
+from co3lib.segmentation import CoSegConfig, CoSegmenter
+
+RIGHT, WRONG, TRUTH = "#009E73", "#D55E00", "#56B4E9"
+_LONGEST = 240  # pixels of a photo in a figure
+_plain = matplotlib.style.context("default")
+
+
+def untrained(images: Sequence[np.ndarray], config: CoSegConfig) -> CoSegmenter:
+    """A segmenter with ImageNet's weights and an empty head: nothing learnt from the photos but their mean feature."""
+    bare = config.model_copy(update={"epochs": 0, "head_start": False})
+    return CoSegmenter(bare).fit(images, priors=[torch.zeros(8, 8) for _ in images], progress=False)
+
+
+def features_of(segmenter: CoSegmenter, images: Sequence[np.ndarray]) -> torch.Tensor:
+    """The features of photos, as the score head sees them: (N, C, h, w)."""
+    with torch.no_grad():
+        return torch.cat([segmenter.model(to_tensor(image, segmenter.config.size)).features for image in images])
+
+
+def with_head(segmenter: CoSegmenter, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> CoSegmenter:
+    """A copy whose score is ``weight . f + bias``; all that follows the score stays: peaks, heat maps, proposals, ranking, what
+    each size counts.
+
+    features: (N, C, h, w) of the photos that co-peaks are looked for in; weight: (C,); bias: a scalar.
+    """
+    other = segmenter.with_settings()
+    other.model = copy.deepcopy(segmenter.model)
+    with torch.no_grad():
+        other.model.head.weight.copy_(weight.view_as(other.model.head.weight))
+        other.model.head.bias.copy_(bias.view_as(other.model.head.bias))
+        other.bank = CoPeakOutput(features, other.model.head(features)).guided
+    return other
+
+
+def cosaliency(model: CoPeakNet, features: torch.Tensor, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    """The co-saliency of photos at their own sizes: a list of (H, W) in [0, 1]; features: (N, C, h, w)."""
+    with torch.no_grad():
+        big = model.saliency_at_image_size(model.head(features))
+    return at_sizes(big[:, 0], images)
+
+
+def at_sizes(maps: torch.Tensor, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    """Maps (N, h, w) at the sizes of their photos, bilinear: a list of (H, W)."""
+    return [
+        interpolate(one[None, None], image.shape[:2], mode="bilinear")[0, 0] for one, image in zip(maps, images, strict=True)
+    ]
+
+
+def overlaps_of(found: Sequence[Sequence[Instance]], truth: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The IoU of each photo's instances with its true masks (G, H, W): a list over photos of (M, G)."""
+    ious = []
+    for instances, masks in zip(found, truth, strict=True):
+        given = torch.from_numpy(np.array([one.mask for one in instances], dtype=bool).reshape(-1, *masks.shape[1:]))
+        ious.append(mask_iou(given, masks))
+    return ious
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one method says of one photo, small: saliency (H, W) in [0, 1]; drawn (H, W, 3) uint8, the photo with the found
+    instances; found, how many; box, that of the best, or None; iou, its best IoU with a true box."""
+
+    saliency: np.ndarray
+    drawn: np.ndarray
+    found: int
+    box: tuple[int, ...] | None
+    iou: float
+
+    @property
+    def right(self) -> bool:
+        return self.iou >= 0.5
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Photos (H, W, 3), their true boxes (G, 4) and, for each method by its name, an answer a photo; all of them small."""
+
+    photos: Sequence[np.ndarray]
+    truth: Sequence[torch.Tensor]
+    answers: Mapping[str, Sequence[Answer]]
+
+    def describe(self, photo: int, method: str) -> str:
+        """One photo's answer in a sentence."""
+        answer = self.answers[method][photo]
+        if answer.box is None:
+            return f"Photo {photo + 1}, {method}: nothing was found, so there is no box, which counts as wrong."
+        verdict = "right" if answer.right else "wrong"
+        return (
+            f"Photo {photo + 1} with {len(self.truth[photo])} instances, {method}: {answer.found} masks; "
+            f"the best one's box has an IoU of {answer.iou:.2f} with a true box and is {verdict}."
+        )
+
+
+def gallery(
+    images: Sequence[np.ndarray],
+    truth: Sequence[torch.Tensor],
+    maps: Mapping[str, Sequence[torch.Tensor]],
+    found: Mapping[str, Sequence[Sequence[Instance]]],
+) -> Gallery:
+    """Everything that the figures show, computed once.
+
+    images: (H, W, 3) uint8; truth: of (G, H, W) bool; maps: method -> of (H, W) in [0, 1]; found: method -> instances.
+    """
+    photos = [fit_within(image, _LONGEST) for image in images]
+    answers = {
+        method: [
+            _answer(small, masks, maps[method][k], found[method][k])
+            for k, (small, masks) in enumerate(zip(photos, truth, strict=True))
+        ]
+        for method in found
+    }
+    small_truth = [mask_boxes(resize_nearest(masks, photo.shape[:2])) for masks, photo in zip(truth, photos, strict=True)]
+    return Gallery(photos, small_truth, answers)
+
+
+@_plain
+def answer_figure(shown: Gallery, photo: int, method: str) -> Figure:
+    """One photo and one method: true boxes, the method's map, its masks with the best one's box."""
+    answer = shown.answers[method][photo]
+    figure = Figure(figsize=(10, 3.5))
+    left, middle, right = figure.subplots(1, 3)
+    figure.subplots_adjust(left=0.01, right=0.92, bottom=0.02, top=0.9, wspace=0.06)
+    for axis, title in ((left, "photo, true boxes"), (middle, f"map of {method}"), (right, _verdict(answer))):
+        axis.set_axis_off()
+        axis.set_title(title, fontsize=10, loc="left")
+    left.imshow(shown.photos[photo])
+    for box in shown.truth[photo].tolist():
+        _frame(left, box, TRUTH)
+    image = middle.imshow(answer.saliency, cmap="cividis", vmin=0, vmax=1)
+    figure.colorbar(image, cax=figure.add_axes((0.935, 0.1, 0.012, 0.7)), label="map")
+    right.imshow(answer.drawn)
+    if answer.box is not None:
+        _frame(right, answer.box, RIGHT if answer.right else WRONG)
+    return figure
+
+
+@_plain
+def maps_figure(shown: Gallery, photo: int) -> Figure:
+    """The photo and every method's map of it, with the same limits, and the box it would answer."""
+    figure = Figure(figsize=(2.35 * (1 + len(shown.answers)), 2.6))
+    axes = figure.subplots(1, 1 + len(shown.answers))
+    figure.subplots_adjust(left=0.01, right=0.94, bottom=0.02, top=0.8, wspace=0.06)
+    for axis in axes:
+        axis.set_axis_off()
+    axes[0].imshow(shown.photos[photo])
+    axes[0].set_title("photo, true boxes", fontsize=9, loc="left")
+    for box in shown.truth[photo].tolist():
+        _frame(axes[0], box, TRUTH)
+    for axis, (method, answers) in zip(axes[1:], shown.answers.items(), strict=True):
+        image = axis.imshow(answers[photo].saliency, cmap="cividis", vmin=0, vmax=1)
+        axis.set_title(f"{method}\n{_verdict(answers[photo])}", fontsize=9, loc="left")
+        if answers[photo].box is not None:
+            _frame(axis, answers[photo].box, RIGHT if answers[photo].right else WRONG)
+    figure.colorbar(image, cax=figure.add_axes((0.95, 0.1, 0.008, 0.6)), label="map")
+    return figure
+
+
+def _answer(photo: np.ndarray, truth: torch.Tensor, saliency: torch.Tensor, found: Sequence[Instance]) -> Answer:
+    size = photo.shape[:2]
+    best = best_box(found)
+    boxes = mask_boxes(truth)
+    iou = float(box_iou(best[None], boxes).max()) if best is not None and len(boxes) else 0.0
+    scale = np.tile(np.array(size[::-1]) / saliency.shape[::-1], 2)
+    box = None if best is None else tuple((best.numpy() * scale).round().astype(int).tolist())
+    masks = [resize_nearest(torch.from_numpy(one.mask)[None], size)[0].numpy() for one in found]
+    small = [
+        Instance(mask, one.score, one.peak, tight_box(mask)) for mask, one in zip(masks, found, strict=True) if mask.any()
+    ]
+    shrunk = interpolate(saliency[None, None].float(), size, mode="area")[0, 0].numpy()
+    return Answer(shrunk, overlay(photo, small), len(found), box, iou)
+
+
+def _verdict(answer: Answer) -> str:
+    return f"box: IoU {answer.iou:.2f}, {'right' if answer.right else 'wrong'}" if answer.box else "no box: wrong"
+
+
+def _frame(axis, box, color: str) -> None:
+    x0, y0, x1, y1 = box
+    for thickness, ink in ((4, "white"), (2, color)):  # white below is seen on any photo
+        axis.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=ink, linewidth=thickness))

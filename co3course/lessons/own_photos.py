@@ -1,0 +1,179 @@
+"""Notebook 12: a folder of one's own photos: checks, scores, cases made to fail, and their figures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+from skimage import data
+
+from co3course.figures import at_size, overlay_grid
+from co3lib.datasets import demo_set
+from co3lib.export import overlay
+from co3lib.images import ImageError, fit_within, orientation, read_image
+from co3lib.overlap import tight_box
+from co3lib.ranking import Instance
+
+SMALL, LONG = 200, 2.5
+"""A longer side under so many pixels, and a longer side so many times the shorter, are worth a warning."""
+
+_ORIENTATION = 0x0112  # EXIF's tag for which side is up
+_LONGEST = 360  # pixels of a photo in an album: more would not be seen
+_SIDE, _LARGE, _PART = 400, 1600, 320  # sides of the made photos and of a part cut out, in pixels
+_TINY, _FIRST, _SECOND = 96, (300, 400), (1100, 900)  # the tiny things' longer side, their places x, y
+_BLUE, _GRAY = "#0072B2", "#BBBBBB"
+_plain = matplotlib.style.context("default")
+
+
+# ----------------------------------------------------------------------------------------------------- the folder
+
+
+def example_folder(folder: Path) -> list[Path]:
+    """A folder as it comes off a camera: a real cat's photo that is stored lying on its side (EXIF orientation 6), a
+    damaged file, and four of the bundled collages with cats. Returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "IMG_0001.jpg", folder / "IMG_0002.jpg"]
+    upright = Image.fromarray(data.chelsea())
+    exif = Image.Exif()
+    exif[_ORIENTATION] = 6  # "turn me by 90 degrees clockwise to see me upright"
+    upright.transpose(Image.Transpose.ROTATE_90).save(paths[0], quality=92, exif=exif)
+    paths[1].write_bytes(paths[0].read_bytes()[:5000])
+    for sample in demo_set("collage")["cat"][:4]:
+        paths.append(folder / f"{sample.name}.jpg")
+        Image.fromarray(sample.image).save(paths[-1], quality=92)
+    return paths
+
+
+def check_photos(paths: Sequence[Path]) -> pd.DataFrame:
+    """What a look at the files says before anything is computed, one row a file: width and height as a viewer shows them,
+    whether EXIF turns it, usable, and a remark (why not, or what may go wrong)."""
+    rows, seen = [], {}
+    for path in paths:
+        row = {"file": path.name, "width": 0, "height": 0, "turned": False, "usable": False, "remark": ""}
+        rows.append(row)
+        try:
+            height, width = read_image(path).shape[:2]
+            with Image.open(path) as image:
+                row["turned"] = orientation(image) != 1
+        except ImageError as error:
+            row["remark"] = str(error).replace(str(path), path.name)
+            continue
+        row |= {"width": width, "height": height, "usable": True}
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest in seen:
+            row |= {"usable": False, "remark": f"the same file as {seen[digest]}"}
+        elif max(width, height) < SMALL:
+            row["remark"] = f"small: under {SMALL} pixels, little is to be seen"
+        elif max(width, height) > LONG * min(width, height):
+            row["remark"] = "long: the network sees it squeezed into a square"
+        seen.setdefault(digest, path.name)
+    return pd.DataFrame(rows).set_index("file")
+
+
+# -------------------------------------------------------------------------------------------------- what was found
+
+
+@dataclass(frozen=True)
+class Album:
+    """Photos, small enough to be drawn quickly, and what was found in each, best first; best: the highest score of all."""
+
+    names: tuple[str, ...]
+    photos: tuple[np.ndarray, ...]
+    found: tuple[tuple[Instance, ...], ...]
+    best: float
+
+
+def album_of(names: Sequence[str], photos: Sequence[np.ndarray], found: Sequence[Sequence[Instance]]) -> Album:
+    """photos: (H, W, 3) uint8; found: instances in the photos' own pixels, as ``predict`` gives them."""
+    small = tuple(fit_within(photo, _LONGEST) for photo in photos)
+    resized = tuple(tuple(at_size(ones, photo.shape[:2])) for photo, ones in zip(small, found, strict=True))
+    return Album(tuple(names), small, resized, max((one.score for ones in found for one in ones), default=0.0))
+
+
+def above(instances: Sequence[Instance], best: float, share: float) -> list[Instance]:
+    """The instances whose score is at least ``share`` of the category's ``best``."""
+    return [one for one in instances if one.score >= share * best]
+
+
+@_plain
+def album_figure(album: Album, photo: int, share: float) -> Figure:
+    """One photo, beside it the same with the instances whose score is at least ``share`` of the album's best."""
+    kept = above(album.found[photo], album.best, share)
+    figure = Figure(figsize=(8, 3.9))
+    axes = figure.subplots(1, 2)
+    axes[0].imshow(album.photos[photo])
+    axes[1].imshow(overlay(album.photos[photo], kept, labels=True))
+    axes[0].set_title(album.names[photo], fontsize=10, parse_math=False)
+    axes[1].set_title(f"{len(kept)} of {len(album.found[photo])} found are kept", fontsize=10)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.92, wspace=0.03)
+    return figure
+
+
+@_plain
+def score_figure(album: Album, share: float) -> Figure:
+    """Every find's score as a share of the album's best, one column a photo; blue: kept at ``share`` (dashed line)."""
+    figure = Figure(figsize=(8, 3.4))
+    axis = figure.subplots()
+    for k, instances in enumerate(album.found):
+        values = np.array([one.score / album.best for one in instances]) if album.best > 0 else np.zeros(len(instances))
+        colors = np.where(values >= share, _BLUE, _GRAY)
+        axis.scatter(np.full(len(values), k), values, s=30, color=colors, edgecolors="black", linewidths=0.5)
+    axis.axhline(share, color="black", linestyle="--", label=f"threshold: {share:g} of the best score")
+    axis.set_xticks(range(len(album.names)), album.names, rotation=20, ha="right", fontsize=8, parse_math=False)
+    axis.set(ylim=(-0.05, 1.05), ylabel="score / best score")
+    axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.22, top=0.9)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------------ made to go wrong
+
+
+def whole_cat() -> tuple[np.ndarray, Instance]:
+    """A bundled collage that is not in the example folder, and its largest cat with its true outline."""
+    sample = demo_set("collage")["cat"][6]
+    mask = max(sample.masks.numpy(), key=np.count_nonzero)
+    y, x = (int(places.mean()) for places in np.nonzero(mask))
+    return sample.image, Instance(mask, 1.0, (y, x), tight_box(mask))
+
+
+def hard_cases(photo: np.ndarray, instance: Instance) -> dict[str, np.ndarray]:
+    """Photos made from one instance, cut out and put on grass: two that overlap; two tiny ones, 6 % as wide as their
+    large photo; the part of that photo round the first of them, not enlarged, as one's remedy would be; and a real photo
+    of a cup of coffee. Name -> (H, W, 3) uint8."""
+    x0, y0, x1, y1 = instance.box
+    thing = Image.fromarray(photo[y0:y1, x0:x1])
+    outline = Image.fromarray(instance.mask[y0:y1, x0:x1])
+    tiny = _pasted(thing, outline, _LARGE, _TINY, [_FIRST, _SECOND])
+    left, top = (place + _TINY // 2 - _PART // 2 for place in _FIRST)
+    return {
+        "two that overlap": _pasted(thing, outline, _SIDE, 150, [(70, 125), (170, 125)]),
+        "two tiny ones": tiny,
+        "one of them, cut out": tiny[top : top + _PART, left : left + _PART],
+        "a cup instead": fit_within(data.coffee(), _SIDE),
+    }
+
+
+def _pasted(thing: Image.Image, outline: Image.Image, side: int, longest: int, places) -> np.ndarray:
+    ground = Image.fromarray(data.grass()).convert("RGB").resize((side, side))
+    scale = longest / max(thing.size)
+    size = tuple(max(1, round(length * scale)) for length in thing.size)
+    for place in places:
+        ground.paste(thing.resize(size), place, outline.convert("L").resize(size))
+    return np.asarray(ground)
+
+
+def cases_figure(cases: Mapping[str, np.ndarray], found: Sequence[Sequence[Instance]], best: float, share: float) -> Figure:
+    """The cases side by side with what is kept at ``share`` of ``best``, the category's best score."""
+    kept = [above(instances, best, share) for instances in found]
+    captions = [f"{name}: {len(instances)} kept" for name, instances in zip(cases, kept, strict=True)]
+    return overlay_grid(list(cases.values()), kept, captions)

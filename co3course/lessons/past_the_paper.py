@@ -1,0 +1,298 @@
+"""Notebook 11: what the default does beyond the paper, each change measured on top of the last.
+
+Networks are trained once for every way of training and heat maps made once for every network, seed rule and stage at which
+they stop, so that a ladder of configurations (``climb``) costs no more than its dearest steps.
+
+Shape letters: H W work size, ``h w`` feature grid, K proposals, S superpixels, Q peaks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from co3course.notebook import class_result, photo_results
+from co3lib.config import CoSegConfig
+from co3lib.datasets import Sample
+from co3lib.export import overlay
+from co3lib.ranking import FAINT, FIT_POWER, Instance, RegionRanker
+from co3lib.segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish, prepare, prepare_proposals
+
+from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
+
+_STEP = 2  # every second pixel is drawn, as in notebook 08
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The three factors of the default's ranking for every proposal of one photo: paper (Q, K), Eq. 7 and at least 0;
+    fit (Q, K) in [0, 1]; contrast (K,) in [-1, 1]; share (Q, H, W), each peak's part of the co-saliency; target (Q, H, W),
+    the same over its largest value; usable (K,) bool, within the size limits."""
+
+    paper: torch.Tensor
+    fit: torch.Tensor
+    contrast: torch.Tensor
+    share: torch.Tensor
+    target: torch.Tensor
+    usable: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rung of the ladder: the fitted segmenter, its looks at each photo, what it found there, its AP25 and AP50, and the
+    processor seconds that its training and its heat maps took (0 where an earlier step had made them)."""
+
+    segmenter: CoSegmenter
+    seen: list[list[Look]]
+    instances: list[list[Instance]]
+    ap25: float
+    ap50: float
+    fit_seconds: float
+    heat_seconds: float
+
+
+# ---------------------------------------------------------------------------------------------------- the factors
+
+
+def factors_of(ranker: RegionRanker, heat: torch.Tensor, saliency: torch.Tensor) -> Factors:
+    """The factors that ``RegionRanker.distinct_scores`` multiplies, apart: heat (Q, H, W), saliency (H, W)."""
+    members, labels, area = ranker.members, ranker.labels, ranker.area.clamp_min(1)
+    # Each peak's heat sums to one, so that strong peaks do not take everything.
+    heat = heat.clamp_min(0) / heat.clamp_min(0).sum((1, 2), keepdim=True).clamp_min(_TINY)
+    sums = torch.cat([heat, saliency[None]]).flatten(1)
+    sums = sums.new_zeros(len(sums), members.shape[1]).index_add_(1, labels, sums)
+    warm, salient = sums[:-1], sums[-1]
+    share = warm / warm.sum(0).clamp_min(_TINY) * salient / area
+    target = share / share.amax(1, keepdim=True).clamp_min(FAINT) * ranker.area
+    size, common = members @ ranker.area, target @ members.T
+    fit = common / (size + target.sum(1, keepdim=True) - common).clamp_min(_TINY)
+    around = border_lengths(labels.reshape(ranker.size), members.shape[1])
+    outside = (members @ around) * (1 - members)
+    contrast = members @ salient / size.clamp_min(1) - outside @ (salient / area) / outside.sum(1).clamp_min(1)
+    paper = ranker.scores(heat, saliency)
+    share, target = ((one[:, labels]).reshape(heat.shape) for one in (share, target / area))
+    return Factors(paper.clamp_min(0), fit, contrast, share, target, torch.isfinite(paper).any(0))
+
+
+def border_lengths(labels: torch.Tensor, cells: int) -> torch.Tensor:
+    """How many pairs of neighbouring pixels (side by side or one above the other) any two cells have: (H, W) -> (S, S), zero
+    on the diagonal."""
+    pairs = [(labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1])]
+    code = torch.cat([(one * cells + other).flatten() for one, other in pairs])
+    length = torch.bincount(code, minlength=cells**2).reshape(cells, cells).float()
+    return (length + length.T).fill_diagonal_(0)
+
+
+def scores(factors: Factors, fit: bool = True, contrast: bool = True) -> torch.Tensor:
+    """Eq. 7, times fit to its power and times contrast if asked for: (Q, K); -inf outside the size limits and, with contrast,
+    where a proposal does not stand out."""
+    result = factors.paper * (factors.fit**FIT_POWER if fit else 1)
+    usable = factors.usable
+    if contrast:
+        result = result * factors.contrast.clamp_min(_TINY)
+        clear = usable & (factors.contrast >= FAINT)
+        usable = clear if clear.any() else usable
+    return result.masked_fill(~usable, -torch.inf)
+
+
+# ----------------------------------------------------------------------------------------------------- the ladder
+
+
+def climb(
+    samples: Sequence[Sample], work: Sequence[WorkImage], rankers: Sequence[RegionRanker], configs: Mapping[str, CoSegConfig]
+) -> dict[str, Step]:
+    """Segment one class by every configuration. work: the samples, prepared at all scales that any of them needs; rankers:
+    their proposals. A configuration that ranks at the photo's own size gets its own."""
+    fitted, maps, steps = {}, {}, {}
+    shared = work, rankers
+    for name, config in configs.items():
+        work, rankers = shared
+        if config.work_size is None:
+            work = [prepare(sample.image_path, config) for sample in samples]
+            rankers = [prepare_proposals(image, config) for image in work]
+        # Seeds, heat maps and ranking come after training and change nothing about it.
+        later = {
+            "seeds": "score", "heat_stop": "middle", "peak_scales": CoSegConfig().peak_scales, "group_peaks": False,
+            "ranking": "distinct", "refine": False,
+        }  # fmt: skip
+        training = config.model_copy(update=later)
+        started = time.process_time()
+        if training not in fitted:
+            fitted[training] = CoSegmenter(training)
+            fitted[training].fit_prepared(work, progress=False)
+        first, trained = fitted[training], time.process_time()
+        stop = first.config.heat_stop if config.heat_stop == "middle" else config.heat_stop
+        changes = {name: getattr(config, name) for name in later} | {"heat_stop": stop}
+        segmenter = first.with_settings(**changes)
+        key = training, config.seeds, stop, config.peak_scales
+        if key not in maps:
+            maps[key] = [segmenter.looks(image) for image in work]
+        seconds = trained - started, time.process_time() - trained
+        found = [choose_masks(one, ranker, segmenter.config) for one, ranker in zip(maps[key], rankers, strict=True)]
+        instances = finish(found, [image.size for image in work], segmenter.config)
+        precision = class_result(photo_results(samples, instances)).average_precision
+        steps[name] = Step(segmenter, maps[key], instances, precision["0.25"], precision["0.5"], *seconds)
+    return steps
+
+
+def verdict(name: str, before: tuple[float, float], after: tuple[float, float]) -> str:
+    """One sentence on a step from its AP25 and AP50 before and after, as rounded to two places."""
+    gains = [round(new, 2) - round(old, 2) for old, new in zip(before, after, strict=True)]
+    ups, downs = sum(gain > 0.005 for gain in gains), sum(gain < -0.005 for gain in gains)
+    if ups and downs:
+        said = "helps at one overlap and hurts at the other"
+    else:
+        said = "helps" if ups else "hurts" if downs else "changes nothing"
+    return f"{name}: {said} here (AP25 {gains[0]:+.2f}, AP50 {gains[1]:+.2f})"
+
+
+# ---------------------------------------------------------------------------------------------------- the figures
+
+
+@_plain
+def maps_figure(pixels: np.ndarray, maps: Mapping[str, torch.Tensor], label: str, limit: float | None = None) -> Figure:
+    """A photo (H, W, 3) and maps of it beside it, (h, w) each, from 0 to ``limit`` (None: each to its own maximum), with one
+    colour bar that says ``label``."""
+    figure = Figure(figsize=(2.15 * (len(maps) + 1) + 0.7, 2.7), layout="constrained")
+    axes = figure.subplots(1, len(maps) + 1)
+    height, width = pixels.shape[:2]
+    axes[0].imshow(pixels[::_STEP, ::_STEP], extent=(0, width, height, 0))
+    axes[0].set_title("the photo", fontsize=9)
+    for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
+        shown = values / values.max().clamp_min(1e-30) if limit is None else values
+        picture = axis.imshow(shown.numpy(), cmap="magma", vmin=0, vmax=limit or 1, extent=(0, width, height, 0))
+        axis.set_title(title, fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.01, label=label)
+    return figure
+
+
+@_plain
+def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
+    """A photo (H, W, 3), and for every look at it, the farthest first, its co-saliency, cell by cell, from 0 to 1, with its
+    seeds."""
+    figure = Figure(figsize=(2.4 * (len(seen) + 1) + 0.7, 2.9), layout="constrained")
+    axes = figure.subplots(1, len(seen) + 1)
+    small = pixels[::_STEP, ::_STEP]
+    axes[0].imshow(small)
+    extent = (-0.5, small.shape[1] - 0.5, small.shape[0] - 0.5, -0.5)
+    axes[0].set_title("the photo", fontsize=9)
+    for axis, one in zip(axes[1:], sorted(seen, key=lambda one: one.grid), strict=True):
+        saliency = one.view.output.saliency[0, 0]
+        picture = axis.imshow(saliency.numpy(), cmap="magma", vmin=0, vmax=1, extent=extent)
+        cell = torch.tensor(pixels.shape[:2]) / torch.tensor(saliency.shape)
+        _mark(axis, (one.cells + 0.5) * cell)
+        axis.set_title(f"{saliency.shape[0]} x {saliency.shape[1]} cells, {len(one.cells)} seeds", fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.01, label="co-saliency")
+    return figure
+
+
+@_plain
+def groups_figure(
+    pixels: np.ndarray, one: Look, groups: torch.Tensor, depth: torch.Tensor, found: Mapping[str, Sequence[Instance]]
+) -> Figure:
+    """A look's co-saliency with its peaks, those of every group (G, Q) bool joined by a line that says its depth (G,), and a
+    photo (H, W, 3) with each of the sets of instances ``found`` (title -> instances)."""
+    figure = Figure(figsize=(3.3 * (len(found) + 1) + 0.7, 2.8), layout="constrained")
+    axes = figure.subplots(1, len(found) + 1)
+    height, width = pixels.shape[:2]
+    saliency = one.view.output.saliency[0, 0].numpy()
+    picture = axes[0].imshow(saliency, cmap="magma", vmin=0, vmax=1, extent=(0, width, height, 0))
+    points = one.points.flip(1).numpy()
+    joins = ((members.nonzero().flatten().tolist(), float(value)) for members, value in zip(groups, depth, strict=True))
+    for members, value in joins:
+        if len(members) > 1:
+            axes[0].plot(*points[members].T, "-", color="white", linewidth=4 * value)
+            axes[0].annotate(f"{value:.2f}", points[members].mean(0), color="white", fontsize=8, ha="center", va="bottom")
+    axes[0].plot(*points.T, "o", color="white", markeredgecolor="black", markersize=5)
+    axes[0].set_title(f"co-saliency, {len(points)} peaks, {len(groups) - len(points)} groups", fontsize=9)
+    for axis, (title, instances) in zip(axes[1:], found.items(), strict=True):
+        axis.imshow(overlay(pixels, instances)[::_STEP, ::_STEP])
+        axis.set_title(title, fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.colorbar(picture, ax=axes[0], shrink=0.8, pad=0.02)
+    return figure
+
+
+@_plain
+def outline_figure(pixels: np.ndarray, ranker: RegionRanker, before: torch.Tensor, after: torch.Tensor, share) -> Figure:
+    """For one mask, before and after it is refined (S,) bool each: the photo with the first, what its colours and its peak's
+    share (S,) say of each superpixel around it, and the photo with the second."""
+    window, *evidence = ranker.refiner.evidence(before.numpy(), share.double().numpy())
+    labels = ranker.labels.reshape(ranker.size)[::_STEP, ::_STEP]
+    rows, columns = (np.flatnonzero(window[labels].any(axis)) for axis in (1, 0))
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    figure = Figure(figsize=(10.4, 2.9), layout="constrained")
+    axes = figure.subplots(1, 4)
+    for axis, region, title in ((axes[0], before, "the proposal"), (axes[3], after, "refined")):
+        axis.imshow(pixels[::_STEP, ::_STEP][part])
+        axis.contour(region[labels][part].numpy(), levels=[0.5], colors=["#ffffff"], linewidths=3.2)
+        axis.contour(region[labels][part].numpy(), levels=[0.5], colors=[BLUE], linewidths=1.6)
+        axis.set_title(title, fontsize=9)
+    for axis, values, title in zip(axes[1:3], evidence, ("what its colours say", "what its share says"), strict=True):
+        shown = np.full(len(window), np.nan)
+        shown[window] = values
+        picture = axis.imshow(shown[labels][part], cmap="RdBu_r", vmin=-3, vmax=3)
+        axis.set_title(title, fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.colorbar(picture, ax=axes[1:3], shrink=0.8, pad=0.01, label="evidence, for (+) or against (-)")
+    return figure
+
+
+@_plain
+def choice_figure(scene: Scene, factors: Factors, peak: int, ways: Sequence[tuple[str, bool, bool]]) -> Figure:
+    """For one peak its heat, its target, and the proposal that each of the ``ways`` (title, with fit?, with contrast?)
+    chooses, with the proposal's numbers."""
+    figure = Figure(figsize=(2.25 * (len(ways) + 2), 2.9))
+    axes = figure.subplots(1, len(ways) + 2)
+    heat = (scene.heat[peak] / scene.heat[peak].max().clamp_min(1e-30))[::_STEP, ::_STEP].clamp_min(0)
+    for axis, values, title in zip(
+        axes, (heat, factors.target[peak, ::_STEP, ::_STEP]), ("heat / its maximum", "target u"), strict=False
+    ):
+        picture = axis.imshow(values.numpy(), cmap="magma", vmin=0, vmax=1)
+        axis.set_title(title, fontsize=9)
+    bar = figure.colorbar(picture, cax=figure.add_axes((0.045, 0.1, 0.012, 0.66)), ticks=[0, 0.5, 1])
+    bar.ax.yaxis.set_ticks_position("left")
+    bar.ax.tick_params(labelsize=7)
+    for axis, (title, fit, contrast) in zip(axes[2:], ways, strict=True):
+        k = scores(factors, fit, contrast)[peak].argmax()
+        axis.imshow(_on_photo(scene, k[None]))
+        axis.set_title(f"{title}\n{numbers(scene, factors, peak, int(k))}", fontsize=8)
+    for axis in axes:
+        axis.set_axis_off()
+        _mark(axis, scene.points[peak])
+    figure.subplots_adjust(left=0.09, right=0.99, bottom=0.03, top=0.84, wspace=0.08)
+    return figure
+
+
+def numbers(scene: Scene, factors: Factors, peak: int, k: int) -> str:
+    """A proposal's fit and contrast, and its IoU with the true instance that it fits best."""
+    return f"fit {factors.fit[peak, k]:.2f}, contrast {factors.contrast[k]:.2f}, IoU {scene.ious[k].max():.2f}"
+
+
+@_plain
+def ladder_figure(precisions: Mapping[str, tuple[float, float]]) -> Figure:
+    """AP25 and AP50 of every step, first step on top."""
+    figure = Figure(figsize=(7.6, 0.55 * len(precisions) + 1.1), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(precisions))
+    for k, (color, name) in enumerate(((BLUE, "AP25"), (ORANGE, "AP50"))):
+        values = [one[k] for one in precisions.values()]
+        bars = axis.barh(places + 0.38 * (k - 0.5), values, height=0.36, color=color, label=name)
+        axis.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
+    axis.set_yticks(places, list(precisions))
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 1.08), xlabel="average precision")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    return figure

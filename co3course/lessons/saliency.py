@@ -1,0 +1,214 @@
+"""What notebook 03 shows: saliency priors, the weights of the saliency loss, the co-saliency as it is learnt.
+
+Shape letters: N images, C channels, H W image size, S side of the network's square input, ``h w`` feature grid, G instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib.style
+import numpy as np
+import torch
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch.nn.functional import interpolate
+
+from co3lib.backbones import build_backbone
+from co3lib.config import CoSegConfig
+from co3lib.datasets import Sample
+from co3lib.images import resize_nearest
+from co3lib.losses import saliency_weight
+from co3lib.model import CoPeakNet, CoPeakOutput
+from co3lib.saliency import METHODS, saliency_prior
+from co3lib.segmentation import CoSegmenter, prepare
+from co3lib.training import start_head, train
+
+_plain = matplotlib.style.context("default")
+POSITIVE, NEGATIVE = "#E69F00", "#0072B2"  # orange and blue of Okabe and Ito
+
+
+@dataclass(frozen=True)
+class Category:
+    """The photos of one category and what the network sees in them before any training.
+
+    photos: N of (H, W, 3) uint8; masks: N of (G, H, W) bool, the true instances; output: features (N, C, h, w), less the
+    category's mean, and score (N, 1, h, w), the linear fit of the prior that training starts from; prior: (N, 1, S, S) in
+    [0, 1], the class's.
+    """
+
+    photos: tuple[np.ndarray, ...]
+    masks: tuple[torch.Tensor, ...]
+    output: CoPeakOutput
+    prior: torch.Tensor
+
+
+def read_category(samples: Sequence[Sample], config: CoSegConfig | None = None) -> Category:
+    """Photos, features, the prior (the whole class's unless ``config`` says) and the score that training would start from."""
+    config = config or CoSegConfig(prior="class")
+    work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
+    masks = [resize_nearest(sample.masks, image.pixels.shape[:2]) for sample, image in zip(samples, work, strict=True)]
+    model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
+    with torch.no_grad():
+        features = torch.cat([model.backbone(image.tensor) for image in work])
+        prior = CoSegmenter(config).priors_of(work, features, progress=False)
+        features = features - features.mean((0, 2, 3), keepdim=True)
+        start_head(model, features, prior)
+        output = CoPeakOutput(features, model.head(features))
+    return Category(tuple(image.pixels for image in work), tuple(masks), output, prior)
+
+
+@dataclass(frozen=True)
+class Priors:
+    """One photo (H, W, 3) uint8, its true mask (H, W) bool, and its priors by name, each (H, W) in [0, 1]: those of
+    ``saliency_prior`` and the class's ("whole class")."""
+
+    photo: np.ndarray
+    truth: torch.Tensor
+    maps: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """What the co-saliency of one photo (H, W, 3) uint8 became: maps[k] (S/4, S/4) and scores[k], the mean IoU with
+    the true masks over all photos, after k epochs; teacher: the same of the priors that it learnt from."""
+
+    photo: np.ndarray
+    maps: tuple[torch.Tensor, ...]
+    scores: tuple[float, ...]
+    teacher: float
+
+
+def read_priors(category: Category, k: int) -> Priors:
+    """The priors of photo ``k``."""
+    photo = category.photos[k]
+    maps = {method.replace("_", " "): saliency_prior(photo, method) for method in METHODS}
+    maps["whole class"] = interpolate(category.prior[[k]], photo.shape[:2], mode="bilinear")[0, 0]
+    return Priors(photo, category.masks[k].any(0), maps)
+
+
+def above_mean(prior: torch.Tensor) -> torch.Tensor:
+    """The positive pixels of a map (H, W): bool."""
+    return prior > prior.mean()
+
+
+def iou(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Intersection over union of two masks (H, W) bool."""
+    return float((first & second).sum() / (first | second).sum().clamp_min(1))
+
+
+def mean_iou(maps: torch.Tensor, masks: Sequence[torch.Tensor]) -> float:
+    """How well the positives of maps (N, 1, S, S) fit the true masks, N of (G, H, W) bool: mean over the photos of the
+    intersection over union with all instances together."""
+    values = []
+    for one, truth in zip(maps, masks, strict=True):
+        at_size = interpolate(one[None], truth.shape[1:], mode="bilinear")[0, 0]
+        values.append(iou(above_mean(at_size), truth.any(0)))
+    return sum(values) / len(values)
+
+
+def learn(category: Category, priors: torch.Tensor, config: CoSegConfig, shown: int = 0) -> Epochs:
+    """Train a new network on the photos with ``priors`` (N, 1, S, S) and look at the co-saliency before and after every
+    epoch; the photo ``shown`` is kept. The stages up to the backbone's middle stay as they are."""
+    model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
+    stage = model.backbone.middle_stage
+    tensors = [prepare(photo, config).tensor for photo in category.photos]
+    with torch.no_grad():
+        activations = torch.cat([model.backbone(tensor, until=stage) for tensor in tensors])
+        features = model.backbone.resume(activations, stage)
+        model.center.copy_(features.mean((0, 2, 3), keepdim=True))
+    maps, scores = [], []
+
+    def look(_epoch, model) -> None:
+        with torch.no_grad():
+            big = model.saliency_at_image_size(model.resume(activations, stage).score)
+        maps.append(big[shown, 0, ::4, ::4].clone())
+        scores.append(mean_iou(big, category.masks))
+
+    train(model, activations, priors, config.model_copy(update={"freeze": stage}), progress=False, on_epoch=look)
+    return Epochs(category.photos[shown], tuple(maps), tuple(scores), mean_iou(priors, category.masks))
+
+
+def weigh(positive: torch.Tensor) -> torch.Tensor:
+    """``rho`` for any choice of positive pixels (H, W) bool: each weighs the share of the other kind."""
+    return saliency_weight(positive[None, None].float())[0, 0]
+
+
+@_plain
+def order_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
+    """Two enlarged maps (H, W) in [0, 1], and both along the middle row: the sigmoid before, and after the enlarging."""
+    figure = Figure(figsize=(9.4, 2.8), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for axis, values, title in zip(axes, (before, after), ("sigmoid, then enlarge", "enlarge, then sigmoid"), strict=False):
+        picture = axis.imshow(values.numpy(), cmap="cividis", vmin=0, vmax=1)
+        axis.axhline(len(values) / 2, color="white", linewidth=1)
+        axis.set_title(title, fontsize=10)
+    figure.colorbar(picture, ax=axes[1])
+    middle = len(before) // 2
+    axes[2].plot(before[middle].numpy(), color=NEGATIVE, linestyle="--", label="sigmoid first")
+    axes[2].plot(after[middle].numpy(), color=POSITIVE, label="enlarged first")
+    axes[2].set_title("along the white line", fontsize=10)
+    axes[2].set(ylim=(0, 1.4), yticks=np.linspace(0, 1, 6), xlabel="pixel")
+    axes[2].legend(fontsize=8, loc="upper center")  # above the curves
+    return figure
+
+
+@_plain
+def maps_figure(photo: np.ndarray, maps: Mapping[str, torch.Tensor]) -> Figure:
+    """A photo (H, W, 3) uint8 beside maps in [0, 1], of any size."""
+    figure = Figure(figsize=(2.3 * (1 + len(maps)), 2.5), layout="constrained")
+    axes = figure.subplots(1, 1 + len(maps))
+    axes[0].imshow(photo, extent=(0, 1, 1, 0))
+    axes[0].set_title("the photo", fontsize=9)
+    for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
+        picture = axis.imshow(values.numpy(), extent=(0, 1, 1, 0), cmap="cividis", vmin=0, vmax=1)
+        axis.set_title(title, fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+        axis.set_aspect(photo.shape[0] / photo.shape[1])
+    figure.colorbar(picture, ax=axes[-1], shrink=0.8)
+    return figure
+
+
+@_plain
+def weight_figure(priors: Priors, kind: str, threshold: float) -> Figure:
+    """A photo, one of its priors, the positive pixels, and the weight ``rho``; threshold: in means of the prior, the loss's
+    own being 1."""
+    prior = priors.maps[kind]
+    positive = prior > threshold * prior.mean()
+    figure = Figure(figsize=(9.4, 2.5))
+    axes = figure.subplots(1, 4)
+    figure.subplots_adjust(left=0.01, right=0.94, bottom=0.02, top=0.88, wspace=0.05)
+    axes[0].imshow(priors.photo)
+    axes[1].imshow(prior.numpy(), cmap="cividis", vmin=0, vmax=1)
+    axes[2].imshow(positive.numpy(), cmap=ListedColormap([NEGATIVE, POSITIVE]), vmin=0, vmax=1)
+    picture = axes[3].imshow(weigh(positive).numpy(), cmap="cividis", vmin=0, vmax=1)
+    titles = ("the photo", f"prior: {kind}", f"positive (orange): {positive.float().mean():.0%}", "weight rho")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, fontsize=9)
+        axis.set_axis_off()
+    figure.colorbar(picture, cax=figure.add_axes((0.95, 0.1, 0.012, 0.7)))
+    return figure
+
+
+@_plain
+def epoch_figure(epochs: Epochs, epoch: int) -> Figure:
+    """A photo, its co-saliency after an epoch, and the mean IoU over the epochs with this one marked, beside the prior's."""
+    figure = Figure(figsize=(8.4, 2.7), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.08)  # the colour bar's numbers away from the curve's
+    left, middle, right = figure.subplots(1, 3)
+    left.imshow(epochs.photo, extent=(0, 1, 1, 0))
+    picture = middle.imshow(epochs.maps[epoch].numpy(), extent=(0, 1, 1, 0), cmap="cividis", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=middle, shrink=0.8)
+    middle.set_title(f"co-saliency after {epoch} epochs", fontsize=10)
+    for axis in (left, middle):
+        axis.set_axis_off()
+        axis.set_aspect(epochs.photo.shape[0] / epochs.photo.shape[1])
+    right.axhline(epochs.teacher, color="black", linestyle="--", linewidth=1, label="the prior itself")
+    right.plot(epochs.scores, "o-", color=NEGATIVE, markersize=4, label="learnt from it")
+    right.plot(epoch, epochs.scores[epoch], "o", color=POSITIVE, ms=11, mec="black")
+    right.set(ylim=(0, 1), xlabel="epoch")
+    right.set_title("IoU with the true masks", fontsize=10)
+    right.legend(fontsize=8, loc="upper right")
+    return figure

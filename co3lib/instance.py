@@ -1,0 +1,38 @@
+"""An instance that was found: its mask, its score, its peak and its box.
+
+Shape letters: H W image size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pycocotools import mask as rle
+
+from .images import resize_nearest
+from .torch_defaults import torch_defaults
+
+
+class Instance:
+    """One found instance, in the photo's own pixels.
+
+    mask: (H, W) bool; score: higher is surer, comparable within a category; peak: ``(y, x)`` of the seed; box: the
+    mask's tight box ``(x0, y0, x1, y1)``, x1 and y1 exclusive.
+
+    The mask is kept as run lengths, a few kilobytes for any photo, and made anew whenever it is asked for. ``size`` (H, W):
+    that of the photo, where the mask that is given is smaller (None: its own); it is enlarged by nearest neighbour.
+    """
+
+    def __init__(self, mask, score: float, peak: tuple[int, int], box: tuple[int, int, int, int], size=None):
+        mask = np.asarray(mask, dtype=bool)
+        self.score, self.peak, self.box, self.size = score, peak, box, tuple(size or mask.shape)
+        self._runs = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
+
+    @property
+    @torch_defaults()
+    def mask(self) -> np.ndarray:
+        mask = torch.from_numpy(rle.decode(self._runs).view(bool))
+        return resize_nearest(mask[None], self.size)[0].contiguous().numpy()
+
+    def __repr__(self) -> str:
+        return f"Instance(score={self.score:.4g}, peak={self.peak}, box={self.box}, size={self.size})"
