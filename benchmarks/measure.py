@@ -25,13 +25,12 @@ import torch
 from common import every_set
 from tqdm import tqdm
 
-from co3lib.baselines import connected_components
+from co3lib.beyond.baselines import connected_components
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.evaluation import area_under, corloc, match, pooled_average_precision, precision_recall
+from co3lib.evaluation import area_under, evaluate, match, overlaps, precision_recall
 from co3lib.files import make_folder, write_text
-from co3lib.localization import best_box, mask_boxes
-from co3lib.overlap import mask_iou
+from co3lib.instance import masks_of
 from co3lib.segmentation import CoSegmenter, finish, prepare, prepare_proposals
 
 LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1, 1)}
@@ -55,10 +54,10 @@ def average_precision_of_size(ious, scores, areas, limits: tuple[float, float], 
     """
     low, high = limits
     rights, counted, instances = [], [], 0
-    for overlaps, values, (found, truth) in zip(ious, scores, areas, strict=True):
+    for matrix, values, (found, truth) in zip(ious, scores, areas, strict=True):
         of_size = (truth > low) & (truth <= high)
-        right = match(overlaps[:, of_size], values, iou)
-        elsewhere = (overlaps[:, ~of_size] > iou).any(1) | (found <= low) | (found > high)
+        right = match(matrix[:, of_size], values, iou)
+        elsewhere = (matrix[:, ~of_size] > iou).any(1) | (found <= low) | (found > high)
         kept = right | ~elsewhere
         rights.append(right[kept])
         counted.append(values[kept].double())
@@ -73,7 +72,6 @@ class ClassRun:
         self.config = config
         self.samples = samples
         self.masks = [sample.masks for sample in samples]
-        self.boxes = [mask_boxes(masks) for masks in self.masks]
         started = time.perf_counter()
         self.work = [prepare(sample.image_path, config, k) for k, sample in enumerate(samples)]
         self.rankers = [
@@ -83,17 +81,13 @@ class ClassRun:
         self.shared_seconds = time.perf_counter() - started
 
     def measures(self, instances, seconds: float) -> dict[str, float]:
-        ious, scores, areas = [], [], []
-        for found, truth in zip(instances, self.masks, strict=True):
-            masks = torch.stack([torch.from_numpy(one.mask) for one in found]) if found else truth[:0]
-            ious.append(mask_iou(masks, truth))
-            scores.append(torch.tensor([one.score for one in found]))
-            areas.append([each.flatten(1).float().mean(1) for each in (masks, truth)])
+        ious, scores = overlaps(instances, self.masks)
+        areas = [
+            [each.flatten(1).float().mean(1) for each in (masks_of(found, tuple(truth.shape[1:])), truth)]
+            for found, truth in zip(instances, self.masks, strict=True)
+        ]
         measures = {
-            "AP25": pooled_average_precision(ious, scores, 0.25),
-            "AP50": pooled_average_precision(ious, scores, 0.5),
-            "AP75": pooled_average_precision(ious, scores, 0.75),
-            "CorLoc": corloc([best_box(found) for found in instances], self.boxes),
+            **evaluate(instances, self.masks),
             "s a photo": seconds / len(self.samples),
         }
         for size, limits in SIZES.items():

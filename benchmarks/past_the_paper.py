@@ -29,14 +29,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from co3lib.backbones import build_backbone
-from co3lib.baselines import dff_head
+from co3lib.beyond.baselines import dff_head
+from co3lib.beyond.priors import principal_component
 from co3lib.config import CoSegConfig
 from co3lib.export import overlay
 from co3lib.files import aside, make_folder, write_text
+from co3lib.instance import Instance
 from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou, tight_box
-from co3lib.ranking import Instance
-from co3lib.saliency import principal_component
 from co3lib.segmentation import CoSegmenter, choose_masks, finish
 
 # Of the real classes; a class of which two sets hold photos is named with its set.

@@ -21,8 +21,9 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from co3lib.backbones import build_backbone
+from co3lib.beyond.priors import class_prior
 from co3lib.images import to_tensor
-from co3lib.saliency import METHODS, class_prior, saliency_prior
+from co3lib.saliency import METHODS, saliency_prior
 
 
 def overlap(prior: torch.Tensor, union: torch.Tensor) -> float:

@@ -20,8 +20,8 @@ from measure import markdown
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from co3lib.beyond.priors import recognized_prior
 from co3lib.config import CoSegConfig
-from co3lib.saliency import recognized_prior
 from co3lib.segmentation import CoSegmenter, prepare
 
 GRID = 56

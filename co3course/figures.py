@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from co3lib import checks
 from co3lib.export import overlay
 from co3lib.images import fit_within, resize_nearest
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegmenter, look, prepare, prepare_proposals, rank
 
 _DPI = 90

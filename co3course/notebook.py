@@ -49,7 +49,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook nee
 
     from co3lib.datasets import Sample
     from co3lib.export import PhotoResult
-    from co3lib.ranking import Instance
+    from co3lib.instance import Instance
 
 RESULT = "metrics.json"
 _UNFINISHED = ".unfinished.json"  # in an output folder until there are metrics: the files that are, or may be, there already
@@ -241,22 +241,15 @@ def photo_results(samples: Sequence[Sample], found: Sequence[Sequence[Instance]]
 
 def class_result(photos: Sequence[PhotoResult]) -> ClassResult:
     """What came of the photos of one class; without AP where the truth of any of them is not known."""
-    import numpy as np
-    import torch
-
-    from co3lib.evaluation import THRESHOLDS, average_precision
+    from co3lib.evaluation import THRESHOLDS, overlaps, pooled_average_precision
 
     numbers = {"photos": len(photos), "found": sum(len(photo.instances) for photo in photos)}
     if any(photo.truth is None for photo in photos):
         nothing = {f"{iou:g}": None for iou in THRESHOLDS}
         return ClassResult(**numbers, instances=0, average_precision=nothing)
     truth = [photo.truth for photo in photos]
-    masks = [
-        np.stack([one.mask for one in photo.instances]) if photo.instances else photo.truth[:0]
-        for photo in photos
-    ]
-    scores = [torch.tensor([one.score for one in photo.instances], dtype=torch.float64, device="cpu") for photo in photos]
-    precisions = {f"{iou:g}": average_precision(masks, scores, truth, iou) for iou in THRESHOLDS}
+    ious, scores = overlaps([photo.instances for photo in photos], truth)
+    precisions = {f"{iou:g}": pooled_average_precision(ious, scores, iou) for iou in THRESHOLDS}
     return ClassResult(**numbers, instances=sum(map(len, truth)), average_precision=precisions)
 
 

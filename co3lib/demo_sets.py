@@ -14,7 +14,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +22,13 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from scipy import ndimage
 from skimage import filters, measure, morphology, segmentation
 
-from .files import path_of
+from .files import packaged, path_of
 
 RECIPE = "1"
 CLASSES = ("cat", "coin", "cup", "motorcycle", "person")
 PHOTOS_PER_CLASS = 10
 MIN_VISIBLE, MIN_AREA = 0.55, 0.015  # of an object's own area, and of the photo's
-OUTLINES = resources.files("co3lib.data") / "outlines.json"
+OUTLINES = packaged("outlines.json")
 
 _EXTRAS = ("rocket", "shuttle")  # never a photo's class, only beside it
 _SIZES = ((360, 480), (480, 360), (420, 420))

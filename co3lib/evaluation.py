@@ -1,19 +1,26 @@
 """How good are the instances: AP^r (average precision at a mask IoU), its mean over classes, and CorLoc.
 
+Object co-localisation (paper, Section 4.4) asks for one box a photo. The authors released no code for it; here a photo's box is
+the tight box of its best instance.
+
 Shape letters: H W image size, M detections, G ground-truth instances.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 
 from . import checks
-from .overlap import box_iou, mask_iou
+from .instance import Instance, masks_of
+from .overlap import box_iou, mask_iou, tight_box
 from .torch_defaults import torch_defaults
 
 THRESHOLDS = (0.25, 0.5, 0.75)
+MEASURES = {f"AP{100 * iou:.0f}": iou for iou in THRESHOLDS}
+"""Names of AP^r by the IoU that must be exceeded; ``CorLoc`` stands beside them."""
 
 
 @torch_defaults()
@@ -115,6 +122,48 @@ def corloc(
         box = _boxes(box, f"predicted_boxes[{k}]", (4,))[None] if box is not None else None
         right.append(box is not None and truth is not None and bool((box_iou(box, truth) >= iou).any()))
     return sum(right) / len(right) if right else float("nan")
+
+
+@torch_defaults()
+def best_box(instances: Sequence[Instance]) -> torch.Tensor | None:
+    """The box (4,) ``x0 y0 x1 y1`` of a photo's best instance; None if nothing was found. ``ValueError`` for a score of NaN."""
+    if not instances:
+        return None
+    if any(math.isnan(one.score) for one in instances):
+        raise ValueError("scores of instances must be numbers that can be ordered, got NaN")
+    return torch.tensor(max(instances, key=lambda instance: instance.score).box)
+
+
+@torch_defaults()
+def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
+    """Tight boxes of masks, the empty ones left out: (G, H, W) bool -> (G', 4)."""
+    masks = checks.masks(masks, "masks", ("G", "H", "W"))
+    boxes = [tight_box(mask) for mask in masks.numpy() if mask.any()]
+    return torch.tensor(boxes).reshape(-1, 4)
+
+
+@torch_defaults()
+def overlaps(
+    found: Sequence[Sequence[Instance]], truth: Sequence[torch.Tensor]
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """IoU (M, G) of a photo's instances with what there is to find, (G, H, W) bool, and the instances' scores (M,), for every
+    photo."""
+    checks.same_length(found=found, truth=truth)
+    ious = [
+        mask_iou(masks_of(instances, tuple(masks.shape[1:])), masks) for instances, masks in zip(found, truth, strict=True)
+    ]
+    return ious, [torch.tensor([instance.score for instance in instances], dtype=torch.float64) for instances in found]
+
+
+@torch_defaults()
+def evaluate(found: Sequence[Sequence[Instance]], truth: Sequence[torch.Tensor]) -> dict[str, float]:
+    """AP^r of one class at the IoUs of ``MEASURES`` and its CorLoc, each in [0, 1]; NaN where there is nothing to find.
+
+    found: the instances of every photo; truth: what there is to find in it, (G, H, W) bool.
+    """
+    ious, scores = overlaps(found, truth)
+    values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
+    return values | {"CorLoc": corloc([best_box(instances) for instances in found], [mask_boxes(masks) for masks in truth])}
 
 
 def _masks(value, name: str, shape: tuple) -> torch.Tensor:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -27,17 +26,12 @@ from tqdm import tqdm
 from .checks import choice
 from .config import CoSegConfig
 from .datasets import Sample, demo_set, read_set
-from .evaluation import corloc, pooled_average_precision
+from .evaluation import MEASURES, evaluate
 from .export import PhotoResult, read_coco, write_coco
-from .files import aside, make_folder, path_of, remove_parts, write_text
-from .localization import best_box, mask_boxes
-from .overlap import mask_iou
+from .files import aside, make_folder, packaged, path_of, remove_parts, write_text
 from .segmentation import CoSegmenter
 
-MEASURES = {"AP25": 0.25, "AP50": 0.5, "AP75": 0.75}
-"""Names of AP^r by the IoU that must be exceeded; ``CorLoc`` stands beside them."""
-
-PAPER = resources.files("co3lib.data") / "paper_results.csv"
+PAPER = packaged("paper_results.csv")
 _DESCRIPTION, _OUTCOME, _CHECKPOINTS = "experiment.json", "outcome.json", ".checkpoints"
 
 Seed = Annotated[int, Field(ge=0)]
@@ -138,16 +132,8 @@ def read_classes(experiment: Experiment) -> dict[str, list[Sample]]:
 
 
 def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
-    """AP^r at the IoUs of ``MEASURES`` and CorLoc of one class, each in [0, 1], from what was found in its photos and what
-    there was to find."""
-    ious, scores, boxes = [], [], []
-    for photo in photos:
-        masks = [torch.from_numpy(one.mask) for one in photo.instances]
-        ious.append(mask_iou(torch.stack(masks) if masks else photo.truth[:0], photo.truth))
-        scores.append(torch.tensor([one.score for one in photo.instances], dtype=torch.float64, device="cpu"))
-        boxes.append(mask_boxes(photo.truth))
-    values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
-    return values | {"CorLoc": corloc([best_box(photo.instances) for photo in photos], boxes)}
+    """``evaluate`` of the photos of one class."""
+    return evaluate([photo.instances for photo in photos], [photo.truth for photo in photos])
 
 
 def recompute(output: str | Path) -> dict[tuple[str, int], dict[str, float]]:

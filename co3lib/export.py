@@ -23,8 +23,8 @@ from scipy import ndimage
 from . import checks
 from .files import aside, path_of
 from .images import read_image
+from .instance import Instance
 from .overlap import tight_box
-from .ranking import Instance
 
 COCO_FILES = GROUND_TRUTH, RESULTS, INSTANCES = "ground_truth.json", "results.json", "instances.json"
 

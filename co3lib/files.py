@@ -93,6 +93,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def packaged(name: str) -> Path:
+    """A file that comes with the library: in ``data`` of a checkout, which a wheel holds as ``co3lib/data``."""
+    folder = Path(__file__).resolve().parent
+    checkout = folder.parent / "data" / name
+    return checkout if checkout.is_file() else folder / "data" / name
+
+
 def print_anything() -> None:
     """Let characters that a terminal or a pipe has no code for be printed as escapes; they would be an error otherwise."""
     for stream in (sys.stdout, sys.stderr):

@@ -5,6 +5,8 @@ Shape letters: H W image size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from pycocotools import mask as rle
@@ -36,3 +38,9 @@ class Instance:
 
     def __repr__(self) -> str:
         return f"Instance(score={self.score:.4g}, peak={self.peak}, box={self.box}, size={self.size})"
+
+
+def masks_of(instances: Sequence[Instance], size: tuple[int, int]) -> torch.Tensor:
+    """The masks of a photo's instances, of ``size`` (H, W) where there is none: (M, H, W) bool."""
+    masks = [torch.from_numpy(instance.mask) for instance in instances]
+    return torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device="cpu")

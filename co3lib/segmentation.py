@@ -21,17 +21,20 @@ from tqdm import tqdm
 
 from . import checks
 from .backbones import Backbone, Recognizer, build_backbone, build_recognizer
+from .beyond.grouping import group_peaks
+from .beyond.priors import class_prior, recognition_by_scale, recognized_prior
+from .beyond.refinement import RegionRefiner
+from .beyond.region_ranking import RegionRanker
 from .config import CoSegConfig
-from .grouping import group_peaks
 from .images import fit_within, name_of, read_image, resize_image, resize_maps, resize_nearest, to_tensor
+from .instance import Instance
 from .model import CoPeakNet, CoPeakOutput
 from .overlap import mask_iou, tight_box
 from .peak_backprop import enlarge, response_maps_from
 from .peaks import copeak_votes, peak_cells, regional_maxima, score_peaks
 from .proposals import propose_regions, regions_of
-from .ranking import Instance, RegionRanker, noise_filter, suppress
-from .refinement import RegionRefiner
-from .saliency import class_prior, recognition_by_scale, recognized_prior, saliency_prior
+from .ranking import noise_filter, suppress
+from .saliency import saliency_prior
 from .torch_defaults import torch_defaults, with_gradients
 from .training import load_tensors, save_tensors, start_head, train
 

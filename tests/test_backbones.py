@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from skimage.data import chelsea
 from torch import nn
 
-from co3lib import backbones
-from co3lib.backbones import WeightsError, build_backbone, build_recognizer, digest
+from co3lib.backbones import WeightsError, build_backbone, build_recognizer, digest, timm_networks, vgg16
+from co3lib.backbones import weights as weight_files
 from co3lib.images import to_tensor
 
-timm, torchvision = backbones.timm, backbones.torchvision
+timm, torchvision = timm_networks.timm, vgg16.torchvision
 
 CHAINS = ["tf_efficientnet_lite0", "resnet18", "mobilenetv2_100", "regnetx_004", "vgg11_bn"]
 
@@ -98,7 +98,7 @@ def test_no_activation_writes_over_its_input(lite):
 
 def test_the_default_network_knows_a_cat():
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    backbones._load_in_order(network, "efficientnet_lite0")
+    weight_files.load_in_order(network, "efficientnet_lite0")
     whole = build_backbone(tap="bn2")
     with torch.no_grad():
         logits = network.forward_head(whole(to_tensor(chelsea(), 224)))
@@ -116,7 +116,7 @@ def test_the_recognizer_knows_a_cat_and_where_it_is(lite):
 @pytest.mark.parametrize("name", ["vgg16_fc6", "vgg16_pool5"])
 def test_the_recognizer_of_vgg_is_its_classifier(name):
     # On one cell's worth of photo the convolutions see what the linear layers see.
-    network = backbones._vgg16(name, "random").eval()
+    network = vgg16.vgg16_network(name, "random").eval()
     images = picture(224, 224)[:1]
     features = build_backbone(name, "random")
     with torch.no_grad():
@@ -295,7 +295,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_damaged_package(monkeypatch, tmp_path):
-    monkeypatch.setattr(backbones, "_package_weights", lambda _: tmp_path / "lite.pth")
+    monkeypatch.setattr(weight_files, "_package_weights", lambda _: tmp_path / "lite.pth")
     with pytest.raises(WeightsError, match=r"lite\.pth"):
         build_backbone()
     (tmp_path / "lite.pth").write_bytes(b"half a file")

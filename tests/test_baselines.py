@@ -5,9 +5,9 @@ import pytest
 import torch
 from draws import random
 
-from co3lib.baselines import connected_components, dff_head
+from co3lib.beyond.baselines import connected_components, dff_head
+from co3lib.beyond.priors import principal_component
 from co3lib.overlap import tight_box
-from co3lib.saliency import principal_component
 
 
 def disc_map() -> torch.Tensor:

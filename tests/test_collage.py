@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from co3lib.baselines import connected_components
+from co3lib.beyond.baselines import connected_components
 from co3lib.datasets import demo_set
 from co3lib.evaluation import average_precision
 from co3lib.saliency import saliency_prior

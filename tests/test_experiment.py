@@ -31,8 +31,8 @@ from co3lib.experiment import (
     run_experiment,
 )
 from co3lib.export import PhotoResult
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegmenter
 
 SMALL = CoSegConfig(size=64, work_size=64, epochs=2, proposals=50)

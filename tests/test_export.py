@@ -32,8 +32,8 @@ from co3lib.export import (
     write_overlay,
     write_overlays,
 )
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import Instance
 
 
 def _instance(mask, score=0.5, peak=(0, 0)):

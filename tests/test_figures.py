@@ -12,7 +12,7 @@ from PIL import Image
 
 from co3course.figures import Story, figure_html, overlay_grid, png, show, story_figure, tell
 from co3lib.config import CoSegConfig
-from co3lib.ranking import Instance
+from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
 
 

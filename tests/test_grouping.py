@@ -10,7 +10,7 @@ from draws import examples, shuffled, whole_numbers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co3lib.grouping import SHALLOW, group_peaks
+from co3lib.beyond.grouping import SHALLOW, group_peaks
 from co3lib.peaks import peak_cells, score_peaks
 
 

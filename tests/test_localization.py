@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from co3lib.localization import best_box, mask_boxes
-from co3lib.ranking import Instance
+from co3lib.evaluation import best_box, mask_boxes
+from co3lib.instance import Instance
 
 
 def instance(score: float, box) -> Instance:

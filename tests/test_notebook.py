@@ -42,7 +42,7 @@ from co3lib import files, notebook
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.export import PhotoResult
-from co3lib.ranking import Instance
+from co3lib.instance import Instance
 
 PARAMETERS = 'profile: str = "smoke"  # a comment\noutput: str = "."\nseed: int = 0\nrate: float = 0.5'
 WRITE = """

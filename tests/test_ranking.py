@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import close, load
 
-from co3lib.ranking import RegionRanker, contours, mask_nms, noise_filter, rank_proposals, within_size_limits
+from co3lib.beyond.region_ranking import RegionRanker
+from co3lib.ranking import contours, mask_nms, noise_filter, rank_proposals, within_size_limits
 
 
 def rectangle(height: int, width: int, top: int, bottom: int, left: int, right: int) -> torch.Tensor:

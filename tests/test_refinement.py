@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from skimage.color import rgb2lab
 from skimage.segmentation import slic
 
+from co3lib.beyond.refinement import SMOOTH, TRUST, WINDOW, RegionRefiner, minimum_cut
 from co3lib.overlap import mask_iou
-from co3lib.refinement import SMOOTH, TRUST, WINDOW, RegionRefiner, minimum_cut
 
 RED, GREEN, BLUE = (200, 30, 30), (40, 160, 60), (40, 60, 200)
 

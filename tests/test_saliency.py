@@ -8,15 +8,8 @@ from draws import examples, random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co3lib.saliency import (
-    _barrier_distance,
-    class_evidence,
-    class_prior,
-    recognition_by_scale,
-    recognized_prior,
-    saliency_prior,
-    shared_classes,
-)
+from co3lib.beyond.priors import class_evidence, class_prior, recognition_by_scale, recognized_prior, shared_classes
+from co3lib.saliency import _barrier_distance, saliency_prior
 
 
 def disc_photo(seed=0, center=(50, 90)):

@@ -16,10 +16,10 @@ from PIL import Image
 from skimage import data
 
 from co3lib import segmentation, training
-from co3lib.backbones import timm
+from co3lib.backbones.timm_networks import timm
+from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.images import ImageError
 from co3lib.overlap import tight_box
-from co3lib.ranking import RegionRanker
 from co3lib.segmentation import (
     Candidates,
     CoSegConfig,

@@ -8,13 +8,14 @@ import torch
 
 from co3course.figures import tell
 from co3course.notebook import class_result, photo_results
-from co3lib import correlation, evaluation, localization, losses, peak_backprop, peaks, proposals, ranking, saliency
+from co3lib import correlation, evaluation, losses, peak_backprop, peaks, proposals, ranking, saliency
 from co3lib.backbones import build_backbone, build_recognizer
-from co3lib.baselines import connected_components, dff_head
+from co3lib.beyond import priors
+from co3lib.beyond.baselines import connected_components, dff_head
 from co3lib.datasets import demo_set
 from co3lib.experiment import Experiment, run_experiment
+from co3lib.instance import Instance
 from co3lib.model import CoPeakNet, upsample
-from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegConfig, CoSegmenter
 
 
@@ -177,11 +178,11 @@ def parts() -> dict:
         "average_precision": lambda: evaluation.average_precision([masks], [[0.3, 0.1, 0.2, 0.1]], [masks[1:]]),
         "nothing found": lambda: evaluation.average_precision([[]], [[]], [masks]),
         "corloc": lambda: evaluation.corloc([(0, 0, 4, 4.1)], [[(0, 0, 4, 8.2)]]),
-        "best_box": lambda: localization.best_box(found[0]),
-        "mask_boxes": lambda: localization.mask_boxes(masks),
+        "best_box": lambda: evaluation.best_box(found[0]),
+        "mask_boxes": lambda: evaluation.mask_boxes(masks),
         "prior": lambda: saliency.saliency_prior(photo),
         "a prior of nothing": lambda: saliency.saliency_prior(np.zeros((20, 30, 3), np.uint8)),
-        "class_prior": lambda: saliency.class_prior(features, [photo, photo[:, ::-1]]),
+        "class_prior": lambda: priors.class_prior(features, [photo, photo[:, ::-1]]),
         "propose": lambda: proposals.propose(photo, 30),
         "components": lambda: connected_components(big[0, 0]),
         "dff": lambda: dff_head(features.abs(), 2, 5),

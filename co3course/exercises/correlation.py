@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from co3course.lessons.correlation import best_cells
 from co3lib.correlation import correlate, normalize_features, weight_by_saliency
 
+from ..lessons.correlation import best_cells
 from . import Exercise
 
 _SHAPE = (3, 14, 14, 10, 12)

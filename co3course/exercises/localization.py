@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from co3lib.beyond.priors import cells_of, principal_component
 from co3lib.evaluation import corloc
 from co3lib.overlap import tight_box
-from co3lib.saliency import cells_of, principal_component
 
 from . import Exercise
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from co3lib.images import read_image
-from co3lib.ranking import Instance
+from co3lib.instance import Instance
 
 from . import Exercise
 

@@ -7,8 +7,8 @@ import torch
 
 from co3lib.evaluation import average_precision
 from co3lib.export import PhotoResult, to_coco
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import Instance
 
 from . import Exercise
 

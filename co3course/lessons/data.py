@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from co3lib.datasets import Sample
 from co3lib.export import overlay
 from co3lib.images import fit_within, resize_nearest
+from co3lib.instance import Instance
 from co3lib.overlap import mask_iou, tight_box
-from co3lib.ranking import Instance
 
 _LONGEST = 320  # pixels of a photo in a figure: more would not be seen
 _plain = matplotlib.style.context("default")

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from co3lib.evaluation import THRESHOLDS, area_under, match, pooled_average_precision, precision_recall
 from co3lib.images import fit_within, resize_nearest
+from co3lib.instance import Instance
 from co3lib.overlap import mask_iou
-from co3lib.ranking import Instance
 
 RIGHT, WRONG, TRUTH = "#009E73", "#D55E00", "#000000"
 COLORS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00")

@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data
 
-from co3course.figures import at_size, overlay_grid
 from co3lib.datasets import demo_set
 from co3lib.export import overlay
 from co3lib.images import ImageError, fit_within, orientation, read_image
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import Instance
+
+from ..figures import at_size, overlay_grid
 
 SMALL, LONG = 200, 2.5
 """A longer side under so many pixels, and a longer side so many times the shorter, are worth a warning."""

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from co3course.notebook import class_result, photo_results
+from co3lib.beyond.region_ranking import FAINT, FIT_POWER, RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.export import overlay
-from co3lib.ranking import FAINT, FIT_POWER, Instance, RegionRanker
+from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish, prepare, prepare_proposals
 
+from ..notebook import class_result, photo_results
 from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
 
 _STEP = 2  # every second pixel is drawn, as in notebook 08

@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.datasets import Sample
 from co3lib.evaluation import match, pooled_average_precision, precision_recall
 from co3lib.export import overlay
 from co3lib.images import resize_nearest
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.proposals import propose_regions
-from co3lib.ranking import Instance, RegionRanker, noise_filter, suppress
+from co3lib.ranking import noise_filter, suppress
 from co3lib.segmentation import CoSegmenter, look, prepare
 
 _plain = matplotlib.style.context("default")

@@ -13,10 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from co3course.notebook import Parameters
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.experiment import Experiment, Outcome, paper_results, published, read_classes
+
+from ..notebook import Parameters
 
 BLUE, ORANGE, GRAY = "#0072B2", "#E69F00", "#555555"
 _SMOKE_PHOTOS = 6

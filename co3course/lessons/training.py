@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from co3course.notebook import class_result, photo_results
 from co3lib.backbones import build_backbone
+from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.images import fit_within, resize_nearest
 from co3lib.model import CoPeakNet
 from co3lib.peaks import peak_cells, score_peaks
-from co3lib.ranking import RegionRanker
 from co3lib.segmentation import CoSegmenter, WorkImage, finish, prepare, prepare_proposals
 from co3lib.training import start_head, total_loss, train
+
+from ..notebook import class_result, photo_results
 
 # What is added to the configuration for each row of the ablation.
 ARMS = {

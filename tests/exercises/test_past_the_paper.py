@@ -11,8 +11,8 @@ import torch
 from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
 from co3course.exercises.past_the_paper import EXERCISES, _contrasts, _evidence, _map, _photos_of_one_kind, _soft
 from co3course.lessons.past_the_paper import factors_of
-from co3lib.ranking import RegionRanker
-from co3lib.saliency import class_evidence, shared_classes
+from co3lib.beyond.priors import class_evidence, shared_classes
+from co3lib.beyond.region_ranking import RegionRanker
 
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "11_past_the_paper_solutions.ipynb"
 CODED = {"11.3", "11.4", "11.5"}

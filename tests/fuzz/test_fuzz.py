@@ -29,14 +29,15 @@ from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
 from co3course.notebook import NotebookError, PhotoParameters, check_parameters, read_result
-from co3lib import backbones, training
+from co3lib import training
 from co3lib.backbones import WeightsError
+from co3lib.backbones.weights import load_weights, read_weights
 from co3lib.config import CoSegConfig
 from co3lib.datasets import DatasetError, Sample, read_set
 from co3lib.experiment import Experiment, read_outcomes
 from co3lib.export import ExportError, PhotoResult, read_coco, write_coco
 from co3lib.images import ImageError, read_image
-from co3lib.ranking import Instance
+from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
 
 MANY = int(os.environ.get("CO3_FUZZ_CASES", "0"))  # of each test; 0: a few, the same each time
@@ -334,7 +335,7 @@ def test_weights(tmp_path, ending):
         path, network = tmp_path / f"weights.{ending}", _Small()
         path.write_bytes(content)
         with sound(tmp_path, str(path)):
-            backbones._load(network, backbones._read_weights(path), path)
+            load_weights(network, read_weights(path), path)
             assert all(torch.isfinite(value.float()).all() for value in network.state_dict().values())
 
     check()

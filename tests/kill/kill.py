@@ -61,7 +61,7 @@ run = set_up(Parameters(profile=profile, output=output, seed=seed))
 import numpy as np
 from co3lib.export import write_coco, write_overlay, PhotoResult
 from co3course.notebook import write_result
-from co3lib.ranking import Instance
+from co3lib.instance import Instance
 files = []
 for k in range(40):
     image = np.random.default_rng(k).integers(0, 256, (300, 400, 3), np.uint8)

@@ -23,8 +23,8 @@ from co3course.lessons.evaluation import (
 )
 from co3lib.datasets import demo_set
 from co3lib.evaluation import pooled_average_precision
+from co3lib.instance import Instance
 from co3lib.overlap import mask_iou, tight_box
-from co3lib.ranking import Instance
 
 
 @pytest.fixture(scope="module")

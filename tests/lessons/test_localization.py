@@ -17,10 +17,10 @@ from co3course.lessons.localization import (
     untrained,
     with_head,
 )
+from co3lib.beyond.priors import principal_component
 from co3lib.config import CoSegConfig
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import Instance
-from co3lib.saliency import principal_component
 from co3lib.segmentation import CoSegmenter
 
 METHODS = ("ours", "DDT in our head", "DFF in our head", "DDT, components", "prior, components")

@@ -26,7 +26,7 @@ from co3course.lessons.own_photos import (
     whole_cat,
 )
 from co3lib.images import read_image
-from co3lib.ranking import Instance
+from co3lib.instance import Instance
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,11 @@ from quickness import LIMIT, plain_figures
 from co3course.figures import png
 from co3course.lessons import past_the_paper as lesson
 from co3course.lessons.ranking import scene_of
+from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import Instance, RegionRanker
 from co3lib.segmentation import CoSegmenter, prepare, prepare_proposals
 
 UNTRAINED = CoSegConfig(epochs=0, prior="class", scales=(1.0,), peak_scales=(1.0,))

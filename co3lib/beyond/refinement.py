@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from skimage.color import rgb2lab
 
-from . import checks
+from .. import checks
 
 WINDOW = 0.5
 """How far around a mask its outline may move, in heights and widths of the mask."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import torch
 
-from . import checks
-from .torch_defaults import torch_defaults
+from .. import checks
+from ..torch_defaults import torch_defaults
 
 SHALLOW = 0.3
 """The least depth of a group: a pass under this share of the lower of the two tops it joins separates two hills."""

@@ -15,11 +15,11 @@ import torch
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from . import checks
-from .overlap import tight_box
-from .ranking import Instance
-from .saliency import as_score, cells_of, mean_at_border, mean_inside
-from .torch_defaults import torch_defaults
+from .. import checks
+from ..instance import Instance
+from ..overlap import tight_box
+from ..torch_defaults import torch_defaults
+from .priors import as_score, cells_of, mean_at_border, mean_inside
 
 _SMALLEST = 0.001
 

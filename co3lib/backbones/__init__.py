@@ -1,0 +1,17 @@
+"""Backbones: the features of an image, from VGG-16, EfficientNet-Lite or any timm network of the usual parts."""
+
+from .backbone import Backbone, Recognizer, digest
+from .build import DEFAULT, build_backbone, build_recognizer
+from .vgg16 import VGG16_VARIANTS
+from .weights import WeightsError
+
+__all__ = [
+    "DEFAULT",
+    "VGG16_VARIANTS",
+    "Backbone",
+    "Recognizer",
+    "WeightsError",
+    "build_backbone",
+    "build_recognizer",
+    "digest",
+]

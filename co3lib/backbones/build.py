@@ -1,0 +1,84 @@
+"""Backbones: the features of an image, from a convolutional network cut into a chain of named stages.
+
+``build_backbone(name)`` gives VGG-16 in the paper's two variants, EfficientNet-Lite0 (weights from an installed
+package, no download), or any timm network made of convolutions, batch norm, ReLU-like activations, pooling and
+additions. Batch norm is folded into the convolutions, so what is left is what peak back-propagation understands, and
+nothing behaves differently in training and in use.
+
+Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ..torch_defaults import with_gradients
+
+# isort: off
+from .. import _torchvision  # noqa: F401  (before timm and torchvision)
+from .backbone import Backbone, Recognizer, as_convolution, cut
+from .vgg16 import VGG16_VARIANTS, IMAGENET_MEAN, IMAGENET_STD, vgg16_network, vgg16_stages
+from .timm_networks import EFFICIENTNET_LITE, timm_backbone
+
+
+DEFAULT = "efficientnet_lite0"
+# The stage whose features correlate best, by measurement (benchmarks/backbones.py); other networks end at their last.
+_TAPS = {name: "blocks.5" for name in EFFICIENTNET_LITE}
+
+
+@with_gradients()
+def build_backbone(
+    name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
+) -> Backbone:
+    """Build a backbone that ends with stage ``tap``, on a grid of ``stride`` input pixels.
+
+    name: "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name. weights: "imagenet"
+    (the installed package's, torchvision's or timm's; the latter two download once), a safetensors or ``.pth`` file in
+    the layout of timm (for VGG-16: torchvision), which may be a checkpoint with a state_dict in it, or "random", seeded by 0,
+    for tests. A file must be of a network trained on input normalised as timm's or torchvision's is; Caffe's VGG-16 (the
+    authors' too) was not, which no shape shows. tap and stride: None for the network's own.
+
+    Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
+    back-propagation has no rule for, a wrong tap or an impossible stride.
+    """
+    backbone, _ = _whole(name, weights, stride)
+    return cut(backbone, tap or _TAPS.get(name))
+
+
+@with_gradients()
+def build_recognizer(
+    name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
+) -> Recognizer:
+    """What stands behind the backbone that ``build_backbone`` gives for the same arguments; raises as that does, and
+    ``ValueError`` for a network without a linear classifier."""
+    whole, classifier = _whole(name, weights, stride)
+    if classifier is None:
+        raise ValueError(
+            f"{name} must end in a linear classifier for its classes to be seen, and has none: take prior='class' or 'single', "
+            "which need no classes"
+        )
+    first = len(cut(whole, tap or _TAPS.get(name)).stages)
+    return Recognizer(list(whole.stages.values())[first:], classifier).requires_grad_(False).eval()
+
+
+def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[Backbone, nn.Module | None]:
+    """All the stages of a network, and its classifier as convolutions."""
+    if name in VGG16_VARIANTS:
+        if stride not in (None, 32):
+            raise ValueError(f"stride of {name} is 32, got {stride}")
+        network = vgg16_network(name, weights)
+        stages = vgg16_stages(network, with_fc6=name == "vgg16_fc6")
+        fc6 = [] if name == "vgg16_fc6" else [as_convolution(network.classifier[0], 512, 7), nn.ReLU()]
+        fc7, fc8 = (as_convolution(network.classifier[k], 4096) for k in (3, 6))
+        return Backbone(name, stages, IMAGENET_MEAN, IMAGENET_STD), nn.Sequential(*fc6, fc7, nn.ReLU(), fc8)
+    network, backbone = timm_backbone(name, weights, stride)
+    linear, hidden, channels = network.get_classifier(), [], backbone.channels
+    if name.startswith("vgg"):
+        layers = network.pre_logits  # fc6 and fc7, convolutions already, the first without the padding that keeps the grid
+        layers.fc1.padding = tuple(size // 2 for size in layers.fc1.kernel_size)
+        hidden, channels = [layers.fc1, nn.ReLU(), layers.fc2, nn.ReLU()], layers.fc2.out_channels
+    if not isinstance(linear, nn.Linear) or linear.in_features != channels:
+        return backbone, None
+    return backbone, nn.Sequential(*hidden, as_convolution(linear, channels))

@@ -1,0 +1,1 @@
+"""What the default does beyond the released method, and the baselines it is compared with."""
