@@ -41,7 +41,7 @@ help:
 install: $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/python -m co3course.notebook notebooks/00_quickstart.ipynb -p profile smoke \
+	@$(BIN)/python -m co3course.runner notebooks/00_quickstart.ipynb -p profile smoke \
 	$(if $(value PHOTOS),--output results/photos -p photos "$$CO3_PHOTOS",--output results/quickstart)
 
 # Tests run two at a time, so each process keeps to one thread.

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from co3lib.files import make_folder, path_of, print_anything, write_text
 
-from .notebook import PAGE, NotebookError, run_notebook
+from .runner import PAGE, NotebookError, run_notebook
 
 _THUMBNAIL = 320  # pixels, the longer side
 _PAGE = '<meta name="generator" content="co3course.gallery">'

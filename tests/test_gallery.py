@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from co3course import gallery
 from co3course.figures import figure_html
-from co3course.notebook import NotebookError, to_html
+from co3course.runner import NotebookError, to_html
 
 TEXT = "# Two & two\n\nThey are **four**\nas a rule.\n\nSee [next](01_b.ipynb#Way), [text](../README.md), [web](https://x.org)."
 

@@ -1,4 +1,4 @@
-"""co3course.notebook: what it refuses, what it believes, what it removes."""
+"""The runner and the session of a notebook: what it refuses, what it believes, what it removes."""
 
 import io
 import json
@@ -20,25 +20,11 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from co3course.notebook import (
-    ClassResult,
-    NotebookError,
-    Parameters,
-    PhotoParameters,
-    Result,
-    check_parameters,
-    class_result,
-    errors,
-    load_classes,
-    mean_precisions,
-    photo_results,
-    precision_table,
-    read_result,
-    run_notebook,
-    set_up,
-    write_result,
-)
-from co3lib import files, notebook
+from co3course import runner
+from co3course.metrics import ClassResult, Result, class_result, mean_precisions, photo_results, precision_table
+from co3course.runner import NotebookError, check_parameters, errors, read_result, run_notebook
+from co3course.session import Parameters, PhotoParameters, load_classes, set_up, write_result
+from co3lib import files
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.export import PhotoResult
@@ -46,8 +32,11 @@ from co3lib.instance import Instance
 
 PARAMETERS = 'profile: str = "smoke"  # a comment\noutput: str = "."\nseed: int = 0\nrate: float = 0.5'
 WRITE = """
-from co3course.notebook import *
-from co3course.notebook import Run
+import sys, time
+from pathlib import Path
+from co3course.metrics import *
+from co3course.session import *
+from co3lib.config import CoSegConfig
 run = Run(Parameters(profile=profile, output=output, seed=seed), Path(output), time.perf_counter())
 (run.output / "made.txt").write_text(sys.executable)
 precisions = {"0.25": 1.0, "0.5": rate, "0.75": None}
@@ -114,7 +103,7 @@ def test_a_failing_cell_is_named_and_nothing_of_an_earlier_run_stays(tmp_path, c
     (output / "mine.txt").write_text("not ours")
     (output / "old.txt").write_text("of an earlier run")
     (output / "metrics.json").write_text(result(files=["old.txt"]).model_dump_json())
-    assert notebook.main([str(path), "--output", str(output)]) == 1
+    assert runner.main([str(path), "--output", str(output)]) == 1
     # papermill puts a note above the failed cell, so the cell is the third or the fourth
     assert "KeyError: 'the reason'" in capsys.readouterr().err
     assert sorted(os.listdir(output)) == ["bad.ipynb", "mine.txt"]
@@ -139,7 +128,7 @@ def stand_in(monkeypatch, *outcomes):
             command, 0 if callable(outcome) else 1, "", "" if callable(outcome) else outcome
         )
 
-    monkeypatch.setattr(notebook.subprocess, "run", run)
+    monkeypatch.setattr(runner.subprocess, "run", run)
     return calls
 
 
@@ -218,7 +207,7 @@ def test_timeout(tmp_path, monkeypatch):
     def run(command, timeout, **_):
         raise subprocess.TimeoutExpired(command, timeout)
 
-    monkeypatch.setattr(notebook.subprocess, "run", run)
+    monkeypatch.setattr(runner.subprocess, "run", run)
     with pytest.raises(NotebookError, match="did not end within 5 s"):
         run_notebook(make(tmp_path / "a.ipynb"), tmp_path / "out", timeout=5)
 
@@ -237,7 +226,7 @@ def test_the_notebooks_own_folder_is_no_output(tmp_path, monkeypatch, capsys, sp
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     monkeypatch.chdir(folder)
     spelt = spelt.format(folder=folder, link=tmp_path / "link")
-    assert notebook.main([str(path), "--output", spelt]) == 1
+    assert runner.main([str(path), "--output", spelt]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "output must be" in said and not calls
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
@@ -401,7 +390,7 @@ def test_an_output_that_nothing_can_be_written_to_is_one_sentence(tmp_path, monk
     path = make(tmp_path / "a.ipynb")
     (tmp_path / "file").write_text("mine")
     for wrong, said in ((tmp_path / "file", "which is a file"), (tmp_path / "file" / "x", "Not a directory")):
-        assert notebook.main([str(path), "--output", str(wrong)]) == 1
+        assert runner.main([str(path), "--output", str(wrong)]) == 1
         text = capsys.readouterr().err
         assert said in text and "output must be a folder" in text and text.count("\n") == 1
     monkeypatch.setattr(files.os, "access", lambda *_: False)
@@ -417,7 +406,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path, monkeypat
         said = "Traceback\nOSError: [Errno 28] No space left on device"
         return subprocess.CompletedProcess(command, 1, "", said)
 
-    monkeypatch.setattr(notebook.subprocess, "run", run)
+    monkeypatch.setattr(runner.subprocess, "run", run)
     with pytest.raises(NotebookError, match=r"a\.ipynb failed: OSError: \[Errno 28\] No space left on device$"):
         run_notebook(make(tmp_path / "a.ipynb"), tmp_path / "out")
     assert not os.listdir(tmp_path / "out")
@@ -441,7 +430,7 @@ def test_a_terminal_without_the_characters_does_not_stop_a_run(tmp_path, monkeyp
     path = make(tmp_path / "\U0001f408.ipynb")
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
-    assert notebook.main([str(path), "--output", str(tmp_path / "out\xe9")]) == 0
+    assert runner.main([str(path), "--output", str(tmp_path / "out\xe9")]) == 0
     terminal.flush()
     assert b"\\U0001f408.ipynb" in terminal.buffer.getvalue()
 
@@ -486,7 +475,7 @@ def ended(pids: list[int], seconds: float = 5) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
 def test_kernel_and_papermill_end_with_the_command(tmp_path, how):
     path, output = make(tmp_path / "a.ipynb", SLEEP), tmp_path / "out"
-    command = [sys.executable, "-m", "co3course.notebook", str(path), "--output", str(output)]
+    command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             kernel, papermill = pids_in(output)
@@ -505,7 +494,7 @@ def test_kernel_and_papermill_end_with_the_time(tmp_path, monkeypatch):
             timers.append(self)
             super().__init__(*arguments)
 
-    monkeypatch.setattr(notebook.threading, "Timer", Noted)
+    monkeypatch.setattr(runner.threading, "Timer", Noted)
     path, output = make(tmp_path / "a.ipynb", SLEEP), tmp_path / "out"
     with ThreadPoolExecutor() as pool:
         run = pool.submit(run_notebook, path, output, timeout=3600)
@@ -624,7 +613,7 @@ def test_a_result_may_be_numbers_without_classes(tmp_path, capsys):
     read = read_result(tmp_path)
     assert read == written and read.numbers == {"loss": 0.25, "peaks": 3.0}
     assert (read.config, read.weights_sha256, read.classes, read.mean_average_precision) == (None, None, {}, {})
-    report = notebook._report(read, tmp_path / "a.ipynb")
+    report = runner._report(read, tmp_path / "a.ipynb")
     assert "loss 0.25" in report and "synthetic data" in report and "mAP" not in report
 
 

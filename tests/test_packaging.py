@@ -154,8 +154,8 @@ def clone(tmp_path):
 
 
 def test_the_environment_is_made_once(clone):
-    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.notebook"]
-    assert clone("demo")[1] == ["co3course.notebook"]
+    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.runner"]
+    assert clone("demo")[1] == ["co3course.runner"]
     assert clone("test")[1] == ["pytest"]
     assert clone("notebooks")[1] == clone("gallery")[1] == ["co3course.gallery"]
     assert clone("lab")[1] == ["jupyter lab"]
@@ -171,16 +171,16 @@ def test_new_requirements_are_installed_into_the_same_environment(clone):
     clone("install")
     stamp = clone.folder / ".venv" / ".installed"
     os.utime(stamp, (1, 1))
-    assert clone("demo")[1] == ["pip install", "co3course.notebook"]
+    assert clone("demo")[1] == ["pip install", "co3course.runner"]
 
 
 def test_an_interrupted_installation_is_repaired(clone):
     done, ran = clone("demo", broken=True)
     assert done.returncode and ran == ["venv --clear", "pip install"]
-    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.notebook"]
+    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.runner"]
     os.utime(clone.folder / ".venv" / ".installed", (1, 1))
     assert clone("demo", broken=True)[0].returncode
-    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.notebook"]
+    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.runner"]
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(clone):
@@ -213,12 +213,12 @@ def test_an_environment_of_the_users_is_left_alone(clone):
 def test_an_environment_is_repaired_whenever_its_making_was_interrupted(clone):
     (clone.folder / ".venv.making").touch()
     (clone.folder / ".venv").mkdir()  # `python -m venv` had only begun
-    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.notebook"]
+    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.runner"]
     assert not (clone.folder / ".venv.making").exists()
     os.remove(clone.folder / ".venv" / ".co3")  # as made before there was this mark
     os.utime(clone.folder / ".venv" / ".installed", (1, 1))
     assert clone("demo", broken=True)[0].returncode
-    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.notebook"]
+    assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.runner"]
 
 
 def test_any_name_of_a_folder_reaches_the_notebook_as_it_is(clone):

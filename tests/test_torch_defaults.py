@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from co3course.figures import tell
-from co3course.notebook import class_result, photo_results
+from co3course.metrics import class_result, photo_results
 from co3lib import correlation, evaluation, losses, peak_backprop, peaks, proposals, ranking, saliency
 from co3lib.backbones import build_backbone, build_recognizer
 from co3lib.beyond import priors

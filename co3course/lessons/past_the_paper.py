@@ -23,7 +23,7 @@ from co3lib.export import overlay
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish, prepare, prepare_proposals
 
-from ..notebook import class_result, photo_results
+from ..metrics import class_result, photo_results
 from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
 
 _STEP = 2  # every second pixel is drawn, as in notebook 08

@@ -17,7 +17,7 @@ from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.experiment import Experiment, Outcome, paper_results, published, read_classes
 
-from ..notebook import Parameters
+from ..session import Parameters
 
 BLUE, ORANGE, GRAY = "#0072B2", "#E69F00", "#555555"
 _SMOKE_PHOTOS = 6

@@ -24,7 +24,7 @@ from co3lib.peaks import peak_cells, score_peaks
 from co3lib.segmentation import CoSegmenter, WorkImage, finish, prepare, prepare_proposals
 from co3lib.training import start_head, total_loss, train
 
-from ..notebook import class_result, photo_results
+from ..metrics import class_result, photo_results
 
 # What is added to the configuration for each row of the ablation.
 ARMS = {

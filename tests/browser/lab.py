@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page
 
-from co3course.notebook import kernel_environment
+from co3course.runner import kernel_environment
 
 START, RUN = 120, 600  # seconds; far above what is needed, as the machine may be busy
 ROOT = Path(__file__).parents[2]

@@ -28,7 +28,8 @@ from pydantic import ValidationError
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
-from co3course.notebook import NotebookError, PhotoParameters, check_parameters, read_result
+from co3course.runner import NotebookError, check_parameters, read_result
+from co3course.session import PhotoParameters
 from co3lib import training
 from co3lib.backbones import WeightsError
 from co3lib.backbones.weights import load_weights, read_weights

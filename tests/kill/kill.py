@@ -55,12 +55,12 @@ os.environ["CO3_DATA"] = sys.argv[1]
 demo_set("coins")
 """
 _CELLS = """
-from co3course.notebook import Parameters, set_up
+from co3course.session import Parameters, set_up
 run = set_up(Parameters(profile=profile, output=output, seed=seed))
 ---
 import numpy as np
 from co3lib.export import write_coco, write_overlay, PhotoResult
-from co3course.notebook import write_result
+from co3course.session import write_result
 from co3lib.instance import Instance
 files = []
 for k in range(40):
@@ -93,7 +93,7 @@ def _notebooks(folder: Path, count: int) -> Path:
 
 
 def _notebook(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "co3course.notebook", str(_notebooks(folder, 1) / "0.ipynb"), "--output", str(folder)]
+    return [sys.executable, "-m", "co3course.runner", str(_notebooks(folder, 1) / "0.ipynb"), "--output", str(folder)]
 
 
 def _gallery(folder: Path) -> list[str]:

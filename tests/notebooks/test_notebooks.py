@@ -13,7 +13,7 @@ import pytest
 from reading import Page, asked, dead_links, displayed, pages, sources, verdicts
 
 from co3course.exercises import NOT_TRIED, RIGHT, TOPICS
-from co3course.notebook import errors, read_result, run_notebook
+from co3course.runner import errors, read_result, run_notebook
 
 ROOT = Path(__file__).parents[2]
 WALK = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -85,7 +85,7 @@ def test_every_solution_has_its_notebook():
 @each(NOTEBOOKS)
 def test_runs_and_leaves_its_results(path, tmp_path, record_property):
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "co3course.notebook", str(path), "--output", str(output), "-p", "profile", "smoke"]
+    command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output), "-p", "profile", "smoke"]
     started = time.perf_counter()
     done = subprocess.run(
         command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
