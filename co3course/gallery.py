@@ -23,6 +23,7 @@ from pathlib import Path
 
 from co3lib.files import make_folder, path_of, print_anything, write_text
 
+from .headless import spare_grammar
 from .runner import PAGE, NotebookError, run_notebook
 
 _THUMBNAIL = 320  # pixels, the longer side
@@ -174,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pages", help="folder for a gallery of their pages")
     options = parser.parse_args(arguments)
     print_anything()
+    spare_grammar()
     runs = []
     try:
         paths = find(path_of(options.notebooks, "notebooks"))

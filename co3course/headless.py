@@ -24,9 +24,16 @@ def _end_with_starter() -> None:
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
+def spare_grammar() -> None:
+    """Keep jsonschema, which reads notebooks' format, from building a grammar of web addresses when it is imported: that takes
+    seconds, and is for fields of a kind that notebooks do not have. For commands, whose process is theirs alone."""
+    sys.modules.setdefault("rfc3987_syntax", None)
+
+
 def main() -> None:
     """Run papermill with this process's arguments."""
     threading.Thread(target=_end_with_starter, daemon=True).start()
+    spare_grammar()
     from papermill.__main__ import papermill
 
     sys.exit(papermill(prog_name="papermill"))

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from co3lib.files import make_folder, part_of, path_of, print_anything, write_text
 
+from .headless import spare_grammar
 from .metrics import RESULT, Result
 from .session import earlier_files, refuse_foreign, remove_files
 
@@ -288,6 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     print_anything()
+    spare_grammar()
     print(f"Running {options.notebook} ...", flush=True)
     try:
         result = run_notebook(options.notebook, options.output, dict(options.parameters))

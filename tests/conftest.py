@@ -1,4 +1,47 @@
-"""At the end of the tests, a table: how long each notebook took."""
+"""What tests in several rooms need: each notebook's run, made once. At the end, a table: how long each notebook took."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SECONDS = 300  # far above the minute that a run may take: this machine may be busy
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a notebook by the command that a user gives, in the profile "smoke". done: exit code and what it said;
+    output: the folder of its results."""
+
+    done: subprocess.CompletedProcess
+    output: Path
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory) -> Callable[[Path], Run]:
+    """The run of a notebook, made when a test first asks for it. Tests that ask for the same one are in one ``xdist_group``,
+    named after the notebook, so that it is not made again in another process."""
+
+    @cache
+    def run(path: Path) -> Run:
+        folder = tmp_path_factory.mktemp(path.stem)
+        output = folder / "out"
+        command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output), "-p", "profile", "smoke"]
+        started = time.perf_counter()
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+        )
+        return Run(done, output, time.perf_counter() - started)
+
+    return run
 
 
 def pytest_terminal_summary(terminalreporter):

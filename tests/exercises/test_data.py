@@ -1,46 +1,11 @@
-"""Exercises of notebook 01: stubs, solutions and plausible wrong answers."""
+"""Exercises of notebook 01: answers that are wrong in the ways that come to mind, and some that are right."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import nbformat
 import numpy as np
-import pytest
 from PIL import Image
 
-from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3course.exercises.data import EXERCISES
 from co3lib.overlap import mask_iou
-
-SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions" / "01_the_task_and_its_data_solutions.ipynb"
-CODED = {"01.3", "01.4", "01.5"}
-
-
-@pytest.fixture(scope="module")
-def solved(tmp_path_factory):
-    """What the solutions notebook's cells leave behind."""
-    names: dict = {}
-    for cell in nbformat.read(SOLUTIONS, 4).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
-            if "parameters" in cell.metadata.get("tags", []):
-                names["output"] = str(tmp_path_factory.mktemp("solutions"))
-    return names
-
-
-def test_every_solution_is_right(solved):
-    assert [verdict.number for verdict in solved["verdicts"]] == sorted(EXERCISES)
-    assert {verdict.state for verdict in solved["verdicts"]} == {RIGHT}
-
-
-@pytest.mark.parametrize("number", sorted(EXERCISES))
-def test_stubs_are_not_tried_and_have_hints(number):
-    def stub(*_):
-        raise NotImplementedError
-
-    assert check(number, stub if number in CODED else ...).state == NOT_TRIED
-    assert hint(number) != hint(number, 2)
 
 
 def saver(image="Image/{category}/{name}.png", mask="Mask/{category}/{name}_InstID{k}.png", change=lambda masks: masks):
@@ -57,47 +22,38 @@ def saver(image="Image/{category}/{name}.png", mask="Mask/{category}/{name}_Inst
     return save
 
 
-def test_photos_may_be_jpeg():
-    assert check("01.4", saver(image="Image/{category}/{name}.jpg")).state == RIGHT
-
-
-@pytest.mark.parametrize(
-    "number, answer, said",
-    [
-        ("01.1", (3, 3, 3), "Only instance"),
-        ("01.1", (1, 1, 4), "cup is not"),
-        ("01.1", (1, 1, 1), "each single cat"),
-        ("01.1", (2, 1, 3), "another class"),
-        ("01.1", (1, 3, 3), "that is one mask"),
-        ("01.1", 3, "tuple"),
-        ("01.2", (0.5, True), "strictly"),
-        ("01.2", (1.0, True), "count against"),
-        ("01.2", (0.25, False), "both cats"),
-        ("01.2", 0.5, "two values"),
-        ("01.3", lambda m: m.flatten(1).sum(1), "pixels"),
-        ("01.3", lambda m: 100 * m.flatten(1).double().mean(1), "percent"),
-        ("01.3", lambda m: m.flatten(1).sum(1) / m.sum(), "all the masks"),
-        ("01.3", lambda m: m.double().mean(), "One number a mask"),
-        ("01.3", lambda m: m.double().mean((1, 2)) ** 0.5, "got 0.5"),
-        ("01.4", lambda *_: None, "is not there"),
-        ("01.4", saver(image="{category}/Image/{name}.png"), "is not there"),
-        ("01.4", saver(image="Image/{name}.png"), "no photo"),
-        ("01.4", saver(image="Image/cat/{name}.png"), "class should be owl"),
-        ("01.4", saver(image="Image/{category}/{category}_{name}.png"), "first_photo and second"),
-        ("01.4", saver(mask="Mask/{category}/{name}_{k}.png"), "_InstID"),
-        ("01.4", saver(mask="Mask/{category}/{name}_InstID.png"), "_InstID"),
-        ("01.4", saver(mask="Mask/{category}/{name}_InstID{k}.jpg"), "_InstID"),
-        ("01.4", saver(change=lambda masks: ~masks), "differ"),
-        ("01.4", saver(change=lambda masks: masks[::-1]), "order"),
-        ("01.4", saver(change=lambda masks: masks.any(0)[None]), "2 and 1 masks"),
-        ("01.5", lambda p, t, iou: (mask_iou(p, t).max(1).values > iou).double().mean(), "share of the proposals"),
-        ("01.5", lambda p, t, iou: (mask_iou(p, t).max(0).values >= iou).double().mean(), "strictly"),
-        ("01.5", lambda p, t, iou: (mask_iou(p, t).max(0).values > iou).sum(), "how many there are"),
-        ("01.5", lambda p, t, iou: (mask_iou(p, t) > iou).double().mean(), "best proposal"),
-        ("01.5", lambda p, t, iou: mask_iou(p, t).max(0).values.mean(), "threshold is missing"),
-        ("01.5", lambda p, t, iou: 0.123, "got 0.12"),
-    ],
-)
-def test_wrong_answers(number, answer, said):
-    verdict = check(number, answer)
-    assert verdict.state == WRONG and said in verdict.reason
+RIGHT_ANSWERS = [("01.4", saver(image="Image/{category}/{name}.jpg"))]  # photos may be JPEG
+WRONG_ANSWERS = [
+    ("01.1", (3, 3, 3), "Only instance"),
+    ("01.1", (1, 1, 4), "cup is not"),
+    ("01.1", (1, 1, 1), "each single cat"),
+    ("01.1", (2, 1, 3), "another class"),
+    ("01.1", (1, 3, 3), "that is one mask"),
+    ("01.1", 3, "tuple"),
+    ("01.2", (0.5, True), "strictly"),
+    ("01.2", (1.0, True), "count against"),
+    ("01.2", (0.25, False), "both cats"),
+    ("01.2", 0.5, "two values"),
+    ("01.3", lambda m: m.flatten(1).sum(1), "pixels"),
+    ("01.3", lambda m: 100 * m.flatten(1).double().mean(1), "percent"),
+    ("01.3", lambda m: m.flatten(1).sum(1) / m.sum(), "all the masks"),
+    ("01.3", lambda m: m.double().mean(), "One number a mask"),
+    ("01.3", lambda m: m.double().mean((1, 2)) ** 0.5, "got 0.5"),
+    ("01.4", lambda *_: None, "is not there"),
+    ("01.4", saver(image="{category}/Image/{name}.png"), "is not there"),
+    ("01.4", saver(image="Image/{name}.png"), "no photo"),
+    ("01.4", saver(image="Image/cat/{name}.png"), "class should be owl"),
+    ("01.4", saver(image="Image/{category}/{category}_{name}.png"), "first_photo and second"),
+    ("01.4", saver(mask="Mask/{category}/{name}_{k}.png"), "_InstID"),
+    ("01.4", saver(mask="Mask/{category}/{name}_InstID.png"), "_InstID"),
+    ("01.4", saver(mask="Mask/{category}/{name}_InstID{k}.jpg"), "_InstID"),
+    ("01.4", saver(change=lambda masks: ~masks), "differ"),
+    ("01.4", saver(change=lambda masks: masks[::-1]), "order"),
+    ("01.4", saver(change=lambda masks: masks.any(0)[None]), "2 and 1 masks"),
+    ("01.5", lambda p, t, iou: (mask_iou(p, t).max(1).values > iou).double().mean(), "share of the proposals"),
+    ("01.5", lambda p, t, iou: (mask_iou(p, t).max(0).values >= iou).double().mean(), "strictly"),
+    ("01.5", lambda p, t, iou: (mask_iou(p, t).max(0).values > iou).sum(), "how many there are"),
+    ("01.5", lambda p, t, iou: (mask_iou(p, t) > iou).double().mean(), "best proposal"),
+    ("01.5", lambda p, t, iou: mask_iou(p, t).max(0).values.mean(), "threshold is missing"),
+    ("01.5", lambda p, t, iou: 0.123, "got 0.12"),
+]

@@ -1,17 +1,12 @@
-"""The exercises of notebook 12: stubs, solutions, and answers that a student might well give."""
+"""Exercises of notebook 12: answers that are wrong in the ways that come to mind, and some that are right."""
+
+from __future__ import annotations
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
-from co3course.exercises.own_photos import EXERCISES
 from co3lib.images import ImageError, read_image
 from co3lib.overlap import tight_box
-
-
-def stub(*_):
-    raise NotImplementedError
 
 
 def unreadable(paths):
@@ -70,11 +65,8 @@ def short_box(mask):
 def rows_first(mask):
     x0, y0, x1, y1 = tight_box(mask)
     return [y0, x0, y1 - y0, x1 - x0]
-
-
-SOLUTIONS = {"12.1": (4000, 3000), "12.2": unreadable, "12.3": keep_sure, "12.4": coco_box, "12.5": "b"}
-STUBS = {"12.1": ..., "12.2": stub, "12.3": stub, "12.4": stub, "12.5": ...}
-WRONG_ONES = [
+RIGHT_ANSWERS = [("12.1", (4000, 3000)), ("12.2", unreadable), ("12.3", keep_sure), ("12.4", coco_box), ("12.5", "b")]
+WRONG_ANSWERS = [
     ("12.1", (3000, 4000), "as stored"),
     ("12.1", (448, 448), "network's input"),
     ("12.1", "big", "two numbers"),
@@ -100,21 +92,3 @@ WRONG_ONES = [
     ("12.5", "d", "lower threshold"),
     ("12.5", 3, "must be one of"),
 ]
-
-
-def test_every_exercise_is_covered():
-    assert set(EXERCISES) == set(SOLUTIONS) == set(STUBS) == {number for number, *_ in WRONG_ONES}
-
-
-@pytest.mark.parametrize("number", EXERCISES)
-def test_stub_and_solution(number):
-    assert check(number, STUBS[number]).state == NOT_TRIED
-    verdict = check(number, SOLUTIONS[number])
-    assert verdict.state == RIGHT, verdict
-    assert hint(number, 1) and hint(number, len(EXERCISES[number].hints))
-
-
-@pytest.mark.parametrize(("number", "answer", "said"), WRONG_ONES)
-def test_plausible_wrong_answers(number, answer, said):
-    verdict = check(number, answer)
-    assert verdict.state == WRONG and said in verdict.reason, verdict
