@@ -44,10 +44,10 @@ demo: $(STAMP)
 	@$(BIN)/python -m co3course.runner notebooks/00_quickstart.ipynb -p profile smoke \
 	$(if $(value PHOTOS),--output results/photos -p photos "$$CO3_PHOTOS",--output results/quickstart)
 
-# Tests run two at a time, so each process keeps to one thread.
+# Tests run two at a time, so each process keeps to one thread. Those in one xdist_group stay in one process.
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 mutate: $(STAMP)
 	$(BIN)/python tests/mutation/mutate.py $(MODULES)

@@ -14,6 +14,8 @@ import pytest
 
 SECONDS = 300  # far above the minute that a run may take: this machine may be busy
 
+LONG = ("test_collage.py", "test_kill.py")  # besides the notebooks' runs and what is done in JupyterLab
+
 
 @dataclass(frozen=True)
 class Run:
@@ -42,6 +44,13 @@ def run_of(tmp_path_factory) -> Callable[[Path], Run]:
         return Run(done, output, time.perf_counter() - started)
 
     return run
+
+
+def pytest_collection_modifyitems(config, items):
+    """Where tests are shared out to several processes, those that take long come first, so that none of them is left alone at
+    the end with one process at work. A single process keeps to the order in which one reads the files."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not {"run_of", "lab"} & set(item.fixturenames) and item.path.name not in LONG)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -29,8 +29,9 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-PACKAGE = TESTS.parent / "co3lib"
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests" / "library"
+PACKAGE = ROOT / "co3lib"
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
 
 # The tests that are about a module, the quickest to fail first.
@@ -283,7 +284,7 @@ def examine(module: str, jobs: int) -> tuple[int, list[str]]:
     functions is run in forks that have not imported the module.
     """
     paths = [str(TESTS / file) for file in MODULES[module]]
-    options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(TESTS.parent)]
+    options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(ROOT)]
     every = mutants(module)
 
     import pytest
@@ -355,7 +356,7 @@ def main() -> int:
         print("\n".join(f"{module}.{one.name}" for module in chosen for one in mutants(module)))
         return 0
     os.environ["OMP_NUM_THREADS"] = "1"  # threads do not live through a fork
-    sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     for library in _LIBRARIES:
         importlib.import_module(library)
     entries, bad, total, dead = known(), 0, 0, 0

@@ -73,6 +73,6 @@ def test_a_mutant_that_a_test_notices_is_killed_and_another_survives(tmp_path):
         "assert killed and all(name.startswith('tight_box') for name in killed), killed\n"
         "assert any(name.startswith('mask_iou') for name in survivors) and count == len(killed) + len(survivors)\n"
     )
-    filled = code.format(package=str(mutate.PACKAGE.parent), tests=str(mutate.TESTS / "mutation"), folder=str(tmp_path))
+    filled = code.format(package=str(mutate.ROOT), tests=str(mutate.ROOT / "tests" / "mutation"), folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", filled], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

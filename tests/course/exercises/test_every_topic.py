@@ -13,7 +13,7 @@ from reading import verdicts
 
 from co3course.exercises import NOT_TRIED, RIGHT, TOPICS, WRONG, check, hint
 
-SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions"
+SOLUTIONS = Path(__file__).parents[3] / "notebooks" / "solutions"
 EXERCISES = {number: import_module(f"co3course.exercises.{topic}").EXERCISES for number, topic in TOPICS.items()}
 ANSWERS = {number: import_module(f".test_{topic}", __package__) for number, topic in TOPICS.items()}
 

@@ -1,4 +1,4 @@
-"""The mechanism of co3course.exercises; the exercises themselves are tested in tests/exercises."""
+"""The mechanism of co3course.exercises; the exercises themselves are tested in the folder beside this file."""
 
 import sys
 from types import ModuleType

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from types import SimpleNamespace
 
 import naive
@@ -39,12 +38,7 @@ from co3lib.training import load_tensors, save_tensors
 SMALL = {"size": 64, "work_size": 64, "epochs": 1, "proposals": 50}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _networks_built_once():
-    built = lru_cache(segmentation.build_backbone)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segmentation, "build_backbone", lambda *arguments: deepcopy(built(*arguments)))
-        yield
+pytestmark = pytest.mark.usefixtures("networks_built_once")
 
 
 def config(**changes) -> CoSegConfig:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import past_the_paper as page
 from measure import BEGIN, END, SIZES, average_precision_of_size, markdown, put_between

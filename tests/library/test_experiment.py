@@ -4,8 +4,6 @@ import json
 import math
 import re
 import shutil
-from copy import deepcopy
-from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from pydantic import ValidationError
 
 from co3course.lessons.reproduction import class_figure, row_table
 from co3lib import experiment as module
-from co3lib import segmentation, training
+from co3lib import training
 from co3lib.config import CoSegConfig
 from co3lib.datasets import DatasetError, demo_set
 from co3lib.experiment import (
@@ -38,12 +36,8 @@ from co3lib.segmentation import CoSegmenter
 SMALL = CoSegConfig(size=64, work_size=64, epochs=2, proposals=50)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _networks_built_once():
-    built = lru_cache(segmentation.build_backbone)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segmentation, "build_backbone", lambda *arguments: deepcopy(built(*arguments)))
-        yield
+# In one process: the run that most tests compare with takes long.
+pytestmark = [pytest.mark.usefixtures("networks_built_once"), pytest.mark.xdist_group("experiment")]
 
 
 def small(**changes) -> Experiment:
