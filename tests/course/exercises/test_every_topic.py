@@ -3,7 +3,6 @@ is to be tested of that topic alone; ``-k ranking`` runs all that is tested of o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -39,22 +38,19 @@ def stub(*_):
     raise NotImplementedError
 
 
-def solutions() -> Iterator:
+def solutions() -> list:
     """Every topic's number and solutions notebook, run in the process in which that notebook is tested as well."""
-    for number, topic in TOPICS.items():
-        (path,) = SOLUTIONS.glob(f"{number}_*.ipynb")
-        yield pytest.param(number, path, id=topic, marks=pytest.mark.xdist_group(path.stem))
+    found = [(number, topic, *SOLUTIONS.glob(f"{number}_*.ipynb")) for number, topic in TOPICS.items()]
+    return [pytest.param(number, path, id=topic, marks=pytest.mark.xdist_group(path.stem)) for number, topic, path in found]
 
 
-def each_exercise() -> Iterator:
-    for topic, exercises in zip(TOPICS.values(), EXERCISES.values(), strict=True):
-        yield from (pytest.param(number, id=f"{topic}-{number}") for number in exercises)
+def each_exercise() -> list:
+    return [pytest.param(one, id=f"{TOPICS[number]}-{one}") for number, exercises in EXERCISES.items() for one in exercises]
 
 
-def each_answer(table: str) -> Iterator:
-    for number, topic in TOPICS.items():
-        for answer in getattr(ANSWERS[number], table, []):
-            yield pytest.param(*answer, id="-".join([topic, answer[0], *answer[2:]]))
+def each_answer(table: str) -> list:
+    answers = [(topic, one) for number, topic in TOPICS.items() for one in getattr(ANSWERS[number], table, [])]
+    return [pytest.param(*one, id="-".join([topic, one[0], *one[2:]])) for topic, one in answers]
 
 
 @pytest.mark.parametrize(("number", "path"), solutions())
