@@ -145,7 +145,7 @@ def _epoch(model, activations, priors, config, optimizer, epoch) -> dict[str, fl
         images = len(batch)
         if config.optimizer == "released":
             images = min(images, len(activations) - config.batch_size * (count - 1))  # before an odd batch was completed
-            _as_the_authors_adam(optimizer, count)
+            as_the_authors_adam(optimizer, count)
         optimizer.zero_grad()
         (losses.total / images).backward()
         optimizer.step()
@@ -167,15 +167,22 @@ def _trained_parameters(model: CoPeakNet, freeze: str | None) -> dict[str, nn.Pa
 def _optimizer(trained: dict[str, nn.Parameter], config: CoSegConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
         return torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+    return released_optimizer(trained, config.learning_rate)
+
+
+def released_optimizer(trained: dict[str, nn.Parameter], learning_rate: float = 1e-6) -> torch.optim.Adam:
+    """The authors' Adam for parameters by name: biases at twice the rate, weight decay in the gradient. Its epsilon is theirs
+    after ``as_the_authors_adam``."""
     biases = [parameter for name, parameter in trained.items() if name.endswith("bias")]
     weights = [parameter for name, parameter in trained.items() if not name.endswith("bias")]
-    groups = [{"params": weights}, {"params": biases, "lr": 2 * config.learning_rate}]
+    groups = [{"params": weights}, {"params": biases, "lr": 2 * learning_rate}]
     # Adam's weight_decay is added to the gradient, as the authors do; AdamW's is not.
-    return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+    return torch.optim.Adam(groups, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
 
 
-def _as_the_authors_adam(optimizer: torch.optim.Adam, step: int) -> None:
-    """They add epsilon to the root before its bias is corrected, PyTorch after that."""
+def as_the_authors_adam(optimizer: torch.optim.Adam, step: int) -> None:
+    """Set epsilon for the next step, the ``step``-th of an epoch, to what it is in the authors' Adam: they add it to the root
+    before its bias is corrected, PyTorch after that."""
     for group in optimizer.param_groups:
         group["eps"] = 1e-8 / math.sqrt(1 - group["betas"][1] ** step)
 

@@ -13,8 +13,8 @@ from co3lib.config import CoSegConfig
 from co3lib.model import CoPeakNet
 from co3lib.training import (
     Losses,
-    _as_the_authors_adam,
     _optimizer,
+    as_the_authors_adam,
     batches,
     load_tensors,
     save_tensors,
@@ -434,7 +434,7 @@ def test_steps_of_the_released_optimiser_are_those_of_the_authors_adam():
     optimizer.param_groups[0]["weight_decay"] = 0
     for step, gradient, expected in ((1, 2e-7, 0.299999612574), (2, -5e-7, 0.299999891177), (3, 1e-7, 0.300000030234)):
         weight.grad = torch.tensor([gradient], dtype=torch.float64)
-        _as_the_authors_adam(optimizer, step)
+        as_the_authors_adam(optimizer, step)
         optimizer.step()
         assert weight.item() == pytest.approx(expected, abs=2e-12)
 
