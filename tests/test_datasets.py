@@ -727,7 +727,7 @@ def test_two_processes_may_make_it_at_once(tmp_path):
     for process in both:
         process.stdin.write("go\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=60)[0] for process in both] == ["1\n", "1\n"]
+    assert [process.communicate(timeout=300)[0] for process in both] == ["1\n", "1\n"]
     assert [process.returncode for process in both] == [0, 0]
     assert len(list(tmp_path.rglob("Image"))) == 1, "something was left beside the set"
 
