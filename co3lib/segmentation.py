@@ -30,7 +30,7 @@ from .peak_backprop import enlarge, response_maps_from
 from .peaks import copeak_votes, peak_cells, regional_maxima, score_peaks
 from .proposals import propose_regions, regions_of
 from .ranking import Instance, RegionRanker, noise_filter, suppress
-from .refinement import RegionRefiner
+from .refinement import RegionRefiner, one_piece
 from .saliency import class_prior, recognition_by_scale, recognized_prior, saliency_prior
 from .torch_defaults import torch_defaults, with_gradients
 from .training import load_tensors, save_tensors, start_head, train
@@ -134,7 +134,7 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
     labels = resize_nearest(regions.labels[None], image.pixels.shape[:2])[0]
     # Who gives proposals gives their outlines too; the pieces that they have in common are no superpixels.
     refiner = RegionRefiner(labels, image.pixels, regions.members.shape[1]) if masks is None and config.refine else None
-    return RegionRanker(labels, regions.members, refiner=refiner)
+    return RegionRanker(labels, regions.members, refiner=refiner, closed=masks is not None)
 
 
 def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
@@ -208,7 +208,9 @@ def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegCon
 
     With ``config.group_peaks`` groups of peaks (``grouping.group_peaks``) compete with single ones: a group's scores count by
     its depth, and of the peaks and groups that have a peak in common only the one with the best score takes a proposal. The
-    share of a group, and of a peak seen from far, counts by its root, since the valleys in it are on the thing as well.
+    share of a group, and of a peak seen from far, counts by its root, since the valleys in it are on the thing as well. With
+    ``config.level_sets`` a look from far also has the connected parts of its co-saliency to choose from. A refined mask is one
+    piece (``refinement.one_piece``); others are as their proposals are.
     """
     size = proposals.size
     masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
@@ -217,17 +219,22 @@ def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegCon
         groups, depth = torch.eye(len(one.cells), dtype=torch.bool), torch.ones(len(one.cells))
         if config.group_peaks:
             groups, depth = group_peaks(one.view.output.saliency[0, 0], one.cells)
+        ranker = proposals
+        if config.level_sets and one.far and not proposals.closed:
+            ranker = proposals.extended(proposals.level_sets(one.view.saliency))
         valleys = (groups.sum(1) > 1) | one.far
-        scores = rank(one.heat, one.view.saliency, proposals, config, groups, torch.where(valleys, 0.5, 1.0))
+        scores = rank(one.heat, one.view.saliency, ranker, config, groups, torch.where(valleys, 0.5, 1.0))
         if not scores.numel():
             continue
         highest, chosen = scores.max(1)
         highest = highest * depth
         usable = _one_each(groups, highest)
-        regions = proposals.members[chosen[usable]].bool()
+        regions = ranker.members[chosen[usable]].bool()
         if config.refine and proposals.refiner is not None:
             regions = proposals.refiner.refine(regions, proposals.shares(one.heat, one.view.saliency, groups)[usable])
-        masks.append(proposals.unions(regions))
+            masks.append(one_piece(proposals.unions(regions)))
+        else:
+            masks.append(proposals.unions(regions))
         best.append(highest[usable] * one.weight)
         peaks.append(one.points[groups[usable].int().argmax(1)])
         origin.append(torch.full((len(regions),), number))
