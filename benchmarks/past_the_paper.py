@@ -43,11 +43,12 @@ from co3lib.segmentation import CoSegmenter, choose_masks, finish
 CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit", "boat", "diningtable", "mug", "pedestrian", ("LARGE", "person")}
 ORDINARY = ["LARGE", "PETS_MUGS", "STREET"]
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
-ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "refine": False}
+ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "level_sets": False, "refine": False}
 LADDER = {
     "one look, ranked by fit and contrast": ONE_SIZE,
-    "+ looks at six sizes": {"group_peaks": False, "refine": False},
-    "+ groups of peaks": {"refine": False},
+    "+ looks at six sizes": {"group_peaks": False, "level_sets": False, "refine": False},
+    "+ groups of peaks": {"level_sets": False, "refine": False},
+    "+ parts of the co-saliency": {"refine": False},
     f"+ refined masks = {OURS}": {},
 }
 UNTRAINED = "default, untrained"

@@ -47,6 +47,8 @@ _NAMED = 5  # files that are named one by one
 _MOST = 1 << 28  # values of a sparse matrix written out
 _MATRIX, _COMPRESSED = 14, 15  # MATLAB v5's types of elements that hold others
 _ELEMENTS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13, _MATRIX, _COMPRESSED, 16, 17, 18)
+_LOSSY = ("AVIF", "JPEG", "JPEG2000", "MPO", "WEBP")
+_VOID = 255  # VOC's value of what is neither in nor out
 _COLORFUL = 40  # by how much the channels of a gray JPEG may differ, of 255
 
 
@@ -302,21 +304,30 @@ def _read_gray(path: Path) -> np.ndarray:
 
 def _read_mask(path: Path) -> np.ndarray:
     """Where an image (H, W) shows its instance: where it is opaque, where a palette's index is not 0, where a value is over
-    half of the range. ``DatasetError`` where that does not tell."""
-    image = _open(path)
-    refusal = DatasetError(f"{path} must be a mask of one instance, 0 outside of it, got an image that is not two-valued")
+    half of the range. ``DatasetError`` where that does not tell, as where there are several labels, or one beside VOC's void
+    of 255, which is neither in nor out."""
+    image, lossy = _open(path), Image.registered_extensions().get(path.suffix.lower()) in _LOSSY
+    refusal = DatasetError(
+        f"{path} must be a mask of one instance, 0 outside of it, got an image that is not two-valued"
+        " (a label beside void, or several labels, must be made one mask each)"
+    )
     if image.has_transparency_data and image.mode in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"):
         pixels = np.asarray(image.convert("RGBA"))
         alpha = pixels[..., 3]
         if alpha.min() != alpha.max():
-            mask = _halves(alpha)
+            mask = _halves(alpha, lossy)
             if mask is None or _has_ground(pixels[mask][:, :3]):
                 raise refusal
             return mask
         if not alpha.max():
             raise refusal
     if image.mode in ("P", "PA"):
-        return np.asarray(image if image.mode == "P" else image.getchannel(0)) != 0
+        indices = np.asarray(image if image.mode == "P" else image.getchannel(0))
+        labels = np.unique(indices[indices != 0])
+        # An edge may be smooth in a palette's colours as well; labels have areas, and void is void however thin.
+        if len(labels) > 1 and (labels[-1] == _VOID or len(np.unique(indices[_flat(indices) & (indices != 0)])) > 1):
+            raise refusal
+        return indices != 0
     if image.mode in ("1", "L", "F") or image.mode.startswith("I"):
         values = np.asarray(image).astype(np.float64)
     else:
@@ -324,14 +335,15 @@ def _read_mask(path: Path) -> np.ndarray:
         values = colors.max(2)
         if not _one_color(colors, values):
             raise refusal
-    mask = _halves(values)
+    mask = _halves(values, lossy)
     if mask is None:
         raise refusal
     return mask
 
 
-def _halves(values: np.ndarray) -> np.ndarray | None:
-    """Where values (H, W) are in the upper half of their range, None where they are not two, with smooth edges at most."""
+def _halves(values: np.ndarray, lossy: bool) -> np.ndarray | None:
+    """Where values (H, W) are in the upper half of their range, None where they are not two, with smooth edges at most; lossy:
+    whether they come from a format that changes values a little."""
     values = values.astype(np.float64)
     if not np.isfinite(values).all() or values.min() < 0:
         return None
@@ -343,13 +355,25 @@ def _halves(values: np.ndarray) -> np.ndarray | None:
     low, high = np.median(values[~upper]), np.median(values[upper])  # lossy compression goes beyond both
     share = (values - low) / (high - low)
     # Edges are thin and change from pixel to pixel; the areas of a map of labels do not, and a photo is all in between.
-    flat = ndimage.maximum_filter(values, 3, mode="constant", cval=np.inf) == ndimage.minimum_filter(
-        values, 3, mode="constant", cval=-np.inf
-    )
+    flat = _flat(values)
     neither = (np.abs(share) > 0.1) & (np.abs(share - 1) > 0.1)
     if (neither & flat).any() or (np.abs(share - 0.5) < 0.25).mean() > 0.25:
         return None
+    # What is left are errors of lossy compression, or labels that are as near to each other or as far below void. A label is
+    # the only other value, or has an area, and the other side of the range is even; errors are on both sides of an edge.
+    below, above = np.unique(values[~upper]), np.unique(values[upper])
+    if not lossy and min(len(below), len(above)) == 1:
+        void = len(below) == 2 and above.tolist() == [_VOID] and not neither.any()
+        if void or any(len(np.unique(values[flat & side])) > 1 for side in (upper, ~upper)):
+            return None
     return share > 0.5
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Which values (H, W) are those of all their eight neighbours: (H, W) bool, not at the border."""
+    values = values.astype(np.float64)  # whole numbers have no infinity
+    highest = ndimage.maximum_filter(values, 3, mode="constant", cval=np.inf)
+    return highest == ndimage.minimum_filter(values, 3, mode="constant", cval=-np.inf)
 
 
 def _one_color(colors: np.ndarray, values: np.ndarray) -> bool:

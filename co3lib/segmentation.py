@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from . import checks
 from .backbones import Backbone, Recognizer, build_backbone, build_recognizer
 from .beyond.grouping import group_peaks
 from .beyond.priors import class_prior, recognition_by_scale, recognized_prior
-from .beyond.refinement import RegionRefiner
+from .beyond.refinement import RegionRefiner, one_piece
 from .beyond.region_ranking import RegionRanker
 from .config import CoSegConfig
 from .images import fit_within, name_of, read_image, resize_image, resize_maps, resize_nearest, to_tensor
@@ -44,23 +44,34 @@ _PROPOSALS = 1000  # made of a photo where the configuration sets no limit
 _SAME = 0.6  # the overlap from which two looks have found the same
 _SEEDS = 20  # that count at every size but the first: more of them cost time and find nothing more
 _RECOGNITION = 16  # power of how well the category is recognised at a size, in what the size counts
+# Settings of fit. Only size and interpolation are read by predict as well, but with others than those of the network's
+# training and of the kept partners it would give what no fit leads to.
+_FITTED = (
+    "backbone", "weights", "tap", "stride", "size", "scales", "center", "interpolation", "prior", "epochs", "batch_size",
+    "learning_rate", "optimizer", "freeze", "head_start", "saliency_weight", "copeak_weight", "affinity_weight", "alpha",
+    "form", "partners", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class WorkImage:
     """A photo made ready: ``size`` (height, width) of the photo itself; ``pixels`` (H, W, 3) uint8, at most
-    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input; ``squares``, the same at the other
-    sizes at which the prior or ``predict`` looks at it: side -> (side, side, 3) uint8."""
+    ``work_size`` long; ``squares``, the same at the sizes at which the network looks at it, that of training first:
+    side -> (side, side, 3) uint8."""
 
     name: str
     size: tuple[int, int]
     pixels: np.ndarray
-    tensor: torch.Tensor
-    squares: Mapping[int, np.ndarray] = field(default_factory=dict)
+    squares: Mapping[int, np.ndarray]
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The network's input at the size of training: (1, 3, size, size)."""
+        return self.at(next(iter(self.squares)))
 
     def at(self, side: int) -> torch.Tensor:
         """The network's input at one of the sizes: (1, 3, side, side)."""
-        return self.tensor if side == self.tensor.shape[-1] else to_tensor(self.squares[side], side)
+        return to_tensor(self.squares[side], side)
 
 
 @dataclass(frozen=True)
@@ -108,14 +119,13 @@ class Candidates:
 
 
 def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | None = None) -> WorkImage:
-    """Read a photo (path, PIL image or array) and make it ready; sides: the other sizes at which it will be looked at (None:
-    all those of the prior and of ``predict``)."""
+    """Read a photo (path, PIL image or array) and make it ready; sides: the sizes at which it will be looked at beside that of
+    training (None: all those of the prior and of ``predict``)."""
     pixels = read_image(photo, name=name_of(photo, index))
     small = pixels if config.work_size is None else fit_within(pixels, config.work_size)
-    wanted = {config.size, *(sides or [*config.sizes, *config.peak_sizes])}
-    squares = {side: resize_image(pixels, (side, side), config.interpolation) for side in sorted(wanted)}
-    tensor = to_tensor(squares.pop(config.size), config.size)
-    return WorkImage(name_of(photo, index), pixels.shape[:2], small, tensor, squares)
+    wanted = dict.fromkeys([config.size, *(sides or [*config.sizes, *config.peak_sizes])])
+    squares = {side: resize_image(pixels, (side, side), config.interpolation) for side in wanted}
+    return WorkImage(name_of(photo, index), pixels.shape[:2], small, squares)
 
 
 def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RegionRanker:
@@ -127,7 +137,7 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
     labels = resize_nearest(regions.labels[None], image.pixels.shape[:2])[0]
     # Who gives proposals gives their outlines too; the pieces that they have in common are no superpixels.
     refiner = RegionRefiner(labels, image.pixels, regions.members.shape[1]) if masks is None and config.refine else None
-    return RegionRanker(labels, regions.members, refiner=refiner)
+    return RegionRanker(labels, regions.members, refiner=refiner, closed=masks is not None)
 
 
 def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
@@ -201,7 +211,9 @@ def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegCon
 
     With ``config.group_peaks`` groups of peaks (``grouping.group_peaks``) compete with single ones: a group's scores count by
     its depth, and of the peaks and groups that have a peak in common only the one with the best score takes a proposal. The
-    share of a group, and of a peak seen from far, counts by its root, since the valleys in it are on the thing as well.
+    share of a group, and of a peak seen from far, counts by its root, since the valleys in it are on the thing as well. With
+    ``config.level_sets`` a look from far also has the connected parts of its co-saliency to choose from. A refined mask is one
+    piece (``refinement.one_piece``); others are as their proposals are.
     """
     size = proposals.size
     masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
@@ -210,17 +222,22 @@ def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegCon
         groups, depth = torch.eye(len(one.cells), dtype=torch.bool), torch.ones(len(one.cells))
         if config.group_peaks:
             groups, depth = group_peaks(one.view.output.saliency[0, 0], one.cells)
+        ranker = proposals
+        if config.level_sets and one.far and not proposals.closed:
+            ranker = proposals.extended(proposals.level_sets(one.view.saliency))
         valleys = (groups.sum(1) > 1) | one.far
-        scores = rank(one.heat, one.view.saliency, proposals, config, groups, torch.where(valleys, 0.5, 1.0))
+        scores = rank(one.heat, one.view.saliency, ranker, config, groups, torch.where(valleys, 0.5, 1.0))
         if not scores.numel():
             continue
         highest, chosen = scores.max(1)
         highest = highest * depth
         usable = _one_each(groups, highest)
-        regions = proposals.members[chosen[usable]].bool()
+        regions = ranker.members[chosen[usable]].bool()
         if config.refine and proposals.refiner is not None:
             regions = proposals.refiner.refine(regions, proposals.shares(one.heat, one.view.saliency, groups)[usable])
-        masks.append(proposals.unions(regions))
+            masks.append(one_piece(proposals.unions(regions)))
+        else:
+            masks.append(proposals.unions(regions))
         best.append(highest[usable] * one.weight)
         peaks.append(one.points[groups[usable].int().argmax(1)])
         origin.append(torch.full((len(regions),), number))
@@ -242,11 +259,11 @@ def _one_each(groups: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     return kept
 
 
-def to_instances(candidates: Candidates, keep: torch.Tensor, size: tuple[int, int]) -> list[Instance]:
-    """The kept candidates in the photo's own pixels, best first."""
+def to_instances(candidates: Candidates, size: tuple[int, int]) -> list[Instance]:
+    """The candidates in the photo's own pixels, best first; size: its (height, width)."""
     scale = np.array(size) / np.array(candidates.masks.shape[1:])
     instances = []
-    for mask, score, peak in zip(candidates.masks[keep], candidates.scores[keep], candidates.peaks[keep], strict=True):
+    for mask, score, peak in zip(candidates.masks, candidates.scores, candidates.peaks, strict=True):
         if mask.any():
             y, x = (int(value) for value in peak.numpy() * scale)
             # Rows and columns are enlarged each by themselves, so the box needs no mask of the photo's size.
@@ -289,10 +306,11 @@ class CoSegmenter:
             raise ValueError("images must be a list of at least one photo, got an empty one")
         if priors is not None:
             checks.same_length(images=images, priors=priors)
-        # All of them are kept at once: no larger than the priors need them.
+        # All of them are kept at once: no larger, and at no more sizes, than the priors need them.
         config = self.config.model_copy(update={"work_size": self.config.work_size or self.config.size})
+        sides = config.recognized_sizes if priors is None and config.prior == "recognized" else [config.size]
         bar = enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
-        work = (prepare(photo, config, k, config.recognized_sizes) for k, photo in bar)
+        work = (prepare(photo, config, k, sides) for k, photo in bar)
         self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
         return self
 
@@ -361,7 +379,8 @@ class CoSegmenter:
                 with torch.no_grad():
                     features[side].append(backbone(image.at(side)))
                     logits[side].append(recognizer(features[side][-1]))
-        return tuple({side: torch.cat(maps) for side, maps in one.items()} for one in (features, logits))
+        # One side at a time, each photo's own maps being let go: together they are the most that is kept of a photo.
+        return tuple({side: torch.cat(one.pop(side)) for side in config.recognized_sizes} for one in (features, logits))
 
     @property
     def look_weights(self) -> list[float]:
@@ -384,19 +403,21 @@ class CoSegmenter:
 
         proposals: candidate masks (K, H, W) bool, best first, one tensor a photo (None: made from the photos). Scores
         are comparable across the photos of a call, and the noise filter works over all of them. An empty list gives an
-        empty list.
+        empty list. Photos are read one at a time, and kept of each are only its instances' run lengths.
         """
         self._check_fitted()
         images = _photos(images)
         if proposals is not None:
             checks.same_length(images=images, proposals=proposals)
-        candidates, sizes = [], []
-        for k, photo in enumerate(tqdm(images, disable=not progress, desc="segmenting", unit="photo")):
-            image = prepare(photo, self.config, k)
-            ready = prepare_proposals(image, self.config, None if proposals is None else proposals[k])
-            candidates.append(self.candidates(image, ready))
-            sizes.append(image.size)
-        return finish(candidates, sizes, self.config)
+        bar = enumerate(tqdm(images, disable=not progress, desc="segmenting", unit="photo"))
+        found = [self._segment(photo, k, None if proposals is None else proposals[k]) for k, photo in bar]
+        return without_noise(found, self.config)
+
+    def _segment(self, photo, index: int, proposals: torch.Tensor | None) -> list[Instance]:
+        """One photo's instances before the noise filter. All else that was made of the photo is let go with this call."""
+        image = prepare(photo, self.config, index, self.config.peak_sizes)
+        ready = prepare_proposals(image, self.config, proposals)
+        return to_instances(self.candidates(image, ready), image.size)
 
     @torch_defaults()
     def candidates(self, image: WorkImage, proposals: RegionRanker) -> Candidates:
@@ -416,10 +437,15 @@ class CoSegmenter:
 
     @torch_defaults()
     def with_settings(self, **changes) -> CoSegmenter:
-        """The same network with other settings of ``predict``."""
+        """The same network with other settings of ``predict``. Once it is fitted, ``ValueError`` for a change of a setting that
+        takes effect in ``fit``."""
         other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}))
         if self.model is not None:
             other.config = _with_stages(other.config, self.model.backbone)
+            for name in _FITTED:
+                old, new = getattr(self.config, name), getattr(other.config, name)
+                if new != old:
+                    raise ValueError(f"{name} must stay {old!r}, with which fit was called, got {new!r}; call fit again")
         other.model, other.bank, other.recognition, other.history = self.model, self.bank, self.recognition, self.history
         return other
 
@@ -466,16 +492,26 @@ class CoSegmenter:
 
 
 def finish(candidates: Sequence[Candidates], sizes: Sequence[tuple[int, int]], config: CoSegConfig) -> list[list[Instance]]:
-    """The noise filter over the photos of a category, then masks at the photos' own sizes."""
-    kept = noise_filter([one.scores for one in candidates], config.noise_percentile)
-    return [to_instances(one, keep, size) for one, keep, size in zip(candidates, kept, sizes, strict=True)]
+    """Masks at the photos' own sizes, then the noise filter over the photos of a category."""
+    return without_noise([to_instances(one, size) for one, size in zip(candidates, sizes, strict=True)], config)
 
 
-def _photos(images) -> list:
+def without_noise(found: Sequence[Sequence[Instance]], config: CoSegConfig) -> list[list[Instance]]:
+    """The instances of a category's photos that the noise filter keeps."""
+    scores = [torch.tensor([one.score for one in instances], dtype=torch.float64, device="cpu") for instances in found]
+    kept = noise_filter(scores, config.noise_percentile)
+    return [
+        [one for one, keep in zip(instances, keeps.tolist(), strict=True) if keep]
+        for instances, keeps in zip(found, kept, strict=True)
+    ]
+
+
+def _photos(images) -> Sequence:
     # One photo alone would be taken for a list: a path of its letters, an array of its rows.
     if isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) in (2, 3):
         raise ValueError(f"images must be a list of photos, got a single {type(images).__name__}")
-    return list(images)
+    # A sequence may read its photos as they are asked for; a list of it would hold all of them.
+    return images if isinstance(images, Sequence) else list(images)
 
 
 def _recognizer(config: CoSegConfig) -> Recognizer:
