@@ -32,12 +32,13 @@ from co3lib.backbones import build_backbone
 from co3lib.beyond.baselines import dff_head
 from co3lib.beyond.priors import principal_component
 from co3lib.config import CoSegConfig
-from co3lib.export import overlay
+from co3lib.datasets.export import overlay
 from co3lib.files import aside, make_folder, write_text
+from co3lib.inference import choose_masks, finish
 from co3lib.instance import Instance
 from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou, tight_box
-from co3lib.segmentation import CoSegmenter, choose_masks, finish
+from co3lib.segmentation import CoSegmenter
 
 # Of the real classes; a class of which two sets hold photos is named with its set.
 CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit", "boat", "diningtable", "mug", "pedestrian", ("LARGE", "person")}

@@ -16,7 +16,7 @@ import torch
 
 from .backbones import build_backbone
 from .correlation import correlate, pair_up
-from .images import read_image, resize_image, resize_maps, to_tensor
+from .datasets.images import read_image, resize_image, resize_maps, to_tensor
 from .instance import Instance
 from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
@@ -22,7 +20,8 @@ from tqdm import tqdm
 from . import checks
 from .config import CoSegConfig
 from .correlation import correlate, pair_up
-from .files import aside, path_of
+from .datasets.checkpoints import load_tensors, save_tensors
+from .files import path_of
 from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet, CoPeakOutput
 from .torch_defaults import torch_defaults, with_gradients
@@ -219,28 +218,3 @@ def _resume(path: Path, trained, optimizer, fingerprint: str) -> list[dict[str, 
         if keys:
             optimizer.state[parameter] = {key: tensors[f"{key}:{name}"] for key in keys}
     return history
-
-
-def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file aside and put it in place at once, so that no half-written file is ever seen."""
-    path = path_of(path, "path")
-    with aside(path) as part:
-        try:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, part, metadata)
-        except SafetensorError as error:  # what it makes of a full disk, too
-            raise OSError(f"{path} cannot be written: {error}") from error
-
-
-def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file; ``ValueError`` naming the file if it is not a whole one."""
-    path = path_of(path, "path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        broken = [key for key, value in tensors.items() if not torch.isfinite(value.float()).all()]
-    except Exception as error:  # a damaged header may say anything
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as a safetensors file: {said}") from error
-    if broken:
-        raise ValueError(f"{path} must hold finite numbers, got NaN or infinity in {broken[0]}")
-    return tensors, metadata

@@ -21,8 +21,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from co3lib import datasets, demo_sets
-from co3lib.datasets import DatasetError, Sample, cache_folder, demo_set, list_photos, read_set
+from co3lib.datasets import DatasetError, Sample, bundled, cache_folder, demo_set, demo_sets, list_photos, read_set
 from co3lib.files import part_of
 
 SIZE = (6, 8)
@@ -729,7 +728,7 @@ def test_many_may_make_it_at_once(small_recipe, tmp_path):
 _PROCESS = """
 import pathlib, sys, time
 from PIL import Image
-from co3lib import datasets, demo_sets
+from co3lib.datasets import demo_set, demo_sets
 
 def build(name, folder):
     for kind in ("Image/dot/1.png", "Mask/dot/1_InstID1.png"):
@@ -741,7 +740,7 @@ def build(name, folder):
 demo_sets.build = build
 print("ready", flush=True)
 sys.stdin.readline()
-(sample,) = datasets.demo_set("coins")["dot"]
+(sample,) = demo_set("coins")["dot"]
 print(len(sample.masks))
 """
 
@@ -778,9 +777,9 @@ def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("CO3_DATA", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.delenv("CO3_DATA")
-    checkout = os.path.dirname(os.path.dirname(os.path.abspath(datasets.__file__)))
+    checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(bundled.__file__))))
     assert os.fspath(cache_folder()) == os.path.join(checkout, "data", "cache")
-    monkeypatch.setattr(datasets, "__file__", str(tmp_path / "site-packages/co3lib/datasets.py"))
+    monkeypatch.setattr(bundled, "__file__", str(tmp_path / "site-packages/co3lib/datasets/bundled.py"))
     assert tmp_path not in cache_folder().parents and cache_folder().is_absolute()
 
 
@@ -788,7 +787,7 @@ def test_a_checkout_that_cannot_be_written_to_is_not_written_to(small_recipe, mo
     checkout, home = tmp_path / "checkout", tmp_path / "home"
     (checkout / "data").mkdir(parents=True)
     (checkout / "data" / "cache").write_text("no folder")  # root may write to every folder
-    monkeypatch.setattr(datasets, "__file__", str(checkout / "co3lib" / "datasets.py"))
+    monkeypatch.setattr(bundled, "__file__", str(checkout / "co3lib" / "datasets" / "bundled.py"))
     monkeypatch.setenv("CO3_DATA", "")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", "")
@@ -799,7 +798,7 @@ def test_a_checkout_that_cannot_be_written_to_is_not_written_to(small_recipe, mo
     # What somebody else has made in the checkout is read.
     (checkout / "data" / "cache").unlink()
     shutil.copytree(home / ".cache" / "co3", checkout / "data" / "cache")
-    monkeypatch.setattr(datasets, "make_folder", None)
+    monkeypatch.setattr(bundled, "make_folder", None)
     assert checkout in demo_set("coins")["dot"][0].image_path.parents and len(small_recipe) == 2
 
 

@@ -10,8 +10,8 @@ import torch
 
 from co3lib import deepco3 as page
 from co3lib.datasets import demo_set
+from co3lib.datasets.images import fit_within
 from co3lib.deepco3 import deepco3
-from co3lib.images import fit_within
 from co3lib.segmentation import CoSegConfig, CoSegmenter
 
 

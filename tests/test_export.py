@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from co3lib import _torchvision  # noqa: F401  (before torchvision)
-from co3lib.export import (
+from co3lib.datasets.export import (
     COLORS,
     GROUND_TRUTH,
     INSTANCES,

@@ -27,7 +27,7 @@ from co3course.session import Parameters, PhotoParameters, load_classes, set_up,
 from co3lib import files
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.export import PhotoResult
+from co3lib.datasets.export import PhotoResult
 from co3lib.instance import Instance
 
 PARAMETERS = 'profile: str = "smoke"  # a comment\noutput: str = "."\nseed: int = 0\nrate: float = 0.5'

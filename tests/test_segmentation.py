@@ -18,15 +18,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from co3lib import segmentation, training
+from co3lib import inference, segmentation
 from co3lib.backbones.timm_networks import timm
 from co3lib.beyond.region_ranking import RegionRanker
-from co3lib.images import ImageError
-from co3lib.overlap import tight_box
-from co3lib.segmentation import (
+from co3lib.datasets import checkpoints
+from co3lib.datasets.checkpoints import load_tensors, save_tensors
+from co3lib.datasets.images import ImageError
+from co3lib.inference import (
     Candidates,
-    CoSegConfig,
-    CoSegmenter,
     Look,
     View,
     choose_masks,
@@ -37,7 +36,8 @@ from co3lib.segmentation import (
     seed_cells,
     to_instances,
 )
-from co3lib.training import load_tensors, save_tensors
+from co3lib.overlap import tight_box
+from co3lib.segmentation import CoSegConfig, CoSegmenter
 
 SMALL = {"size": 64, "work_size": 64, "epochs": 1, "proposals": 50}
 
@@ -374,7 +374,7 @@ def test_an_interrupted_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
         path.write_bytes(before[:100])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_file", fail)
+    monkeypatch.setattr(checkpoints, "save_file", fail)
     with pytest.raises(KeyboardInterrupt):
         fitted.save(file)
     assert file.read_bytes() == before
@@ -640,7 +640,7 @@ def test_a_closer_look_keeps_its_strongest_seeds(photos, monkeypatch):
     segmenter = fit(photos, size=128, peak_scales=(1.0, 3.0))
     image = prepare(photos[0], segmenter.config)
     every = segmenter.looks(image)
-    monkeypatch.setattr(segmentation, "_SEEDS", 1)
+    monkeypatch.setattr(inference, "_SEEDS", 1)
     first, closer = segmenter.looks(image)
     assert len(every[1].cells) > 1
     assert torch.equal(first.cells, every[0].cells)
@@ -837,7 +837,7 @@ def test_every_peak_goes_to_one_group(peaks, data):
     groups = data.draw(st.lists(st.frozensets(st.integers(0, peaks - 1), min_size=1), max_size=7))
     scores = data.draw(st.lists(finite_or_not(), min_size=len(groups), max_size=len(groups)))
     table = torch.tensor([[q in group for q in range(peaks)] for group in groups], dtype=torch.bool).reshape(-1, peaks)
-    kept = segmentation._one_each(table, torch.tensor(scores))
+    kept = inference._one_each(table, torch.tensor(scores))
     assert kept.nonzero().flatten().tolist() == naive.one_each(groups, scores)
 
 

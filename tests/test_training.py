@@ -7,21 +7,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from co3lib import training
 from co3lib.backbones import Backbone
 from co3lib.config import CoSegConfig
+from co3lib.datasets import checkpoints
+from co3lib.datasets.checkpoints import load_tensors, save_tensors
 from co3lib.model import CoPeakNet
-from co3lib.training import (
-    Losses,
-    _optimizer,
-    as_the_authors_adam,
-    batches,
-    load_tensors,
-    save_tensors,
-    start_head,
-    total_loss,
-    train,
-)
+from co3lib.training import Losses, _optimizer, as_the_authors_adam, batches, start_head, total_loss, train
 
 OPTIMIZERS = ["released", "adamw"]
 
@@ -251,7 +242,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(training, "save_file", fail)
+    monkeypatch.setattr(checkpoints, "save_file", fail)
     with pytest.raises(OSError, match="no space"):
         save_tensors({"a": torch.zeros(2)}, file, {"age": "new"})
     tensors, metadata = load_tensors(file)
@@ -449,7 +440,7 @@ def test_a_checkpoint_may_lie_in_the_home_and_a_full_disk_is_told(tmp_path, monk
         path.write_bytes(b"half")
         raise SafetensorError("Error while serializing: No space left on device (os error 28)")
 
-    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(OSError, match=r"x\.safetensors cannot be written: .*No space left on device"):
         save_tensors({"a": torch.zeros(2)}, "~/x.safetensors", {"age": "new"})
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["x.safetensors"]

@@ -21,11 +21,11 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from pycocotools import mask as rle
 from scipy import ndimage
 
-from . import checks
-from .files import aside, path_of
+from .. import checks
+from ..files import aside, path_of
+from ..instance import Instance
+from ..overlap import tight_box
 from .images import read_image
-from .instance import Instance
-from .overlap import tight_box
 
 COCO_FILES = GROUND_TRUTH, RESULTS, INSTANCES = "ground_truth.json", "results.json", "instances.json"
 
