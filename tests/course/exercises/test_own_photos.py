@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from co3lib.images import ImageError, read_image
+from co3lib.datasets.images import ImageError, read_image
 from co3lib.overlap import tight_box
 
 
