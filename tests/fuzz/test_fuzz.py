@@ -69,7 +69,7 @@ def counted(record_property):
 
 
 @contextmanager
-def sound(folder: Path, *names: str, own=OWN):
+def used_or_refused(folder: Path, *names: str, own=OWN):
     """Within half a minute of a processor: no error but the project's own, one sentence with one of the names in it; no file
     left."""
 
@@ -183,7 +183,7 @@ def test_photos(tmp_path, kind):
     def check(content):
         path = tmp_path / "photo.jpg"
         path.write_bytes(content)
-        with sound(tmp_path, str(path)):
+        with used_or_refused(tmp_path, str(path)):
             seen = read_image(path)
             assert seen.dtype == np.uint8 and seen.ndim == 3 and seen.shape[2] == 3 and seen.size
 
@@ -210,7 +210,7 @@ def test_masks(tmp_path, sample, kind):
     def check(content):
         path = tmp_path / "mask.png"
         path.write_bytes(content)
-        with sound(tmp_path, str(path)):
+        with used_or_refused(tmp_path, str(path)):
             masks = sample(mask_paths=(path,)).masks
             assert masks.dtype == torch.bool and masks.shape == (1, *SIZE)
 
@@ -258,7 +258,7 @@ def test_priors(tmp_path, sample, ending):
     def check(content):
         path = tmp_path / f"prior.{ending}"
         path.write_bytes(content)
-        with sound(tmp_path, str(path)):
+        with used_or_refused(tmp_path, str(path)):
             prior = sample(prior_path=path).prior
             assert prior.shape == SIZE and 0 <= prior.min() <= prior.max() <= 1
 
@@ -275,7 +275,7 @@ def test_proposals(tmp_path, sample, ending):
     def check(content):
         path = tmp_path / f"proposals.{ending}"
         path.write_bytes(content)
-        with sound(tmp_path, str(path)):
+        with used_or_refused(tmp_path, str(path)):
             found = sample(proposals_path=path).proposals
             assert found.dtype == torch.bool and found.shape[1:] == SIZE
 
@@ -300,7 +300,7 @@ def test_priors_of_any_type_shape_and_range(tmp_path_factory, kind, shape, peak,
         return
     path = folder / f"prior.{ending}"
     path.write_bytes(content)
-    with sound(folder, str(path)):
+    with used_or_refused(folder, str(path)):
         prior = Sample("photo", "cat", folder / "photo.png", (), path).prior
         assert prior.shape == SIZE and 0 <= prior.min() <= prior.max() <= 1
 
@@ -335,7 +335,7 @@ def test_weights(tmp_path, ending):
     def check(content):
         path, network = tmp_path / f"weights.{ending}", _Small()
         path.write_bytes(content)
-        with sound(tmp_path, str(path)):
+        with used_or_refused(tmp_path, str(path)):
             load_weights(network, read_weights(path), path)
             assert all(torch.isfinite(value.float()).all() for value in network.state_dict().values())
 
@@ -355,7 +355,7 @@ def test_checkpoints_of_a_training(tmp_path):
     @given(damage(path.read_bytes()))
     def check(content):
         path.write_bytes(content)
-        with sound(tmp_path, str(path)):
+        with used_or_refused(tmp_path, str(path)):
             training._resume(path, parameters, optimizer, "f" * 64)
 
     check()
@@ -371,7 +371,7 @@ def test_fitted_segmenters(tmp_path):
     @given(damage(path.read_bytes()))
     def check(content):
         path.write_bytes(content)
-        with sound(tmp_path, str(path)):
+        with used_or_refused(tmp_path, str(path)):
             assert CoSegmenter.load(path).model is not None
 
     check()
@@ -394,7 +394,7 @@ def test_coco_files(tmp_path, file):
     @given(damaged_json(json.loads((tmp_path / file).read_text())))
     def check(content):
         (tmp_path / file).write_bytes(content)
-        with sound(tmp_path, str(tmp_path)):
+        with used_or_refused(tmp_path, str(tmp_path)):
             for photo in read_coco(tmp_path):
                 assert all(one.mask.shape == tuple(photo.size) for one in photo.instances)
 
@@ -413,7 +413,7 @@ def test_metrics(tmp_path):
     @given(damaged_json(result))
     def check(content):
         (tmp_path / "metrics.json").write_bytes(content)
-        with sound(tmp_path, str(tmp_path)):
+        with used_or_refused(tmp_path, str(tmp_path)):
             read_result(tmp_path)
 
     check()
@@ -431,7 +431,7 @@ def test_outcomes_of_an_experiment(tmp_path):
     @given(damaged_json(outcome))
     def check(content):
         path.write_bytes(content)
-        with sound(tmp_path, str(path)):
+        with used_or_refused(tmp_path, str(path)):
             read_outcomes(tmp_path)
 
     check()
@@ -441,7 +441,7 @@ def test_outcomes_of_an_experiment(tmp_path):
 @given(damaged_json(json.loads(Experiment(set="collage").model_dump_json())))
 def test_descriptions_of_experiments(content):
     """A configuration from a file says itself, field by field, what is wrong with it."""
-    with sound(Path(__file__).parent, "validation error", own=()), suppress(ValidationError):
+    with used_or_refused(Path(__file__).parent, "validation error", own=()), suppress(ValidationError):
         assert Experiment.model_validate_json(content).config.sizes
 
 
@@ -455,14 +455,14 @@ def test_descriptions_of_experiments(content):
     ODD_VALUES,
 )
 def test_parameters_of_notebooks(notebook, name, value):
-    with sound(NOTEBOOKS, notebook, "output must", "output folder"):
+    with used_or_refused(NOTEBOOKS, notebook, "output must", "output folder"):
         assert set(check_parameters(NOTEBOOKS / notebook, {name: value})) == {name}
 
 
 @cases()
 @given(st.dictionaries(st.sampled_from(["profile", "output", "seed", "photos", "other"]), ODD_VALUES | st.text(), max_size=4))
 def test_parameters_within_a_notebook(given_parameters):
-    with sound(Path(__file__).parent, "validation error", own=()), suppress(ValidationError):
+    with used_or_refused(Path(__file__).parent, "validation error", own=()), suppress(ValidationError):
         PhotoParameters(**given_parameters)
 
 
@@ -485,7 +485,7 @@ def test_every_file_of_a_set_is_used_or_named(tmp_path_factory, names):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_dir():
             path.touch()
-    with warnings.catch_warnings(record=True) as caught, sound(root, str(root)):
+    with warnings.catch_warnings(record=True) as caught, used_or_refused(root, str(root)):
         warnings.simplefilter("always")
         classes = read_set(root, "SET")
         used = [

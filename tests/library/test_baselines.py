@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from draws import random
+from strategies import random
 
 from co3lib.beyond.baselines import connected_components, dff_head
 from co3lib.beyond.priors import principal_component

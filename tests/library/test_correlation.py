@@ -4,10 +4,10 @@ import naive
 import numpy as np
 import pytest
 import torch
-from draws import examples, random, uniform, whole_numbers
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import close, load
+from strategies import examples, random, uniform, whole_numbers
 
 from co3lib.correlation import correlate, normalize_features, pair_up, weight_by_saliency
 

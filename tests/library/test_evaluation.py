@@ -6,10 +6,10 @@ import naive
 import numpy as np
 import pytest
 import torch
-from draws import examples, masks
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import close, load
+from strategies import examples, masks
 
 from co3lib.evaluation import average_precision, corloc, pooled_average_precision
 from co3lib.ranking import noise_filter

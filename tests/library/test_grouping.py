@@ -6,9 +6,9 @@ import naive
 import numpy as np
 import pytest
 import torch
-from draws import examples, shuffled, whole_numbers
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples, shuffled, whole_numbers
 
 from co3lib.beyond.grouping import SHALLOW, group_peaks
 from co3lib.peaks import peak_cells, score_peaks

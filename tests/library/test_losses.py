@@ -5,10 +5,10 @@ import math
 import naive
 import pytest
 import torch
-from draws import examples, random, shuffled, uniform, whole_numbers
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import close, load
+from strategies import examples, random, shuffled, uniform, whole_numbers
 
 from co3lib.correlation import correlate, normalize_features
 from co3lib.losses import affinity_loss, copeak_loss, saliency_loss, saliency_weight

@@ -4,8 +4,8 @@ import naive
 import numpy as np
 import pytest
 import torch
-from draws import random
 from reference import close, load
+from strategies import random
 from torch import nn
 from torch.nn import functional
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from draws import examples, masks
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples, masks
 
 from co3lib.overlap import box_iou, mask_iou, tight_box
 

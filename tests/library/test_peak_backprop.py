@@ -3,10 +3,10 @@ from __future__ import annotations
 import naive
 import pytest
 import torch
-from draws import examples, random, uniform
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import close, load
+from strategies import examples, random, uniform
 from torch import nn
 from torch.nn import functional
 

@@ -4,10 +4,10 @@ import naive
 import numpy as np
 import pytest
 import torch
-from draws import examples, random, whole_numbers
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import load
+from strategies import examples, random, whole_numbers
 
 from co3lib.correlation import correlate
 from co3lib.peaks import copeak_votes, copeaks, peak_cells, score_peaks

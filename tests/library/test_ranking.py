@@ -4,11 +4,11 @@ import naive
 import numpy as np
 import pytest
 import torch
-from draws import examples, masks, random, uniform
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import close, load
+from strategies import examples, masks, random, uniform
 
 from co3lib.beyond.region_ranking import LEVELS, RegionRanker
 from co3lib.ranking import contours, mask_nms, noise_filter, rank_proposals, within_size_limits

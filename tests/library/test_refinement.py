@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from draws import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.color import rgb2lab
 from skimage.segmentation import slic
+from strategies import examples
 
 from co3lib.beyond.refinement import SMOOTH, TRUST, WINDOW, RegionRefiner, minimum_cut, one_piece
 from co3lib.overlap import mask_iou

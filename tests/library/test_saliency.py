@@ -4,9 +4,9 @@ import naive
 import numpy as np
 import pytest
 import torch
-from draws import examples, random
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples, random
 
 from co3lib.beyond.priors import class_evidence, class_prior, recognition_by_scale, recognized_prior, shared_classes
 from co3lib.saliency import _barrier_distance, saliency_prior

@@ -11,11 +11,11 @@ import naive
 import numpy as np
 import pytest
 import torch
-from draws import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
+from strategies import examples
 
 from co3lib import inference, segmentation
 from co3lib.backbones.timm_networks import timm
@@ -62,11 +62,11 @@ def fitted(photos) -> CoSegmenter:
     return fit(photos)
 
 
-def told(instances) -> list[tuple]:
+def as_tuples(instances) -> list[tuple]:
     return [(one.score, one.peak, one.box, one.mask.tobytes()) for one in instances]
 
 
-def sound(instances, size: tuple[int, int]) -> None:
+def assert_valid_instances(instances, size: tuple[int, int]) -> None:
     for one in instances:
         assert one.mask.shape == size
         assert one.mask.dtype == bool
@@ -108,11 +108,11 @@ def test_photos_of_any_kind_and_size_in_one_call(tmp_path):
     found = segmenter.predict(kinds, progress=False)
     assert len(found) == len(kinds)
     for instances, size in zip(found, sizes, strict=True):
-        sound(instances, size)
+        assert_valid_instances(instances, size)
         assert instances
     # The same photo is the same however it came.
     for k in (2, 3, 4):
-        assert told(found[k]) == told(found[0])
+        assert as_tuples(found[k]) == as_tuples(found[0])
     upright, plain = (prepare(kinds[k], config(work_size=448)).pixels.astype(float) for k in (1, 0))
     assert np.abs(upright - plain).mean() < 6  # JPEG's loss; the photo on its side differs by far more
 
@@ -121,7 +121,7 @@ def test_masks_follow_a_photo_that_is_larger_than_the_work_image(fitted, photos)
     large = photos[0].repeat(3, 0).repeat(3, 1)
     (instances,) = fitted.predict([large], progress=False)
     assert instances
-    sound(instances, large.shape[:2])
+    assert_valid_instances(instances, large.shape[:2])
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_masks_follow_a_photo_that_is_larger_than_the_work_image(fitted, photos)
     ids=["pixel", "constant", "row", "column", "four"],
 )
 def test_photos_with_nothing_in_them(photo, fitted):
-    sound(fitted.predict([photo], progress=False)[0], photo.shape[:2])
+    assert_valid_instances(fitted.predict([photo], progress=False)[0], photo.shape[:2])
     (instances,) = fit([photo]).predict([photo], progress=False)
-    sound(instances, photo.shape[:2])
+    assert_valid_instances(instances, photo.shape[:2])
 
 
 def test_one_photo_alone(photos):
@@ -146,7 +146,7 @@ def test_one_photo_alone(photos):
         segmenter = fit(photos[:1], seeds=seeds)
         (instances,) = segmenter.predict(photos[:1], progress=False)
         assert instances
-        sound(instances, photos[0].shape[:2])
+        assert_valid_instances(instances, photos[0].shape[:2])
 
 
 def test_a_text_file_with_a_photos_name(tmp_path, fitted, photos):
@@ -199,7 +199,7 @@ def test_a_photo_that_is_not_in_a_list(photo, fitted):
 def test_photos_one_by_one(photos, fitted):
     assert fit(photo for photo in photos).history == fitted.history
     found = fitted.predict((photo for photo in photos), progress=False)
-    assert [told(one) for one in found] == [told(one) for one in fitted.predict(photos, progress=False)]
+    assert [as_tuples(one) for one in found] == [as_tuples(one) for one in fitted.predict(photos, progress=False)]
 
 
 def test_before_fitting(photos, tmp_path):
@@ -235,8 +235,8 @@ def test_a_wrong_tap_is_named(photos):
 def test_two_runs_are_equal(photos, fitted):
     again = fit(photos)
     assert again.history == fitted.history
-    found = [told(one) for one in fitted.predict(photos, progress=False)]
-    assert found == [told(one) for one in again.predict(photos, progress=False)]
+    found = [as_tuples(one) for one in fitted.predict(photos, progress=False)]
+    assert found == [as_tuples(one) for one in again.predict(photos, progress=False)]
     assert any(found)
 
 
@@ -245,14 +245,14 @@ def test_fitted_twice_is_fitted_anew(photos, fitted):
     segmenter.fit(photos, progress=False)
     assert segmenter.history == fitted.history
     found = segmenter.predict(photos, progress=False)
-    assert [told(one) for one in found] == [told(one) for one in fitted.predict(photos, progress=False)]
+    assert [as_tuples(one) for one in found] == [as_tuples(one) for one in fitted.predict(photos, progress=False)]
 
 
 def test_a_failed_fit_leaves_the_last_one(photos, fitted):
     segmenter = fit(photos)
     with pytest.raises(ImageError):
         segmenter.fit([None], progress=False)
-    assert told(segmenter.predict(photos[:1], progress=False)[0]) == told(
+    assert as_tuples(segmenter.predict(photos[:1], progress=False)[0]) == as_tuples(
         fitted.predict(photos[:1], progress=False)[0]
     )
 
@@ -272,7 +272,7 @@ def test_photos_that_were_not_in_fit(fitted):
     rocket = data.rocket()[::3, ::3]
     (instances,) = fitted.predict([rocket], progress=False)
     assert instances
-    sound(instances, rocket.shape[:2])
+    assert_valid_instances(instances, rocket.shape[:2])
 
 
 def test_an_interrupted_fit_goes_on(photos, tmp_path):
@@ -289,7 +289,7 @@ def test_an_interrupted_fit_goes_on(photos, tmp_path):
     resumed = CoSegmenter(config(epochs=2)).fit(photos, checkpoint=file, progress=False)
     straight = fit(photos, epochs=2)
     assert resumed.history == straight.history
-    assert told(resumed.predict(photos, progress=False)[0]) == told(
+    assert as_tuples(resumed.predict(photos, progress=False)[0]) == as_tuples(
         straight.predict(photos, progress=False)[0]
     )
 
@@ -308,7 +308,7 @@ def test_what_was_saved_predicts_the_same(changes, photos, tmp_path):
     assert list(segmenter.recognition) == segmenter.config.recognized_sizes and max(segmenter.recognition.values()) == 1
     assert loaded.model.backbone.weights_sha256 == segmenter.model.backbone.weights_sha256
     before, after = (one.predict(photos, progress=False) for one in (segmenter, loaded))
-    assert [told(one) for one in before] == [told(one) for one in after]
+    assert [as_tuples(one) for one in before] == [as_tuples(one) for one in after]
 
 
 def test_a_file_without_recognition_loads(fitted, photos, tmp_path):
@@ -320,7 +320,7 @@ def test_a_file_without_recognition_loads(fitted, photos, tmp_path):
     loaded = CoSegmenter.load(file)
     assert loaded.recognition == {}
     assert loaded.look_weights == [(64 / side) ** 3 for side in loaded.config.peak_sizes]
-    sound(loaded.predict(photos[:1], progress=False)[0], photos[0].shape[:2])
+    assert_valid_instances(loaded.predict(photos[:1], progress=False)[0], photos[0].shape[:2])
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_every_kind_of_seed_and_heat_map(seeds, heat_stop, photos):
     found = segmenter.predict(photos, progress=False)
     assert any(found)
     for instances, photo in zip(found, photos, strict=True):
-        sound(instances, photo.shape[:2])
+        assert_valid_instances(instances, photo.shape[:2])
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ def test_every_choice_runs(changes, photos):
     found = fit(photos[:2], **changes).predict(photos[:2], progress=False)
     for instances, photo in zip(found, photos[:2], strict=True):
         assert instances
-        sound(instances, photo.shape[:2])
+        assert_valid_instances(instances, photo.shape[:2])
 
 
 def test_ready_made_priors_are_what_is_learned(photos):
@@ -487,7 +487,7 @@ def test_timms_vggs_work_in_every_configuration(photos, monkeypatch):
     for settings in (CoSegConfig(**small), CoSegConfig.released(**small), CoSegConfig.published(**small)):
         found = CoSegmenter(settings).fit(photos[:2], progress=False).predict(photos[:2], progress=False)
         for instances, photo in zip(found, photos, strict=False):
-            sound(instances, photo.shape[:2])
+            assert_valid_instances(instances, photo.shape[:2])
         assert any(found)
 
 
@@ -772,7 +772,7 @@ def test_other_settings_share_the_network(fitted, photos):
 def test_other_settings_may_be_those_of_any_configuration(fitted, photos):
     again = fitted.with_settings(heat_stop="middle", freeze="middle")
     assert again.config == fitted.config
-    assert told(again.predict(photos[:1], progress=False)[0]) == told(fitted.predict(photos[:1], progress=False)[0])
+    assert as_tuples(again.predict(photos[:1], progress=False)[0]) == as_tuples(fitted.predict(photos[:1], progress=False)[0])
     for wrong in ({"nms_iou": 2.0}, {"no_such": 1}, {"peak_scales": (0.5,)}, {"heat_stop": "blocks.9"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             fitted.with_settings(**wrong)
@@ -890,7 +890,7 @@ def test_candidates_in_the_photos_own_pixels():
     assert [one.box for one in instances] == [(0, 0, 9, 4), (3, 2, 12, 6), (6, 4, 15, 8)]
     assert [one.peak for one in instances] == [(0, 3), (2, 6), (4, 9)]
     for one in instances:
-        sound([one], (12, 24))
+        assert_valid_instances([one], (12, 24))
 
 
 def test_the_noise_filter_works_over_the_category():

@@ -35,6 +35,9 @@ def small_backbone(*_) -> Backbone:
     return Backbone("small", stages, MEAN.tolist(), STD.tolist())
 
 
+pytestmark = pytest.mark.xdist_group("whole method")  # in one process, for what is in KEPT
+
+
 @pytest.fixture(autouse=True)
 def _small_network(monkeypatch):
     monkeypatch.setattr(segmentation, "build_backbone", small_backbone)
@@ -224,15 +227,15 @@ def test_the_settings_above_matter():
     segmenter = fitted(CONFIGURATIONS["released"])
     proposals = [torch.from_numpy(masks(k)) for k in range(3)]
 
-    def told(**changes):
+    def found_with(**changes):
         segmenter.config = CONFIGURATIONS["released, other numbers"].model_copy(update=changes)
         return [(one.score, one.mask.tobytes()) for found in segmenter.predict(photos(), proposals, False) for one in found]
 
     plain = CoSegConfig.released()
     for key in CHANGED:
-        assert told() != told(**{key: getattr(plain, key)}), key
+        assert found_with() != found_with(**{key: getattr(plain, key)}), key
     for key, value in (("interpolation", "bilinear"), ("work_size", 64), ("ranking_saliency", False), ("heat_stop", "first")):
-        assert told() != told(**{key: value}), key
+        assert found_with() != found_with(**{key: value}), key
 
 
 @pytest.mark.parametrize("form", ["released", "published"])

@@ -42,7 +42,7 @@ MODULES = {
     "model": ["test_model.py"],
     "evaluation": ["test_evaluation.py", "test_localization.py"],
     "overlap": ["test_overlap.py"],
-    "export": ["test_export.py"],
+    "datasets/export": ["test_export.py"],
     "peak_backprop": ["test_peak_backprop.py"],
     "ranking": ["test_ranking.py"],
 }
@@ -176,12 +176,13 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, mutant: Mutant):
         setattr(mutant.node, mutant.field, mutant.value)
-        self.name, self.tree = f"co3lib.{mutant.module}", mutant.tree
+        self.module, self.tree = mutant.module, mutant.tree
+        self.name = f"co3lib.{mutant.module.replace('/', '.')}"
 
     def find_spec(self, name, path=None, target=None):
         if name != self.name:
             return None
-        return importlib.util.spec_from_loader(name, self, origin=str(PACKAGE / f"{name.split('.')[1]}.py"))
+        return importlib.util.spec_from_loader(name, self, origin=str(PACKAGE / f"{self.module}.py"))
 
     def exec_module(self, module):
         exec(compile(ast.fix_missing_locations(self.tree), module.__spec__.origin, "exec"), module.__dict__)

@@ -6,9 +6,9 @@ import matplotlib.pyplot
 import numpy as np
 import pytest
 import torch
-from draws import shuffled, uniform
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
+from strategies import shuffled, uniform
 
 from co3course.figures import png
 from co3course.lessons.copeaks import (

@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from draws import random, uniform
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
+from strategies import random, uniform
 
 from co3course.figures import png
 from co3course.lessons.correlation import (

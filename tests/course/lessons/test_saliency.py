@@ -4,9 +4,9 @@ import matplotlib.pyplot
 import numpy as np
 import pytest
 import torch
-from draws import uniform
 from matplotlib.figure import Figure
 from quickness import LIMIT, plain_figures
+from strategies import uniform
 
 from co3course.figures import png
 from co3course.lessons.saliency import (
