@@ -25,9 +25,10 @@ TOOLS_ONLY_CONDA_NAMES = {"pip", "make"}
 
 
 def in_pyproject() -> dict[str, str]:
-    extras = PROJECT["optional-dependencies"]
-    requirements = [Requirement(line) for line in PROJECT["dependencies"] + extras["course"] + extras["test"]]
-    return {one.name: str(one.specifier) for one in requirements if one.name != PROJECT["name"]}
+    requirements = [
+        Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    ]
+    return {one.name: str(one.specifier) for one in requirements}
 
 
 def in_environment_yml() -> tuple[dict[str, str], dict[str, str]]:
@@ -80,9 +81,9 @@ def test_every_import_is_required():
         "psutil",
     }  # ipywidgets, papermill, pytest, papermill, the kernel of jupyterlab and papermill
     own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
-    own |= {"co3lib", "co3course"}
+    own.add("co3lib")
     wanted = set(in_pyproject())
-    for folder in ("co3lib", "co3course", "benchmarks", "tests"):
+    for folder in ("co3lib", "benchmarks", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             code = imported(path) - set(sys.stdlib_module_names) - own - come_with_others
             missing = {names.get(name, name) for name in code} - wanted
@@ -145,7 +146,7 @@ def clone(tmp_path):
         done = subprocess.run(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
-        what = r".*-m (venv --clear|pip install|co3course\.runner|co3course\.gallery|jupyter lab|pytest).*"
+        what = r".*-m (venv --clear|pip install|co3lib\.notebook|co3lib\.gallery|jupyter lab|pytest).*"
         return done, [re.sub(what, r"\1", line) for line in log.read_text().splitlines()]
 
     make.folder = folder
