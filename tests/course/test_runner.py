@@ -514,3 +514,15 @@ def test_errors_are_found_in_cells():
         cells=[nbformat.v4.new_markdown_cell("x"), nbformat.v4.new_code_cell(outputs=[output])]
     )
     assert list(errors(book)) == [("cell 2", "E: two lines")]
+
+
+def test_commands_spare_a_grammar_and_still_know_what_a_notebook_is():
+    code = (
+        "import sys\nfrom co3course.headless import spare_grammar\nspare_grammar()\nimport nbformat\n"
+        "nbformat.validate(nbformat.v4.new_notebook())\n"
+        "assert not any(name.split('.')[0] == 'rfc3987_syntax' and module for name, module in sys.modules.items())\n"
+        "try:\n    nbformat.validate({'nbformat': 4, 'nbformat_minor': 5, 'metadata': 3, 'cells': []})\n"
+        "except nbformat.ValidationError:\n    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.stdout == "refused\n", done.stderr
