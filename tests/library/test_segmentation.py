@@ -381,7 +381,7 @@ def test_an_interrupted_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
 @pytest.mark.parametrize("seeds", ["score", "copeak"])
 @pytest.mark.parametrize("heat_stop", [None, "blocks.4"])
 def test_every_kind_of_seed_and_heat_map(seeds, heat_stop, photos):
-    segmenter = fit(photos, seeds=seeds, heat_stop=heat_stop, size=128)
+    segmenter = fit(photos, seeds=seeds, heat_stop=heat_stop, size=128, peak_scales=(1.0, 2.0))
     found = segmenter.predict(photos, progress=False)
     assert any(found)
     for instances, photo in zip(found, photos, strict=True):
@@ -721,7 +721,7 @@ def test_chosen_masks_are_refined_if_asked_for_and_only_by_superpixels(photos):
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_predict_works_where_gradients_are_off(photos, mode):
-    segmenter = fit(photos, size=128)
+    segmenter = fit(photos, size=128, peak_scales=(1.0, 2.0))
     expected = segmenter.predict(photos[:2], progress=False)
     with mode():
         found = segmenter.predict(photos[:2], progress=False)
