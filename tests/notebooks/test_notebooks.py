@@ -58,7 +58,7 @@ class TestSource:
 
     def test_whoever_is_told_of_hints_can_ask_for_one(self, path):
         told = any("hint(" in source for source in sources(path, "markdown"))
-        imported = r"^from co3lib\.exercises import .*\bhint\b"
+        imported = r"^from co3course\.exercises import .*\bhint\b"
         assert not told or any(re.search(imported, source, re.M) for source in sources(path, "code"))
 
     def test_links_lead_somewhere(self, path):
