@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -169,7 +170,7 @@ def _optimizer(trained: dict[str, nn.Parameter], config: CoSegConfig) -> torch.o
         return torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
     biases = [parameter for name, parameter in trained.items() if name.endswith("bias")]
     weights = [parameter for name, parameter in trained.items() if not name.endswith("bias")]
-    groups = [{"params": weights}, {"params": biases, "lr": 2 * config.learning_rate}]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, "lr": 2 * config.learning_rate}]
     # Adam's weight_decay is added to the gradient, as the authors do; AdamW's is not.
     return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
 
