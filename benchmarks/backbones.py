@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from co3lib.backbones import build_backbone
 from co3lib.correlation import normalize_features
-from co3lib.images import to_tensor
+from co3lib.datasets.images import to_tensor
 
 
 def quality(features: torch.Tensor, foreground: torch.Tensor) -> tuple[float, float]:

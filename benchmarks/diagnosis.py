@@ -20,11 +20,12 @@ from measure import ClassRun, markdown
 from tqdm import tqdm
 
 from co3lib.config import CoSegConfig
-from co3lib.images import resize_nearest
+from co3lib.datasets.images import resize_nearest
+from co3lib.inference import Candidates, Look, choose_masks, finish, heat_maps
 from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou
 from co3lib.ranking import mask_nms
-from co3lib.segmentation import Candidates, CoSegmenter, Look, choose_masks, finish, heat_maps
+from co3lib.segmentation import CoSegmenter
 
 
 def cells_at(masks: torch.Tensor, cells: torch.Tensor, grid) -> torch.Tensor:

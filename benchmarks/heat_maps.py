@@ -21,9 +21,10 @@ from measure import markdown
 from tqdm import tqdm
 
 from co3lib.config import CoSegConfig
-from co3lib.images import resize_nearest
+from co3lib.datasets.images import resize_nearest
+from co3lib.inference import prepare, see, seed_cells
 from co3lib.peak_backprop import peak_response_maps
-from co3lib.segmentation import CoSegmenter, prepare, see, seed_cells
+from co3lib.segmentation import CoSegmenter
 
 _GAUSSIAN = "Gaussian round the peak"
 

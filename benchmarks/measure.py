@@ -30,8 +30,9 @@ from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.evaluation import area_under, evaluate, match, overlaps, precision_recall
 from co3lib.files import make_folder, write_text
+from co3lib.inference import finish, prepare, prepare_proposals
 from co3lib.instance import masks_of
-from co3lib.segmentation import CoSegmenter, finish, prepare, prepare_proposals
+from co3lib.segmentation import CoSegmenter
 
 LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1, 1)}
 PRIORS = ("single", "class")

@@ -32,22 +32,24 @@ from co3lib.backbones import build_backbone
 from co3lib.beyond.baselines import dff_head
 from co3lib.beyond.priors import principal_component
 from co3lib.config import CoSegConfig
-from co3lib.export import overlay
+from co3lib.datasets.export import overlay
 from co3lib.files import aside, make_folder, write_text
+from co3lib.inference import choose_masks, finish
 from co3lib.instance import Instance
 from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou, tight_box
-from co3lib.segmentation import CoSegmenter, choose_masks, finish
+from co3lib.segmentation import CoSegmenter
 
 # Of the real classes; a class of which two sets hold photos is named with its set.
 CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit", "boat", "diningtable", "mug", "pedestrian", ("LARGE", "person")}
 ORDINARY = ["LARGE", "PETS_MUGS", "STREET"]
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
-ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "refine": False}
+ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "level_sets": False, "refine": False}
 LADDER = {
     "one look, ranked by fit and contrast": ONE_SIZE,
-    "+ looks at six sizes": {"group_peaks": False, "refine": False},
-    "+ groups of peaks": {"refine": False},
+    "+ looks at six sizes": {"group_peaks": False, "level_sets": False, "refine": False},
+    "+ groups of peaks": {"level_sets": False, "refine": False},
+    "+ parts of the co-saliency": {"refine": False},
     f"+ refined masks = {OURS}": {},
 }
 UNTRAINED = "default, untrained"

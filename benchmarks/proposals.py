@@ -20,7 +20,7 @@ from common import every_set
 from tqdm import tqdm
 
 from co3lib.datasets import Sample
-from co3lib.images import resize_nearest
+from co3lib.datasets.images import resize_nearest
 from co3lib.proposals import Regions, propose_regions
 
 _LARGE = 0.01

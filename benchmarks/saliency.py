@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from co3lib.backbones import build_backbone
 from co3lib.beyond.priors import class_prior
-from co3lib.images import to_tensor
+from co3lib.datasets.images import to_tensor
 from co3lib.saliency import METHODS, saliency_prior
 
 

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from co3lib.beyond.priors import recognized_prior
 from co3lib.config import CoSegConfig
-from co3lib.segmentation import CoSegmenter, prepare
+from co3lib.inference import prepare
+from co3lib.segmentation import CoSegmenter
 
 GRID = 56
 

@@ -21,11 +21,12 @@ import torch
 from matplotlib.figure import Figure
 
 from co3lib import checks
-from co3lib.export import overlay
-from co3lib.images import fit_within, resize_nearest
+from co3lib.datasets.export import overlay
+from co3lib.datasets.images import fit_within, resize_nearest
+from co3lib.inference import look, prepare, prepare_proposals, rank
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.segmentation import CoSegmenter, look, prepare, prepare_proposals, rank
+from co3lib.segmentation import CoSegmenter
 
 _DPI = 90
 _WIDEST = 5  # photos in a row of a grid

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook nee
     import pandas as pd
 
     from co3lib.datasets import Sample
-    from co3lib.export import PhotoResult
+    from co3lib.datasets.export import PhotoResult
     from co3lib.instance import Instance
 
 RESULT = "metrics.json"
@@ -88,7 +88,7 @@ class Result(BaseModel):
 def photo_results(samples: Sequence[Sample], found: Sequence[Sequence[Instance]]) -> list[PhotoResult]:
     """Samples and the instances found in each, as ``class_result`` and ``export.write_coco`` take them. Of a
     sample without mask files the truth is not known."""
-    from co3lib.export import PhotoResult
+    from co3lib.datasets.export import PhotoResult
 
     return [
         PhotoResult(

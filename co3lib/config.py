@@ -29,7 +29,8 @@ class CoSegConfig(BaseModel):
     the published weights thousands of times the other two, so it alone decides; with ``center`` it has no lower bound).
     Segmentation: peak_scales, the multiples of ``size`` at which ``predict`` looks for peaks, the first being 1; seeds, where
     it looks for instances ("score": at the peaks of the score, "copeak": at the ends of co-peaks with other photos);
-    group_peaks, whether peaks of one hill of the co-saliency may also be parts of one instance;
+    group_peaks, whether peaks of one hill of the co-saliency may also be parts of one instance; level_sets, whether the
+    connected parts of the co-saliency above some levels are proposals too, for peaks that are seen smaller than in training;
     partners, how many of the category's photos are kept for co-peaks (None: all); heat_stop, the stage at which heat maps are
     read; work_size, the longest side at which masks are ranked (None: the photo's own size, whose pixels every peak's heat map
     then has: 0.1 GB a peak for 24 megapixels); proposals, how many a photo, the best first (None: every ready-made one, 1000
@@ -68,6 +69,7 @@ class CoSegConfig(BaseModel):
     peak_scales: Scales = (1.0, 0.5, 0.7, 1.5, 2.0, 3.0)
     seeds: Literal["score", "copeak"] = "score"
     group_peaks: bool = True
+    level_sets: bool = True
     partners: Count | None = 20
     heat_stop: str | None = "middle"
     work_size: Annotated[int, Field(ge=64)] | None = 448
@@ -132,6 +134,7 @@ class CoSegConfig(BaseModel):
                 "head_start": False,
                 "peak_scales": (1.0,),
                 "group_peaks": False,
+                "level_sets": False,
                 "heat_stop": None,
                 "work_size": None,
                 "proposals": None,

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from .checks import choice
 from .config import CoSegConfig
 from .datasets import Sample, demo_set, read_set
+from .datasets.export import PhotoResult, read_coco, write_coco
 from .evaluation import MEASURES, evaluate
-from .export import PhotoResult, read_coco, write_coco
 from .files import aside, make_folder, packaged, path_of, remove_parts, write_text
 from .segmentation import CoSegmenter
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pycocotools import mask as rle
 
-from .images import resize_nearest
+from .datasets.images import resize_nearest
 from .torch_defaults import torch_defaults
 
 

@@ -16,7 +16,7 @@ from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from . import checks
-from .images import resize_maps
+from .datasets.images import resize_maps
 from .model import CoPeakNet
 from .torch_defaults import torch_defaults
 

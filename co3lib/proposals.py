@@ -19,7 +19,7 @@ from skimage.color import rgb2lab
 from skimage.segmentation import watershed
 
 from . import checks
-from .images import fit_within, read_image, resize_nearest
+from .datasets.images import fit_within, read_image, resize_nearest
 
 _LONGEST = 400  # pixels; finer detail costs time and hardly moves an overlap of one half
 _SUPERPIXELS = 1000

@@ -17,7 +17,7 @@ from skimage.segmentation import slic
 from torch.nn.functional import interpolate
 
 from . import checks
-from .images import fit_within, read_image
+from .datasets.images import fit_within, read_image
 from .torch_defaults import torch_defaults
 
 _LONGEST = 300  # pixels; saliency is a matter of regions, not of fine detail

@@ -2,259 +2,56 @@
 
     CoSegmenter(config).fit(photos).predict(photos)
 
-is the paper from end to end; each stage is also a function of its own here or in the module named after it.
+is the paper from end to end; what happens to one photo is in ``inference``, and each step in the module named after it.
 
-Shape letters: N images, C channels, H W size of the work image, ``h w`` feature grid, K proposals, Q peaks, M instances.
+Shape letters: N images, C channels, H W size of the work image, ``h w`` feature grid, M instances.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
 
 from . import checks
 from .backbones import Backbone, Recognizer, build_backbone, build_recognizer
-from .beyond.grouping import group_peaks
 from .beyond.priors import class_prior, recognition_by_scale, recognized_prior
-from .beyond.refinement import RegionRefiner
 from .beyond.region_ranking import RegionRanker
 from .config import CoSegConfig
-from .images import fit_within, name_of, read_image, resize_image, resize_maps, resize_nearest, to_tensor
+from .datasets.checkpoints import load_tensors, save_tensors
+from .datasets.images import resize_maps
+from .inference import (
+    Candidates,
+    Look,
+    WorkImage,
+    activations_of,
+    choose_masks,
+    look,
+    partners_of,
+    prepare,
+    prepare_proposals,
+    to_instances,
+    without_noise,
+)
 from .instance import Instance
-from .model import CoPeakNet, CoPeakOutput
-from .overlap import mask_iou, tight_box
-from .peak_backprop import enlarge, response_maps_from
-from .peaks import copeak_votes, peak_cells, regional_maxima, score_peaks
-from .proposals import propose_regions, regions_of
-from .ranking import noise_filter, suppress
+from .model import CoPeakNet
 from .saliency import saliency_prior
 from .torch_defaults import torch_defaults, with_gradients
-from .training import load_tensors, save_tensors, start_head, train
+from .training import start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
-
-_PROPOSALS = 1000  # made of a photo where the configuration sets no limit
-_SAME = 0.6  # the overlap from which two looks have found the same
-_SEEDS = 20  # that count at every size but the first: more of them cost time and find nothing more
 _RECOGNITION = 16  # power of how well the category is recognised at a size, in what the size counts
-
-
-@dataclass(frozen=True)
-class WorkImage:
-    """A photo made ready: ``size`` (height, width) of the photo itself; ``pixels`` (H, W, 3) uint8, at most
-    ``work_size`` long; ``tensor`` (1, 3, size, size), the network's input; ``squares``, the same at the other
-    sizes at which the prior or ``predict`` looks at it: side -> (side, side, 3) uint8."""
-
-    name: str
-    size: tuple[int, int]
-    pixels: np.ndarray
-    tensor: torch.Tensor
-    squares: Mapping[int, np.ndarray] = field(default_factory=dict)
-
-    def at(self, side: int) -> torch.Tensor:
-        """The network's input at one of the sizes: (1, 3, side, side)."""
-        return self.tensor if side == self.tensor.shape[-1] else to_tensor(self.squares[side], side)
-
-
-@dataclass(frozen=True)
-class View:
-    """The network's view of one photo at one size: at_stop (1, C', h', w'), the activations at which heat maps are read;
-    output, its features and scores; saliency (H, W), the co-saliency at work size."""
-
-    at_stop: torch.Tensor
-    output: CoPeakOutput
-    saliency: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Look:
-    """One look at a photo, at one size: its view; cells (Q, 2), the seeds; heat (Q, H, W), theirs at work size; weight, what
-    a score of this look counts; far, whether the photo is shown smaller than in training."""
-
-    view: View
-    cells: torch.Tensor
-    heat: torch.Tensor
-    weight: float = 1.0
-    far: bool = False
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """How many cells there are, down and across."""
-        return tuple(self.view.output.score.shape[2:])
-
-    @property
-    @torch_defaults()
-    def points(self) -> torch.Tensor:
-        """The middles of the seeds' cells in pixels ``(y, x)`` of the work image: (Q, 2) long."""
-        size = torch.tensor(self.view.saliency.shape)
-        return ((self.cells + 0.5) * (size / torch.tensor(self.grid))).long()
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The instances of one photo before the category's noise filter, best first: masks (M, H, W) bool, scores (M,),
-    peaks (M, 2) in pixels ``(y, x)``; all at work size."""
-
-    masks: torch.Tensor
-    scores: torch.Tensor
-    peaks: torch.Tensor
-
-
-def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | None = None) -> WorkImage:
-    """Read a photo (path, PIL image or array) and make it ready; sides: the other sizes at which it will be looked at (None:
-    all those of the prior and of ``predict``)."""
-    pixels = read_image(photo, name=name_of(photo, index))
-    small = pixels if config.work_size is None else fit_within(pixels, config.work_size)
-    wanted = {config.size, *(sides or [*config.sizes, *config.peak_sizes])}
-    squares = {side: resize_image(pixels, (side, side), config.interpolation) for side in sorted(wanted)}
-    tensor = to_tensor(squares.pop(config.size), config.size)
-    return WorkImage(name_of(photo, index), pixels.shape[:2], small, tensor, squares)
-
-
-def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RegionRanker:
-    """The proposals of a photo, or the ``masks`` (K, H', W') bool given for it, ready to be ranked at work size."""
-    if masks is None:
-        regions = propose_regions(image.pixels, config.proposals or _PROPOSALS)
-    else:
-        regions = regions_of(checks.masks(masks, f"proposals of {image.name}")[: config.proposals])
-    labels = resize_nearest(regions.labels[None], image.pixels.shape[:2])[0]
-    # Who gives proposals gives their outlines too; the pieces that they have in common are no superpixels.
-    refiner = RegionRefiner(labels, image.pixels, regions.members.shape[1]) if masks is None and config.refine else None
-    return RegionRanker(labels, regions.members, refiner=refiner)
-
-
-def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
-    """Run the network on a photo; side: one of ``config.peak_sizes`` (None: the first)."""
-    with torch.no_grad():
-        at_stop = _activations(model, image.at(side or config.size), config.heat_stop)
-        output = model.resume(at_stop, config.heat_stop)
-        big = model.saliency_at_image_size(output.score)
-    return View(at_stop, output, resize_maps(big[0], image.pixels.shape[:2], config.interpolation)[0])
-
-
-def seed_cells(output: CoPeakOutput, config: CoSegConfig, bank: torch.Tensor) -> torch.Tensor:
-    """The cells (Q, 2) at which an image's instances are looked for, best first.
-
-    ``seeds="score"``: the peaks of the score map. ``seeds="copeak"``: the regional maxima of the votes that the cells
-    get as ends of co-peaks with the images of ``bank`` (M, C, h, w), normalised and saliency-weighted features; among
-    cells with equal votes the higher score wins.
-    """
-    score = output.score[0, 0]
-    partners = _partners(output.guided, bank) if config.seeds == "copeak" else bank[:0]
-    if not len(partners):
-        return peak_cells(score_peaks(output.score)[0, 0], score, every=config.ranking == "released")
-    votes = copeak_votes(output.guided, partners)
-    # Votes are whole numbers and tie often; the saliency, below one, only breaks the ties.
-    height = votes + output.saliency[0, 0]
-    return peak_cells(regional_maxima(height[None])[0] & (votes > 0), height)
-
-
-def heat_maps(
-    model: CoPeakNet, activations: torch.Tensor, cells: torch.Tensor, config: CoSegConfig, size: tuple[int, int]
-) -> torch.Tensor:
-    """Heat maps of the seeds at work size: (Q, H, W); ``activations`` are the output of stage ``config.heat_stop``."""
-    return enlarge(response_maps_from(model, activations, config.heat_stop, cells), size, config.interpolation)
-
-
-def rank(
-    heat: torch.Tensor,
-    saliency: torch.Tensor,
-    proposals: RegionRanker,
-    config: CoSegConfig,
-    groups: torch.Tensor | None = None,
-    power: torch.Tensor | float = 1.0,
-) -> torch.Tensor:
-    """Scores of the proposals for every peak, as ``config.ranking`` says: heat (Q, H, W), saliency (H, W) -> (Q, K); for groups
-    of peaks, (G, Q) bool: (G, K). groups and power: as for ``RegionRanker.distinct_scores``."""
-    if config.ranking == "distinct":
-        return proposals.distinct_scores(heat, saliency, config.beta, config.gamma, groups, power)
-    guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
-    # Resized from the network's input to the photo, the authors' heat maps keep their values and not, as here, their sums: all
-    # heat times this, which is the same as the scores times it with gamma over it.
-    times = saliency.numel() / config.size**2
-    return times * proposals.scores(heat, guide, config.beta, config.gamma / times, groups)
-
-
-def look(
-    model: CoPeakNet, image: WorkImage, config: CoSegConfig, bank: torch.Tensor, side: int | None = None, weight: float = 1.0
-) -> Look:
-    """Look at a photo at one size, up to the heat maps; bank: as for ``seed_cells``; side: as for ``see``; weight: what a score
-    of this look counts."""
-    side = side or config.size
-    view = see(model, image, config, side)
-    cells = seed_cells(view.output, config, bank)[: None if side == config.size else _SEEDS]
-    heat = heat_maps(model, view.at_stop, cells, config, image.pixels.shape[:2])
-    return Look(view, cells, heat, weight, side < config.size)
-
-
-@torch_defaults()
-def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
-    """Each peak of every look takes its best proposal, its outline refined if ``config.refine``; a score counts as often as
-    there are looks that found the same; non-maximum suppression over all of them.
-
-    With ``config.group_peaks`` groups of peaks (``grouping.group_peaks``) compete with single ones: a group's scores count by
-    its depth, and of the peaks and groups that have a peak in common only the one with the best score takes a proposal. The
-    share of a group, and of a peak seen from far, counts by its root, since the valleys in it are on the thing as well.
-    """
-    size = proposals.size
-    masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
-    origin = [torch.zeros(0, dtype=torch.long)]
-    for number, one in enumerate(seen):
-        groups, depth = torch.eye(len(one.cells), dtype=torch.bool), torch.ones(len(one.cells))
-        if config.group_peaks:
-            groups, depth = group_peaks(one.view.output.saliency[0, 0], one.cells)
-        valleys = (groups.sum(1) > 1) | one.far
-        scores = rank(one.heat, one.view.saliency, proposals, config, groups, torch.where(valleys, 0.5, 1.0))
-        if not scores.numel():
-            continue
-        highest, chosen = scores.max(1)
-        highest = highest * depth
-        usable = _one_each(groups, highest)
-        regions = proposals.members[chosen[usable]].bool()
-        if config.refine and proposals.refiner is not None:
-            regions = proposals.refiner.refine(regions, proposals.shares(one.heat, one.view.saliency, groups)[usable])
-        masks.append(proposals.unions(regions))
-        best.append(highest[usable] * one.weight)
-        peaks.append(one.points[groups[usable].int().argmax(1)])
-        origin.append(torch.full((len(regions),), number))
-    masks, best, peaks, origin = torch.cat(masks), torch.cat(best), torch.cat(peaks), torch.cat(origin)
-    overlaps = mask_iou(masks, masks)
-    agreeing = sum((overlaps[:, origin == number] >= _SAME).any(1).long() for number in range(len(seen)))
-    scores = best * agreeing
-    kept = suppress(overlaps, scores, config.nms_iou)
-    return Candidates(masks[kept], scores[kept], peaks[kept])
-
-
-def _one_each(groups: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Which groups (G, Q) keep their peaks, each peak going to the group with the best score: (G,) bool."""
-    kept, free = torch.isfinite(scores), torch.ones(groups.shape[1], dtype=torch.bool)
-    for group in scores.argsort(descending=True, stable=True).tolist():
-        kept[group] &= bool((groups[group] <= free).all())
-        if kept[group]:
-            free &= ~groups[group]
-    return kept
-
-
-def to_instances(candidates: Candidates, keep: torch.Tensor, size: tuple[int, int]) -> list[Instance]:
-    """The kept candidates in the photo's own pixels, best first."""
-    scale = np.array(size) / np.array(candidates.masks.shape[1:])
-    instances = []
-    for mask, score, peak in zip(candidates.masks[keep], candidates.scores[keep], candidates.peaks[keep], strict=True):
-        if mask.any():
-            y, x = (int(value) for value in peak.numpy() * scale)
-            # Rows and columns are enlarged each by themselves, so the box needs no mask of the photo's size.
-            rows = resize_nearest(mask.any(1)[None, :, None], (size[0], 1))[0]
-            columns = resize_nearest(mask.any(0)[None, None], (1, size[1]))[0]
-            (_, y0, _, y1), (x0, _, x1, _) = tight_box(rows), tight_box(columns)
-            instances.append(Instance(mask.numpy(), float(score), (y, x), (x0, y0, x1, y1), size))
-    return sorted(instances, key=lambda instance: -instance.score)
+# Settings of fit. Only size and interpolation are read by predict as well, but with others than those of the network's
+# training and of the kept partners it would give what no fit leads to.
+_FITTED = (
+    "backbone", "weights", "tap", "stride", "size", "scales", "center", "interpolation", "prior", "epochs", "batch_size",
+    "learning_rate", "optimizer", "freeze", "head_start", "saliency_weight", "copeak_weight", "affinity_weight", "alpha",
+    "form", "partners", "seed",
+)  # fmt: skip
 
 
 class CoSegmenter:
@@ -289,10 +86,11 @@ class CoSegmenter:
             raise ValueError("images must be a list of at least one photo, got an empty one")
         if priors is not None:
             checks.same_length(images=images, priors=priors)
-        # All of them are kept at once: no larger than the priors need them.
+        # All of them are kept at once: no larger, and at no more sizes, than the priors need them.
         config = self.config.model_copy(update={"work_size": self.config.work_size or self.config.size})
+        sides = config.recognized_sizes if priors is None and config.prior == "recognized" else [config.size]
         bar = enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
-        work = (prepare(photo, config, k, config.recognized_sizes) for k, photo in bar)
+        work = (prepare(photo, config, k, sides) for k, photo in bar)
         self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
         return self
 
@@ -306,7 +104,7 @@ class CoSegmenter:
             _recognizer(config)  # a network without a classifier is refused before any photo is read
         work = list(work)
         with torch.no_grad():
-            activations = torch.cat([_activations(model, image.tensor, config.freeze) for image in work])
+            activations = torch.cat([activations_of(model, image.tensor, config.freeze) for image in work])
             features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
             if config.center:
                 model.center.copy_(features.mean((0, 2, 3), keepdim=True))
@@ -361,7 +159,8 @@ class CoSegmenter:
                 with torch.no_grad():
                     features[side].append(backbone(image.at(side)))
                     logits[side].append(recognizer(features[side][-1]))
-        return tuple({side: torch.cat(maps) for side, maps in one.items()} for one in (features, logits))
+        # One side at a time, each photo's own maps being let go: together they are the most that is kept of a photo.
+        return tuple({side: torch.cat(one.pop(side)) for side in config.recognized_sizes} for one in (features, logits))
 
     @property
     def look_weights(self) -> list[float]:
@@ -384,19 +183,21 @@ class CoSegmenter:
 
         proposals: candidate masks (K, H, W) bool, best first, one tensor a photo (None: made from the photos). Scores
         are comparable across the photos of a call, and the noise filter works over all of them. An empty list gives an
-        empty list.
+        empty list. Photos are read one at a time, and kept of each are only its instances' run lengths.
         """
         self._check_fitted()
         images = _photos(images)
         if proposals is not None:
             checks.same_length(images=images, proposals=proposals)
-        candidates, sizes = [], []
-        for k, photo in enumerate(tqdm(images, disable=not progress, desc="segmenting", unit="photo")):
-            image = prepare(photo, self.config, k)
-            ready = prepare_proposals(image, self.config, None if proposals is None else proposals[k])
-            candidates.append(self.candidates(image, ready))
-            sizes.append(image.size)
-        return finish(candidates, sizes, self.config)
+        bar = enumerate(tqdm(images, disable=not progress, desc="segmenting", unit="photo"))
+        found = [self._segment(photo, k, None if proposals is None else proposals[k]) for k, photo in bar]
+        return without_noise(found, self.config)
+
+    def _segment(self, photo, index: int, proposals: torch.Tensor | None) -> list[Instance]:
+        """One photo's instances before the noise filter. All else that was made of the photo is let go with this call."""
+        image = prepare(photo, self.config, index, self.config.peak_sizes)
+        ready = prepare_proposals(image, self.config, proposals)
+        return to_instances(self.candidates(image, ready), image.size)
 
     @torch_defaults()
     def candidates(self, image: WorkImage, proposals: RegionRanker) -> Candidates:
@@ -411,15 +212,20 @@ class CoSegmenter:
         for side, weight in zip(self.config.peak_sizes, self.look_weights, strict=True):
             found.append(look(self.model, image, self.config, partners, side, weight))
             if len(found) == 1:
-                partners = _partners(found[0].view.output.guided, self.bank)
+                partners = partners_of(found[0].view.output.guided, self.bank)
         return found
 
     @torch_defaults()
     def with_settings(self, **changes) -> CoSegmenter:
-        """The same network with other settings of ``predict``."""
+        """The same network with other settings of ``predict``. Once it is fitted, ``ValueError`` for a change of a setting that
+        takes effect in ``fit``."""
         other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}))
         if self.model is not None:
             other.config = _with_stages(other.config, self.model.backbone)
+            for name in _FITTED:
+                old, new = getattr(self.config, name), getattr(other.config, name)
+                if new != old:
+                    raise ValueError(f"{name} must stay {old!r}, with which fit was called, got {new!r}; call fit again")
         other.model, other.bank, other.recognition, other.history = self.model, self.bank, self.recognition, self.history
         return other
 
@@ -465,17 +271,12 @@ class CoSegmenter:
             raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) or load(path) first")
 
 
-def finish(candidates: Sequence[Candidates], sizes: Sequence[tuple[int, int]], config: CoSegConfig) -> list[list[Instance]]:
-    """The noise filter over the photos of a category, then masks at the photos' own sizes."""
-    kept = noise_filter([one.scores for one in candidates], config.noise_percentile)
-    return [to_instances(one, keep, size) for one, keep, size in zip(candidates, kept, sizes, strict=True)]
-
-
-def _photos(images) -> list:
+def _photos(images) -> Sequence:
     # One photo alone would be taken for a list: a path of its letters, an array of its rows.
     if isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) in (2, 3):
         raise ValueError(f"images must be a list of photos, got a single {type(images).__name__}")
-    return list(images)
+    # A sequence may read its photos as they are asked for; a list of it would hold all of them.
+    return images if isinstance(images, Sequence) else list(images)
 
 
 def _recognizer(config: CoSegConfig) -> Recognizer:
@@ -494,16 +295,3 @@ def _with_stages(config: CoSegConfig, backbone: Backbone) -> CoSegConfig:
         stages[key] = backbone.middle_stage if stage == "middle" else stage
         checks.choice(stages[key], key, [None, *backbone.stage_names])
     return config.model_copy(update=stages)
-
-
-def _activations(model: CoPeakNet, images: torch.Tensor, stage: str | None) -> torch.Tensor:
-    return images if stage is None else model.backbone(images, until=stage)
-
-
-@torch_defaults()
-def _partners(guided: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
-    # The photo itself may be in the bank, at the size of the first look; a co-peak with itself says nothing.
-    if bank.shape[1:] != guided.shape[1:]:
-        return bank
-    own = [bool(torch.allclose(guided[0], partner, atol=1e-5)) for partner in bank]
-    return bank[~torch.tensor(own, dtype=torch.bool)]

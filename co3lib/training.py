@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
@@ -23,7 +21,8 @@ from tqdm import tqdm
 from . import checks
 from .config import CoSegConfig
 from .correlation import correlate, pair_up
-from .files import aside, path_of
+from .datasets.checkpoints import load_tensors, save_tensors
+from .files import path_of
 from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet, CoPeakOutput
 from .torch_defaults import torch_defaults, with_gradients
@@ -146,7 +145,7 @@ def _epoch(model, activations, priors, config, optimizer, epoch) -> dict[str, fl
         images = len(batch)
         if config.optimizer == "released":
             images = min(images, len(activations) - config.batch_size * (count - 1))  # before an odd batch was completed
-            _as_the_authors_adam(optimizer, count)
+            as_the_authors_adam(optimizer, count)
         optimizer.zero_grad()
         (losses.total / images).backward()
         optimizer.step()
@@ -168,15 +167,22 @@ def _trained_parameters(model: CoPeakNet, freeze: str | None) -> dict[str, nn.Pa
 def _optimizer(trained: dict[str, nn.Parameter], config: CoSegConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
         return torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+    return released_optimizer(trained, config.learning_rate)
+
+
+def released_optimizer(trained: dict[str, nn.Parameter], learning_rate: float = 1e-6) -> torch.optim.Adam:
+    """The authors' Adam for parameters by name: biases at twice the rate, weight decay in the gradient. Its epsilon is theirs
+    after ``as_the_authors_adam``."""
     biases = [parameter for name, parameter in trained.items() if name.endswith("bias")]
     weights = [parameter for name, parameter in trained.items() if not name.endswith("bias")]
-    groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, "lr": 2 * config.learning_rate}]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, "lr": 2 * learning_rate}]
     # Adam's weight_decay is added to the gradient, as the authors do; AdamW's is not.
-    return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+    return torch.optim.Adam(groups, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
 
 
-def _as_the_authors_adam(optimizer: torch.optim.Adam, step: int) -> None:
-    """They add epsilon to the root before its bias is corrected, PyTorch after that."""
+def as_the_authors_adam(optimizer: torch.optim.Adam, step: int) -> None:
+    """Set epsilon for the next step, the ``step``-th of an epoch, to what it is in the authors' Adam: they add it to the root
+    before its bias is corrected, PyTorch after that."""
     for group in optimizer.param_groups:
         group["eps"] = 1e-8 / math.sqrt(1 - group["betas"][1] ** step)
 
@@ -213,28 +219,3 @@ def _resume(path: Path, trained, optimizer, fingerprint: str) -> list[dict[str, 
         if keys:
             optimizer.state[parameter] = {key: tensors[f"{key}:{name}"] for key in keys}
     return history
-
-
-def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file aside and put it in place at once, so that no half-written file is ever seen."""
-    path = path_of(path, "path")
-    with aside(path) as part:
-        try:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, part, metadata)
-        except SafetensorError as error:  # what it makes of a full disk, too
-            raise OSError(f"{path} cannot be written: {error}") from error
-
-
-def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file; ``ValueError`` naming the file if it is not a whole one."""
-    path = path_of(path, "path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        broken = [key for key, value in tensors.items() if not torch.isfinite(value.float()).all()]
-    except Exception as error:  # a damaged header may say anything
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as a safetensors file: {said}") from error
-    if broken:
-        raise ValueError(f"{path} must hold finite numbers, got NaN or infinity in {broken[0]}")
-    return tensors, metadata

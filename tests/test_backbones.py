@@ -13,7 +13,7 @@ from torch import nn
 
 from co3lib.backbones import WeightsError, build_backbone, build_recognizer, digest, timm_networks, vgg16
 from co3lib.backbones import weights as weight_files
-from co3lib.images import to_tensor
+from co3lib.datasets.images import to_tensor
 
 timm, torchvision = timm_networks.timm, vgg16.torchvision
 

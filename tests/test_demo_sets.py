@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from co3lib import demo_sets
+from co3lib.datasets import demo_sets
 
 
 @pytest.fixture(scope="module")

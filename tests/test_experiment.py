@@ -18,6 +18,7 @@ from co3lib import experiment as module
 from co3lib import segmentation, training
 from co3lib.config import CoSegConfig
 from co3lib.datasets import DatasetError, demo_set
+from co3lib.datasets.export import PhotoResult
 from co3lib.experiment import (
     Experiment,
     Outcome,
@@ -30,7 +31,6 @@ from co3lib.experiment import (
     results_table,
     run_experiment,
 )
-from co3lib.export import PhotoResult
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.segmentation import CoSegmenter

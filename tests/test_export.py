@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from co3lib import _torchvision  # noqa: F401  (before torchvision)
-from co3lib.export import (
+from co3lib.datasets.export import (
     COLORS,
     GROUND_TRUTH,
     INSTANCES,
@@ -509,18 +509,55 @@ def test_write_overlay(tmp_path):
 def test_every_photo_has_an_overlay_of_its_own(tmp_path):
     size = (6, 6)
     alike = [("a.jpg", "cat"), ("a.png", "cat"), ("a.JPG", "cat")]
-    names = [*alike, ("b.jpg", "cat"), ("b.jpg", "dog"), ("c.jpg", "dog"), ("c.jpg", "dog")]
+    names = [*alike, ("b.jpg", "cat"), ("b.jpg", "dog"), ("c.jpg", "dog"), ("c.jpg", "dog"), ("d.jpg", "dog")]
     photos = [PhotoResult(name, category, size, []) for name, category in names]
     images = [np.full((*size, 3), 10 * k, np.uint8) for k in range(len(photos))]
     write_overlays(tmp_path / "new", photos, images)
     paths = [tmp_path / "new" / name for name in overlay_names(photos)]
-    assert [path.name.removesuffix(".png") for path in paths] == [name for name, _ in names]
+    named = ["1/a.png", "a.png.png", "3/a.png", "cat/b.png", "dog/b.png", "6/c.png", "7/c.png", "d.png"]
+    assert overlay_names(photos) == named
     assert sorted(path for path in (tmp_path / "new").rglob("*") if path.is_file()) == sorted(set(paths))
     for path, image in zip(paths, images, strict=True):
         with Image.open(path) as written:
             assert np.array_equal(np.asarray(written), image)
-    with pytest.raises(ValueError, match="photos has 7, images has 6"):
+    with pytest.raises(ValueError, match="photos has 8, images has 7"):
         write_overlays(tmp_path, photos, images[1:])
+
+
+@pytest.mark.parametrize(
+    "names, overlays",
+    [
+        (["a.png", "b.JPEG", "c", "d.1"], ["a.png", "b.png", "c.png", "d.1.png"]),
+        (["a.jpg", "a.png", "b.png"], ["a.jpg.png", "a.png.png", "b.png"]),
+        (["A.jpg", "a.png"], ["A.jpg.png", "a.png.png"]),
+        (["A.jpg", "a.jpg"], ["1/A.png", "2/a.png"]),
+        (["\u00e9.jpg", "e\u0301.png"], ["\u00e9.jpg.png", "e\u0301.png.png"]),
+        # The last would be called like the first, which is not free to have another name.
+        (["a.jpg", "a.png", "a.jpg.jpg"], ["a.jpg.png", "a.png.png", "a.jpg.jpg.png"]),
+        (["a.jpg.jpg", "a.jpg.tif", "a.jpg", "a.png"], ["a.jpg.jpg.png", "a.jpg.tif.png", "a.jpg.png", "a.png.png"]),
+    ],
+)
+def test_an_overlay_is_called_as_its_photo_where_no_other_is(names, overlays):
+    photos = [PhotoResult(name, "cat", (4, 4), []) for name in names]
+    assert overlay_names(photos) == overlays
+    if "1/A.png" not in overlays:  # where no number is needed, the order says nothing
+        assert overlay_names(photos[::-1]) == overlays[::-1]
+
+
+def test_overlays_of_classes_are_in_folders_only_where_they_share_a_name():
+    names = [("a.jpg", "cat"), ("a.jpg", "dog"), ("b.jpg", "dog")]
+    photos = [PhotoResult(name, category, (4, 4), []) for name, category in names]
+    assert overlay_names(photos) == ["cat/a.png", "dog/a.png", "b.png"]
+
+
+STEMS = st.sampled_from(["a", "A", "a.jpg", "1/a", "2/a", ""])  # with those that look like numbered ones
+
+
+@examples(200)
+@given(st.lists(st.tuples(STEMS, st.sampled_from([".jpg", ".png", ".JPG", ""]))))
+def test_no_two_overlays_share_a_name_whatever_the_file_system(parts):
+    overlays = overlay_names([PhotoResult(stem + ending, "1", (4, 4), []) for stem, ending in parts])
+    assert len({name.casefold() for name in overlays}) == len(parts) and all(name.endswith(".png") for name in overlays)
 
 
 @pytest.mark.parametrize("ending", ["psd", "xbm", "ico", "icns", "fits", "mpg", "wmf", "PSD", "h5", "cur", ""])
@@ -551,7 +588,7 @@ def test_overlays_of_photos_are_labelled(tmp_path):
     image, found = np.full((60, 80, 3), 7, np.uint8), [_instance(_box((60, 80), 5, 50, 5, 60))]
     Image.fromarray(image).save(tmp_path / "a.png")
     write_overlays(tmp_path / "new", [PhotoResult("a.png", "cat", (60, 80), found)], [tmp_path / "a.png"])
-    with Image.open(tmp_path / "new" / "a.png.png") as written:
+    with Image.open(tmp_path / "new" / "a.png") as written:
         assert np.array_equal(np.asarray(written), overlay(image, found, labels=True))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from co3lib.images import (
+from co3lib.datasets.images import (
     ImageError,
     fit_within,
     name_of,

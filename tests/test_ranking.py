@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import close, load
 
-from co3lib.beyond.region_ranking import RegionRanker
+from co3lib.beyond.region_ranking import LEVELS, RegionRanker
 from co3lib.ranking import contours, mask_nms, noise_filter, rank_proposals, within_size_limits
 
 
@@ -357,6 +357,46 @@ def test_distinct_scores_are_the_loops(seed):
         expected = naive.distinct_scores(*arrays, beta=0.6, gamma=1e-4, **told)
         assert (expected > 1e-4).any()
         np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-8)
+
+
+@pytest.mark.parametrize("first", [0, 1, 4])
+def test_more_proposals_are_ranked_as_if_they_had_been_there(first):
+    labels, members, heat, saliency = patches(5)
+    whole, ranker = RegionRanker(labels, members), RegionRanker(labels, members[:first])
+    before = ranker.distinct_scores(heat, saliency)
+    more = ranker.extended(members[first:])
+    for name in ("scores", "distinct_scores"):
+        assert torch.equal(getattr(more, name)(heat, saliency), getattr(whole, name)(heat, saliency))
+    assert torch.equal(more.masks(torch.tensor([6])), whole.masks(torch.tensor([6])))
+    assert torch.equal(ranker.distinct_scores(heat, saliency), before)  # it is another ranker
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_level_sets_are_the_connected_cells_above_a_level(seed):
+    labels = patches(seed, cells=30)[0]
+    values = uniform(30, seed=seed + 9).float()
+    ranker = RegionRanker(labels, uniform(2, 30, seed=seed) < 0.5)
+    pairs = [*zip(labels[1:].flatten().tolist(), labels[:-1].flatten().tolist(), strict=True)]
+    pairs += zip(labels[:, 1:].flatten().tolist(), labels[:, :-1].flatten().tolist(), strict=True)
+    expected, used = set(), sorted(set(labels.flatten().tolist()))
+    for level in LEVELS:
+        above = {cell for cell in used if values[cell] > level * values[used].max()}
+        while above:
+            part, size = {min(above)}, 0
+            while len(part) > size:
+                size = len(part)
+                part |= {b for a, b in [*pairs, *((b, a) for a, b in pairs)] if a in part and b in above}
+            expected.add(frozenset(part))
+            above -= part
+    found = [frozenset(row.nonzero().flatten().tolist()) for row in ranker.level_sets(values[labels])]
+    assert set(found) == expected and len(found) == len(expected) > len(LEVELS)
+
+
+def test_level_sets_of_a_level_map_and_of_none():
+    labels, members = patches(1)[:2]
+    ranker = RegionRanker(labels, members)
+    assert ranker.unions(ranker.level_sets(torch.full((20, 24), 0.4))).all((1, 2)).tolist() == [True]
+    assert ranker.level_sets(torch.zeros(20, 24)).shape == (0, 12)
 
 
 def test_heat_of_any_strength_scores_alike():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skimage.color import rgb2lab
 from skimage.segmentation import slic
 
-from co3lib.beyond.refinement import SMOOTH, TRUST, WINDOW, RegionRefiner, minimum_cut
+from co3lib.beyond.refinement import SMOOTH, TRUST, WINDOW, RegionRefiner, minimum_cut, one_piece
 from co3lib.overlap import mask_iou
 
 RED, GREEN, BLUE = (200, 30, 30), (40, 160, 60), (40, 60, 200)
@@ -41,6 +41,23 @@ def test_of_equal_sets_the_smallest():
     nothing = np.zeros(0, int)
     assert minimum_cut(np.array([1.0, 0.0, -1.0]), nothing, nothing, np.zeros(0)).tolist() == [True, False, False]
     assert not minimum_cut(np.zeros(3), np.array([0, 1]), np.array([1, 2]), np.ones(2)).any()
+
+
+def test_of_a_mask_in_pieces_the_largest_stays():
+    mask = torch.zeros(2, 30, 40, dtype=torch.bool)
+    mask[0, 2:12, 2:12] = mask[0, 12:14, 12:14] = mask[0, 20:25, 30:38] = True  # the second touches the first at a corner
+    mask[0, 4:6, 4:9] = mask[0, 0, 39] = False  # a hole of a ninth of what is left
+    mask[1, 5, 5:8] = True
+    kept = one_piece(mask)
+    expected = mask.clone()
+    expected[0, 12:14, 12:14] = expected[0, 20:25, 30:38] = False
+    assert torch.equal(kept, expected)
+    mask[0, 4, 4] = True  # and now one of a tenth
+    expected[0, 2:12, 2:12] = True
+    assert torch.equal(one_piece(mask), expected)
+    assert torch.equal(one_piece(expected), expected)
+    assert one_piece(mask[:0]).shape == (0, 30, 40)
+    assert not one_piece(torch.zeros(1, 3, 3, dtype=torch.bool)).any()
 
 
 def tiles(colours, side: int = 12) -> tuple[torch.Tensor, np.ndarray]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -15,15 +18,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from co3lib import segmentation, training
+from co3lib import inference, segmentation
 from co3lib.backbones.timm_networks import timm
 from co3lib.beyond.region_ranking import RegionRanker
-from co3lib.images import ImageError
-from co3lib.overlap import tight_box
-from co3lib.segmentation import (
+from co3lib.datasets import checkpoints
+from co3lib.datasets.checkpoints import load_tensors, save_tensors
+from co3lib.datasets.images import ImageError
+from co3lib.inference import (
     Candidates,
-    CoSegConfig,
-    CoSegmenter,
     Look,
     View,
     choose_masks,
@@ -34,7 +36,8 @@ from co3lib.segmentation import (
     seed_cells,
     to_instances,
 )
-from co3lib.training import load_tensors, save_tensors
+from co3lib.overlap import tight_box
+from co3lib.segmentation import CoSegConfig, CoSegmenter
 
 SMALL = {"size": 64, "work_size": 64, "epochs": 1, "proposals": 50}
 
@@ -371,7 +374,7 @@ def test_an_interrupted_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
         path.write_bytes(before[:100])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_file", fail)
+    monkeypatch.setattr(checkpoints, "save_file", fail)
     with pytest.raises(KeyboardInterrupt):
         fitted.save(file)
     assert file.read_bytes() == before
@@ -573,18 +576,71 @@ def test_a_photo_is_looked_at_in_every_size(photos):
 
 def test_fit_keeps_photos_no_larger_than_its_prior_needs(photos, monkeypatch):
     settings = config(size=128, scales=(1.0, 2.0), peak_scales=(1.0, 3.0))
-    assert set(prepare(photos[0], settings).squares) == {256, 384}
+    assert list(prepare(photos[0], settings).squares) == [128, 256, 384]
     kept = []
     monkeypatch.setattr(CoSegmenter, "fit_prepared", lambda self, work, *rest: kept.extend(work))
     CoSegmenter(settings).fit(photos, progress=False)
-    assert [set(image.squares) for image in kept] == [{256}] * len(photos)
+    assert [set(image.squares) for image in kept] == [{128, 256}] * len(photos)
+    # A prior that is given, or is not made at several sizes, needs none but that of training.
+    for changes, priors in (({"prior": "single"}, None), ({}, [np.zeros((4, 4), np.float32)] * len(photos))):
+        kept.clear()
+        CoSegmenter(settings.model_copy(update=changes)).fit(photos, priors, progress=False)
+        assert [set(image.squares) for image in kept] == [{128}] * len(photos)
+
+
+def test_predict_keeps_nothing_of_a_photo_but_its_instances(fitted, photos, monkeypatch):
+    made, left = [], []
+
+    def noting(make):
+        def noted(*arguments, **named):
+            one = make(*arguments, **named)
+            made.append(weakref.ref(one))
+            return one
+
+        return noted
+
+    def first(*arguments, **named):
+        gc.collect()
+        left.append(sum(one() is not None for one in made))
+        return prepare(*arguments, **named)
+
+    for name in ("prepare_proposals", "look", "choose_masks"):
+        monkeypatch.setattr(segmentation, name, noting(getattr(segmentation, name)))
+    monkeypatch.setattr(segmentation, "prepare", first)
+    fitted.predict(photos, progress=False)
+    assert left == [0, 0, 0] and len(made) > 2 * len(photos)
+
+
+@pytest.mark.parametrize("method", ["fit", "predict"])
+def test_photos_of_a_sequence_are_read_one_at_a_time(fitted, photos, monkeypatch, method):
+    events = []
+
+    class Read(Sequence):
+        def __len__(self):
+            return len(photos)
+
+        def __getitem__(self, k):
+            events.append(("read", photos[k].shape))
+            return photos[k]
+
+    def noted(photo, *arguments):
+        events.append(("prepare", photo.shape))
+        return prepare(photo, *arguments)
+
+    monkeypatch.setattr(segmentation, "prepare", noted)
+    if method == "fit":
+        monkeypatch.setattr(CoSegmenter, "fit_prepared", lambda self, work, *rest: list(work))
+        CoSegmenter(config()).fit(Read(), progress=False)
+    else:
+        fitted.predict(Read(), progress=False)
+    assert events[:6] == [(what, photo.shape) for photo in photos for what in ("read", "prepare")]
 
 
 def test_a_closer_look_keeps_its_strongest_seeds(photos, monkeypatch):
     segmenter = fit(photos, size=128, peak_scales=(1.0, 3.0))
     image = prepare(photos[0], segmenter.config)
     every = segmenter.looks(image)
-    monkeypatch.setattr(segmentation, "_SEEDS", 1)
+    monkeypatch.setattr(inference, "_SEEDS", 1)
     first, closer = segmenter.looks(image)
     assert len(every[1].cells) > 1
     assert torch.equal(first.cells, every[0].cells)
@@ -728,6 +784,49 @@ def test_other_settings_may_be_those_of_any_configuration(fitted, photos):
             fitted.with_settings(**wrong)
 
 
+CHANGED = {
+    "backbone": "vgg16_pool5", "weights": "random", "tap": "blocks.5", "stride": 16, "size": 128, "scales": (1.0,),
+    "center": False, "interpolation": "bicubic", "prior": "single", "epochs": 2, "batch_size": 4, "learning_rate": 0.1,
+    "optimizer": "released", "freeze": None, "head_start": False, "saliency_weight": 2.0, "copeak_weight": 2.0,
+    "affinity_weight": 2.0, "alpha": 2.0, "form": "published", "partners": 1, "seed": 1, "peak_scales": (1.0,),
+    "seeds": "copeak", "group_peaks": False, "heat_stop": None, "work_size": 80, "proposals": 9, "ranking": "released",
+    "refine": False, "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1, "noise_percentile": 90.0,
+}  # fmt: skip
+
+
+class Noted:
+    """A configuration that notes which of its settings are read."""
+
+    def __init__(self, config, read):
+        self._config, self._read = config, read
+
+    def __getattr__(self, name):
+        if name in CoSegConfig.model_fields:
+            self._read.add(name)
+            return getattr(self._config, name)
+        kind = getattr(CoSegConfig, name)
+        return kind.fget(self) if isinstance(kind, property) else partial(kind, self)
+
+
+def test_settings_that_predict_does_not_read_are_refused_once_fitted(fitted, photos):
+    read = set()
+    for changes in ({}, {"ranking": "released", "ranking_saliency": False, "seeds": "copeak"}):
+        segmenter = fitted.with_settings(**changes)
+        segmenter.config = Noted(segmenter.config, read)
+        segmenter.predict(photos[:1], progress=False)
+    assert set(CHANGED) == set(CoSegConfig.model_fields)
+    for name, value in CHANGED.items():
+        others = {"ranking": "released"} if name == "ranking_saliency" else {}
+        assert getattr(fitted.config, name) != value
+        if name in read - {"size", "interpolation"}:
+            assert getattr(fitted.with_settings(**others, **{name: value}).config, name) == value
+        else:
+            with pytest.raises(ValueError, match=rf"^{name} must stay .* with which fit was called, got .*; call fit again"):
+                fitted.with_settings(**others, **{name: value})
+    # Before fit all of them are open.
+    assert CoSegmenter(config()).with_settings(epochs=7, size=128).config == config(epochs=7, size=128)
+
+
 def finite_or_not():
     return st.sampled_from([-float("inf"), 0.0, 1.0, 1.0, 2.0, 3.0])
 
@@ -738,7 +837,7 @@ def test_every_peak_goes_to_one_group(peaks, data):
     groups = data.draw(st.lists(st.frozensets(st.integers(0, peaks - 1), min_size=1), max_size=7))
     scores = data.draw(st.lists(finite_or_not(), min_size=len(groups), max_size=len(groups)))
     table = torch.tensor([[q in group for q in range(peaks)] for group in groups], dtype=torch.bool).reshape(-1, peaks)
-    kept = segmentation._one_each(table, torch.tensor(scores))
+    kept = inference._one_each(table, torch.tensor(scores))
     assert kept.nonzero().flatten().tolist() == naive.one_each(groups, scores)
 
 
@@ -792,10 +891,10 @@ def candidates(*scores: float) -> Candidates:
 
 
 def test_candidates_in_the_photos_own_pixels():
-    instances = to_instances(candidates(3.0, 2.0, 1.0), torch.tensor([True, False, True]), (12, 24))
-    assert [one.score for one in instances] == [3, 1]
-    assert [one.box for one in instances] == [(0, 0, 9, 4), (6, 4, 15, 8)]
-    assert [one.peak for one in instances] == [(0, 3), (4, 9)]
+    instances = to_instances(candidates(3.0, 2.0, 1.0), (12, 24))
+    assert [one.score for one in instances] == [3, 2, 1]
+    assert [one.box for one in instances] == [(0, 0, 9, 4), (3, 2, 12, 6), (6, 4, 15, 8)]
+    assert [one.peak for one in instances] == [(0, 3), (2, 6), (4, 9)]
     for one in instances:
         sound([one], (12, 24))
 

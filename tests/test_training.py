@@ -7,21 +7,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from co3lib import training
 from co3lib.backbones import Backbone
 from co3lib.config import CoSegConfig
+from co3lib.datasets import checkpoints
+from co3lib.datasets.checkpoints import load_tensors, save_tensors
 from co3lib.model import CoPeakNet
-from co3lib.training import (
-    Losses,
-    _as_the_authors_adam,
-    _optimizer,
-    batches,
-    load_tensors,
-    save_tensors,
-    start_head,
-    total_loss,
-    train,
-)
+from co3lib.training import Losses, _optimizer, as_the_authors_adam, batches, start_head, total_loss, train
 
 OPTIMIZERS = ["released", "adamw"]
 
@@ -251,7 +242,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(training, "save_file", fail)
+    monkeypatch.setattr(checkpoints, "save_file", fail)
     with pytest.raises(OSError, match="no space"):
         save_tensors({"a": torch.zeros(2)}, file, {"age": "new"})
     tensors, metadata = load_tensors(file)
@@ -434,7 +425,7 @@ def test_steps_of_the_released_optimiser_are_those_of_the_authors_adam():
     optimizer.param_groups[0]["weight_decay"] = 0
     for step, gradient, expected in ((1, 2e-7, 0.299999612574), (2, -5e-7, 0.299999891177), (3, 1e-7, 0.300000030234)):
         weight.grad = torch.tensor([gradient], dtype=torch.float64)
-        _as_the_authors_adam(optimizer, step)
+        as_the_authors_adam(optimizer, step)
         optimizer.step()
         assert weight.item() == pytest.approx(expected, abs=2e-12)
 
@@ -449,7 +440,7 @@ def test_a_checkpoint_may_lie_in_the_home_and_a_full_disk_is_told(tmp_path, monk
         path.write_bytes(b"half")
         raise SafetensorError("Error while serializing: No space left on device (os error 28)")
 
-    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(OSError, match=r"x\.safetensors cannot be written: .*No space left on device"):
         save_tensors({"a": torch.zeros(2)}, "~/x.safetensors", {"age": "new"})
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["x.safetensors"]

@@ -12,10 +12,11 @@ from torch import nn
 from co3lib import segmentation
 from co3lib.backbones import Backbone
 from co3lib.beyond.region_ranking import RegionRanker
-from co3lib.images import resize_image, resize_maps
+from co3lib.datasets.images import resize_image, resize_maps
+from co3lib.inference import rank, seed_cells
 from co3lib.peak_backprop import enlarge
 from co3lib.proposals import regions_of
-from co3lib.segmentation import CoSegConfig, CoSegmenter, rank, seed_cells
+from co3lib.segmentation import CoSegConfig, CoSegmenter
 
 MEAN, STD = np.array([0.4, 0.5, 0.3]), np.array([0.2, 0.3, 0.25])
 SIDE, STRIDE = 64, 8

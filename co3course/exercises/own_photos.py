@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from co3lib.images import read_image
+from co3lib.datasets.images import read_image
 from co3lib.instance import Instance
 
 from . import Exercise
@@ -132,7 +132,7 @@ EXERCISES = {
     ),
     "12.2": Exercise(
         _unreadable,
-        ("co3lib.images.read_image reads the pixels.", "In a loop: try read_image(path), except ImageError: append."),
+        ("co3lib.datasets.images.read_image reads the pixels.", "In a loop: try read_image(path), except ImageError: append."),
     ),
     "12.3": Exercise(
         _kept,

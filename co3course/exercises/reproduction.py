@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from co3lib.datasets.export import PhotoResult, to_coco
 from co3lib.evaluation import average_precision
-from co3lib.export import PhotoResult, to_coco
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 

@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 from torch.nn.functional import max_pool1d
 
 from co3lib.correlation import correlate
-from co3lib.images import fit_within
+from co3lib.datasets.images import fit_within
 
 from .saliency import Category
 

@@ -17,7 +17,7 @@ from scipy.stats import mannwhitneyu
 from skimage.color import rgb2lab
 from skimage.data import stereo_motorcycle
 
-from co3lib.images import fit_within, resize_image
+from co3lib.datasets.images import fit_within, resize_image
 
 RIGHT, WRONG, SAME, DIFFERENT = "#009E73", "#D55E00", "#0072B2", "#E69F00"
 FIRST_CORNER, SECOND_CORNER, WINDOW = (0, 200), (90, 60), (400, 480)  # rows and columns of the stereo photos, in pixels

@@ -15,8 +15,8 @@ import torch
 from matplotlib.figure import Figure
 
 from co3lib.datasets import Sample
-from co3lib.export import overlay
-from co3lib.images import fit_within, resize_nearest
+from co3lib.datasets.export import overlay
+from co3lib.datasets.images import fit_within, resize_nearest
 from co3lib.instance import Instance
 from co3lib.overlap import mask_iou, tight_box
 

@@ -14,8 +14,8 @@ import torch
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from co3lib.datasets.images import fit_within, resize_nearest
 from co3lib.evaluation import THRESHOLDS, area_under, match, pooled_average_precision, precision_recall
-from co3lib.images import fit_within, resize_nearest
 from co3lib.instance import Instance
 from co3lib.overlap import mask_iou
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch.nn.functional import interpolate
 
+from co3lib.datasets.export import overlay
+from co3lib.datasets.images import fit_within, resize_nearest, to_tensor
 from co3lib.evaluation import best_box, mask_boxes
-from co3lib.export import overlay
-from co3lib.images import fit_within, resize_nearest, to_tensor
 from co3lib.instance import Instance
 from co3lib.model import CoPeakNet, CoPeakOutput
 from co3lib.overlap import box_iou, mask_iou, tight_box

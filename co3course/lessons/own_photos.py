@@ -15,8 +15,8 @@ from PIL import Image
 from skimage import data
 
 from co3lib.datasets import demo_set
-from co3lib.export import overlay
-from co3lib.images import ImageError, fit_within, orientation, read_image
+from co3lib.datasets.export import overlay
+from co3lib.datasets.images import ImageError, fit_within, orientation, read_image
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 

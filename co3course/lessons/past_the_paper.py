@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 from co3lib.beyond.region_ranking import FAINT, FIT_POWER, RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.export import overlay
+from co3lib.datasets.export import overlay
+from co3lib.inference import Look, WorkImage, choose_masks, finish, prepare, prepare_proposals
 from co3lib.instance import Instance
-from co3lib.segmentation import CoSegmenter, Look, WorkImage, choose_masks, finish, prepare, prepare_proposals
+from co3lib.segmentation import CoSegmenter
 
 from ..metrics import class_result, photo_results
 from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain

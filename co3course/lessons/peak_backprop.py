@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from co3lib.datasets import Sample
-from co3lib.images import resize_nearest
+from co3lib.datasets.images import resize_nearest
+from co3lib.inference import look, prepare
 from co3lib.model import CoPeakNet
 from co3lib.peak_backprop import PeakRule, enlarge
-from co3lib.segmentation import CoSegmenter, look, prepare
+from co3lib.segmentation import CoSegmenter
 
 _plain = matplotlib.style.context("default")
 _STEP = 2  # every second pixel is drawn: more would not be seen

@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 
 from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.datasets import Sample
+from co3lib.datasets.export import overlay
+from co3lib.datasets.images import resize_nearest
 from co3lib.evaluation import match, pooled_average_precision, precision_recall
-from co3lib.export import overlay
-from co3lib.images import resize_nearest
+from co3lib.inference import look, prepare
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.proposals import propose_regions
 from co3lib.ranking import noise_filter, suppress
-from co3lib.segmentation import CoSegmenter, look, prepare
+from co3lib.segmentation import CoSegmenter
 
 _plain = matplotlib.style.context("default")
 _STEP = 2  # every second pixel is drawn: more would not be seen

@@ -18,11 +18,12 @@ from torch.nn.functional import interpolate
 from co3lib.backbones import build_backbone
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.images import resize_nearest
+from co3lib.datasets.images import resize_nearest
+from co3lib.inference import prepare
 from co3lib.losses import saliency_weight
 from co3lib.model import CoPeakNet, CoPeakOutput
 from co3lib.saliency import METHODS, saliency_prior
-from co3lib.segmentation import CoSegmenter, prepare
+from co3lib.segmentation import CoSegmenter
 from co3lib.training import start_head, train
 
 _plain = matplotlib.style.context("default")

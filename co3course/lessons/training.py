@@ -18,10 +18,11 @@ from co3lib.backbones import build_backbone
 from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.images import fit_within, resize_nearest
+from co3lib.datasets.images import fit_within, resize_nearest
+from co3lib.inference import WorkImage, finish, prepare, prepare_proposals
 from co3lib.model import CoPeakNet
 from co3lib.peaks import peak_cells, score_peaks
-from co3lib.segmentation import CoSegmenter, WorkImage, finish, prepare, prepare_proposals
+from co3lib.segmentation import CoSegmenter
 from co3lib.training import start_head, total_loss, train
 
 from ..metrics import class_result, photo_results

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from skimage.color import rgb2lab
 
@@ -26,6 +26,9 @@ TRUST = 0.7
 
 SMOOTH = 2.0
 """What a pixel of outline costs where colours do not change."""
+
+HOLE = 0.1
+"""A hole in a mask that is no larger than this share of it is none."""
 
 _NEAR = 1 / 64  # of the photo's longer side: the least that counts as around a mask, and the least size of one
 _ALIKE = 8.0  # deviation of the kernel that compares colours, in Lab units
@@ -134,6 +137,23 @@ class RegionRefiner:
         means = [np.average(share[part], weights=self.area[part]) for part in (inside, around)]
         middle = sum(means) / 2
         return ((share - middle) / max(means[0] - middle, 0.02)).clip(-_MOST_SHARE, _MOST_SHARE)
+
+
+def one_piece(masks: torch.Tensor) -> torch.Tensor:
+    """Of each mask its largest piece (pixels that share an edge), with the holes in it that are at most ``HOLE`` of it filled:
+    what is refined may have lost a part or taken a bit of a neighbour. (M, H, W) bool -> (M, H, W) bool."""
+    masks = checks.masks(masks, "masks", ("M", "H", "W"))
+    return torch.from_numpy(np.stack([_one_piece(mask) for mask in masks.numpy()])) if len(masks) else masks
+
+
+def _one_piece(mask: np.ndarray) -> np.ndarray:
+    pieces, count = ndimage.label(mask)
+    if count > 1:
+        mask = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    holes, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    small = np.bincount(holes.ravel()) <= HOLE * mask.sum()
+    small[0] = False  # what is no hole
+    return mask | small[holes]
 
 
 def minimum_cut(evidence: np.ndarray, first: np.ndarray, second: np.ndarray, cost: np.ndarray) -> np.ndarray:

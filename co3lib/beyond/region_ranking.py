@@ -7,11 +7,14 @@ Shape letters: H W image size, K proposals, Q peaks, G groups of peaks, S superp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 
 import numpy as np
 import torch
 from scipy import ndimage, sparse
+from scipy.sparse.csgraph import connected_components
 
 from .. import checks
 from ..ranking import LARGEST, SMALLEST
@@ -22,6 +25,9 @@ _TINY = 1e-12
 FIT_POWER = 1.5
 """How much the fit counts beside the contrast. With 1 a proposal over two touching instances ties with either of them, as what
 one gains in fit it loses in contrast; 2 measured no better."""
+LEVELS = (0.3, 0.5, 0.7)
+"""Levels at which the co-saliency is cut, shares of its highest value."""
+
 FAINT = 0.05
 """How much more salient than its surroundings a proposal must be, at least, to be an instance."""
 
@@ -34,11 +40,19 @@ class RegionRanker:
     see the same set of cells are on the same contours. Both groupings are made once for a photo.
 
     labels: (H, W) integers, the cell of every pixel, 0 .. S - 1; members: (K, S) bool, the cells of every proposal;
-    refiner: what moves the outlines of masks once they are chosen (None: nothing does).
+    refiner: what moves the outlines of masks once they are chosen (None: nothing does); closed: whether there may be no other
+    proposals than these (``extended``).
     """
 
-    def __init__(self, labels: torch.Tensor, members: torch.Tensor, width: int = 5, refiner: RegionRefiner | None = None):
-        self.refiner = refiner
+    def __init__(
+        self,
+        labels: torch.Tensor,
+        members: torch.Tensor,
+        width: int = 5,
+        refiner: RegionRefiner | None = None,
+        closed: bool = False,
+    ):
+        self.refiner, self.closed = refiner, closed
         labels = checks.tensor(labels, "labels", ("H", "W")).numpy()
         self.members = checks.masks(members, "members", ("K", "S")).float()
         cells = self.members.shape[1]
@@ -59,14 +73,29 @@ class RegionRanker:
         keys = np.where(first, code[seen], 0).sum(1)  # overflow wraps round, which is as good a code
         _, example, group = np.unique(keys, return_index=True, return_inverse=True)
         rows, columns = np.nonzero(first[example])
-        sets = sparse.csr_array(
+        self._windows = sparse.csr_array(
             (np.ones(len(rows), np.float32), (rows, seen[example][rows, columns])), shape=(len(example), cells)
         )
-        inside = torch.from_numpy(sets @ self.members.numpy().T)
-        number = torch.from_numpy(np.diff(sets.indptr)).float()[:, None]
-        self.on_contour = ((inside > 0) & (inside < number)).float()
+        self.on_contour = self._on_contour(self.members)
         self.contour_pixels = torch.from_numpy(np.flatnonzero(mixed))
         self.contour_group = torch.from_numpy(group.reshape(-1))
+
+    def _on_contour(self, members: torch.Tensor) -> torch.Tensor:
+        """Which kinds of windows see a contour of each proposal: (windows, K)."""
+        inside = torch.from_numpy(self._windows @ members.numpy().T)
+        number = torch.from_numpy(np.diff(self._windows.indptr)).float()[:, None]
+        return ((inside > 0) & (inside < number)).float()
+
+    def extended(self, members: torch.Tensor) -> RegionRanker:
+        """The same ranker with more proposals, unions of the same cells: members (E, S) bool. What is known of the others is
+        not computed again."""
+        members = checks.masks(members, "members", ("E", self.members.shape[1])).float()
+        other = copy(self)
+        other.members = torch.cat([self.members, members])
+        other.share = other.members @ self.area / len(self.labels)
+        other.on_contour = torch.cat([self.on_contour, self._on_contour(members)], 1)
+        other._border_with_outside = torch.cat([self._border_with_outside, self._border_of(members)])
+        return other
 
     def scores(
         self, heat_maps: torch.Tensor, saliency: torch.Tensor, beta: float = 0.8, gamma: float = 1e-5, groups=None
@@ -142,14 +171,36 @@ class RegionRanker:
     @cached_property
     def _border_with_outside(self) -> torch.Tensor:
         """How many pairs of neighbouring pixels join each proposal to each cell outside it: (K, S)."""
+        return self._border_of(self.members)
+
+    def _border_of(self, members: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self._touching @ members.numpy().T).T * (1 - members)
+
+    @cached_property
+    def _touching(self) -> sparse.csr_array:
+        """How many pairs of neighbouring pixels join each cell to each other one: (S, S)."""
         labels, cells = self.labels.reshape(self.size), self.members.shape[1]
         pairs = torch.cat(
             [torch.stack([labels[:, 1:], labels[:, :-1]]).flatten(1), torch.stack([labels[1:], labels[:-1]]).flatten(1)], 1
         )
         first, second = pairs[:, pairs[0] != pairs[1]].numpy()
         length = sparse.coo_array((np.ones(len(first), np.float32), (first, second)), shape=(cells, cells)).tocsr()
-        touching = torch.from_numpy((length + length.T) @ self.members.numpy().T).T
-        return touching * (1 - self.members)
+        return length + length.T
+
+    def level_sets(self, saliency: torch.Tensor, levels: Sequence[float] = LEVELS) -> torch.Tensor:
+        """The connected parts of the co-saliency above each level: (E, S) bool, no two alike.
+
+        saliency: (H, W); levels: shares of its highest mean over a cell. A part is made of whole cells that touch one another.
+        """
+        mean = self._mean(checks.tensor(saliency, "saliency", self.size, floating=True)).numpy()
+        parts = [np.zeros((0, len(mean)), bool)]
+        for level in levels:
+            above = np.flatnonzero((mean > level * mean.max(initial=0)) & (self.area.numpy() > 0))
+            count, part = connected_components(self._touching[above][:, above], directed=False)
+            part_of = np.full(len(mean), -1)
+            part_of[above] = part
+            parts.append(part_of == np.arange(count)[:, None])
+        return torch.from_numpy(np.unique(np.concatenate(parts), axis=0))
 
     def masks(self, chosen: torch.Tensor) -> torch.Tensor:
         """The masks of some proposals: (M,) indices -> (M, H, W) bool."""

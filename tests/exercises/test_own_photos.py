@@ -6,7 +6,7 @@ from PIL import Image
 
 from co3course.exercises import NOT_TRIED, RIGHT, WRONG, check, hint
 from co3course.exercises.own_photos import EXERCISES
-from co3lib.images import ImageError, read_image
+from co3lib.datasets.images import ImageError, read_image
 from co3lib.overlap import tight_box
 
 

@@ -35,9 +35,9 @@ from co3lib.backbones import WeightsError
 from co3lib.backbones.weights import load_weights, read_weights
 from co3lib.config import CoSegConfig
 from co3lib.datasets import DatasetError, Sample, read_set
+from co3lib.datasets.export import ExportError, PhotoResult, read_coco, write_coco
+from co3lib.datasets.images import ImageError, read_image
 from co3lib.experiment import Experiment, read_outcomes
-from co3lib.export import ExportError, PhotoResult, read_coco, write_coco
-from co3lib.images import ImageError, read_image
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
 

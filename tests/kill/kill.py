@@ -59,7 +59,7 @@ from co3course.session import Parameters, set_up
 run = set_up(Parameters(profile=profile, output=output, seed=seed))
 ---
 import numpy as np
-from co3lib.export import write_coco, write_overlay, PhotoResult
+from co3lib.datasets.export import write_coco, write_overlay, PhotoResult
 from co3course.session import write_result
 from co3lib.instance import Instance
 files = []

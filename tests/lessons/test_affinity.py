@@ -9,7 +9,7 @@ from quickness import LIMIT, plain_figures
 from co3course.lessons import affinity as lesson
 from co3lib.correlation import normalize_features
 from co3lib.datasets import demo_set
-from co3lib.images import fit_within
+from co3lib.datasets.images import fit_within
 from co3lib.losses import affinity_loss
 
 

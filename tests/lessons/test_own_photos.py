@@ -25,7 +25,7 @@ from co3course.lessons.own_photos import (
     score_figure,
     whole_cat,
 )
-from co3lib.images import read_image
+from co3lib.datasets.images import read_image
 from co3lib.instance import Instance
 
 

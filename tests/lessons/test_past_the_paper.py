@@ -17,9 +17,10 @@ from co3course.lessons.ranking import scene_of
 from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
+from co3lib.inference import prepare, prepare_proposals
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.segmentation import CoSegmenter, prepare, prepare_proposals
+from co3lib.segmentation import CoSegmenter
 
 UNTRAINED = CoSegConfig(epochs=0, prior="class", scales=(1.0,), peak_scales=(1.0,))
 WAYS = [("Eq. 7", False, False), ("with fit", True, False), ("with both", True, True)]

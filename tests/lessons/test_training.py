@@ -12,7 +12,8 @@ from co3course.lessons.training import Frame, Task
 from co3lib.backbones import build_backbone
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
-from co3lib.segmentation import CoSegmenter, prepare
+from co3lib.inference import prepare
+from co3lib.segmentation import CoSegmenter
 
 EPOCHS, PHOTOS = 10, 4
 

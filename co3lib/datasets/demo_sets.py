@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from scipy import ndimage
 from skimage import filters, measure, morphology, segmentation
 
-from .files import packaged, path_of
+from ..files import packaged, path_of
 
 RECIPE = "1"
 CLASSES = ("cat", "coin", "cup", "motorcycle", "person")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -20,11 +21,11 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from pycocotools import mask as rle
 from scipy import ndimage
 
-from . import checks
-from .files import aside, path_of
+from .. import checks
+from ..files import aside, path_of
+from ..instance import Instance
+from ..overlap import tight_box
 from .images import read_image
-from .instance import Instance
-from .overlap import tight_box
 
 COCO_FILES = GROUND_TRUTH, RESULTS, INSTANCES = "ground_truth.json", "results.json", "instances.json"
 
@@ -198,9 +199,28 @@ def write_overlay(
 
 
 def overlay_names(photos: Sequence[PhotoResult]) -> list[str]:
-    """What the overlays of photos are called: their whole ``file_name`` in ``to_coco`` and ``.png``, so that no two photos
-    share one."""
-    return [f"{name}.png" for name in _file_names(photos)]
+    """What the overlays of photos are called: their ``file_name`` in ``to_coco`` with ``.png`` in place of its ending. Those
+    that would share a name keep their ending before it, and those that share that too have the photo's number as a folder
+    instead. Names that differ only in case or in how their accents are encoded count as shared: for some file systems they
+    are one."""
+    short = [f"{_without_ending(name)}.png" for name in _file_names(photos)]
+    forms = [
+        (name, f"{whole}.png", f"{number}/{name}")
+        for number, (name, whole) in enumerate(zip(short, _file_names(photos), strict=True), start=1)
+    ]
+    used = [0] * len(forms)
+    while True:
+        alike: dict[str, list[int]] = {}
+        for k, (form, which) in enumerate(zip(forms, used, strict=True)):
+            alike.setdefault(unicodedata.normalize("NFC", form[which]).casefold(), []).append(k)
+        shared = [group for group in alike.values() if len(group) > 1]
+        if not shared:
+            return [form[which] for form, which in zip(forms, used, strict=True)]
+        for group in shared:
+            # Who is called like another's longer name makes way for it.
+            shortest = min(used[k] for k in group)
+            for k in group:
+                used[k] += used[k] == shortest
 
 
 def write_overlays(folder: str | Path, photos: Sequence[PhotoResult], images: Sequence) -> None:
@@ -227,6 +247,12 @@ def _format(path: Path) -> str:
     if not fits:
         raise ValueError(f"path must end like an image's name in a format that can be written, such as .png, got {path}")
     return kind
+
+
+def _without_ending(name: str) -> str:
+    """A file's name without the ending of an image, if it has one."""
+    ending = Path(name).suffix
+    return name.removesuffix(ending) if ending.lower() in Image.registered_extensions() else name
 
 
 def _file_names(photos: Sequence[PhotoResult]) -> list[str]:
