@@ -214,10 +214,24 @@ def test_readme_and_ci_use_the_same_commands():
     assert re.search(r"^export CO3_REQUIRE_BROWSER=1$", ci.read_text(), re.M)
 
 
-def test_readme_links_resolve():
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_resolve(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (ROOT / target).exists(), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_pages_name_every_module_of_the_library(page):
+    words = set(re.findall(r"\w+", (ROOT / page).read_text(encoding="utf-8")))
+    inside = {path.name.removesuffix(".py") for path in (ROOT / "co3lib").iterdir() if not path.name.startswith("_")}
+    assert inside - words <= {"py.typed", "torch_defaults"}
+
+
+def test_the_readme_says_what_is_known_of_the_licence_of_every_picture():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", readme):
-        assert target.startswith("https://") or (ROOT / target).exists(), f"README.md links to {target}"
+    recipe = next((ROOT / "co3lib").rglob("demo_sets.py")).read_text(encoding="utf-8")
+    pictures = set(re.findall(r'"(\w+\.(?:png|jpg))"', recipe))
+    assert len(pictures) > 10 and not {name for name in pictures if f"`{name}`" not in readme}
 
 
 STAND_IN = """#!/bin/sh
