@@ -21,16 +21,17 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 	% sys.version_info[:2])
 
 CASES = 200
+SPELLED = co3lib co3course benchmarks tests notebooks docs data .ci/run $(wildcard *.md results/*.md *.toml *.yml *.cff) Makefile
 
 .PHONY: help install demo test fuzz mutate lint notebooks gallery lab measure kill clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
 	@echo "make demo PHOTOS=PATH      the same on a folder with your own photos, into results/photos"
-	@echo "make test                  install and run all tests"
+	@echo "make test                  install and run all tests; names the 20 slowest"
 	@echo "make mutate                change the method's modules one line at a time and see whether the tests notice (hours)"
 	@echo "make fuzz                  draw thousands of damaged and odd inputs, CASES=200 of each kind of file"
-	@echo "make lint                  check the style of the code and the notebooks"
+	@echo "make lint                  check style, types and spelling of the code, the pages and the notebooks"
 	@echo "make lab                   open the notebooks in JupyterLab"
 	@echo "make notebooks             run all notebooks and say how many seconds each took; results in results/notebooks"
 	@echo "make gallery               the same, and make pages of them: results/gallery/index.html"
@@ -47,7 +48,7 @@ demo: $(STAMP)
 # Tests run two at a time, so each process keeps to one thread. Those in one xdist_group stay in one process.
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=20
 
 mutate: $(STAMP)
 	$(BIN)/python tests/mutation/mutate.py $(MODULES)
@@ -58,6 +59,8 @@ fuzz: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check
+	$(BIN)/python -m mypy
+	$(BIN)/python -m codespell_lib $(SPELLED)
 
 notebooks: $(STAMP)
 	@$(BIN)/python -m co3course.gallery notebooks --output results/notebooks
@@ -78,9 +81,9 @@ kill: $(STAMP)
 
 clean:
 	@if test -f "$(STAMP)" || test -f "$(OURS)" || test -f "$(MAKING)"; then rm -rf "$(VENV)" "$(MAKING)"; fi
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -rf $(addprefix results/,quickstart photos notebooks gallery browser)
-	find co3lib tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
+	find co3lib co3course tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # The stamp is there only while the environment is whole. Without it an environment is made from nothing, so a call
 # that was interrupted half-way is repaired by the next one; with it, a changed pyproject.toml only adds what is missing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ def saliency_map(value, name: str) -> torch.Tensor:
     return value.clamp(0, 1).float()
 
 
-def same_length(**named: Sequence) -> None:
+def same_length(**named: Sized) -> None:
     """Raise ``ValueError`` unless all the named sequences are equally long."""
     lengths = {name: len(value) for name, value in named.items()}
     if len(set(lengths.values())) > 1:

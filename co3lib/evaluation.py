@@ -118,9 +118,9 @@ def corloc(
     checks.between(iou, "iou", 0, 1)
     right = []
     for k, (box, truth) in enumerate(zip(predicted_boxes, ground_truth_boxes, strict=True)):
-        truth = _boxes(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else None
-        box = _boxes(box, f"predicted_boxes[{k}]", (4,))[None] if box is not None else None
-        right.append(box is not None and truth is not None and bool((box_iou(box, truth) >= iou).any()))
+        wanted = _boxes(truth, f"ground_truth_boxes[{k}]", ("G", 4)) if len(truth) else None
+        found = _boxes(box, f"predicted_boxes[{k}]", (4,))[None] if box is not None else None
+        right.append(found is not None and wanted is not None and bool((box_iou(found, wanted) >= iou).any()))
     return sum(right) / len(right) if right else float("nan")
 
 
@@ -150,7 +150,8 @@ def overlaps(
     photo."""
     checks.same_length(found=found, truth=truth)
     ious = [
-        mask_iou(masks_of(instances, tuple(masks.shape[1:])), masks) for instances, masks in zip(found, truth, strict=True)
+        mask_iou(masks_of(instances, (masks.shape[1], masks.shape[2])), masks)
+        for instances, masks in zip(found, truth, strict=True)
     ]
     return ious, [torch.tensor([instance.score for instance in instances], dtype=torch.float64) for instances in found]
 

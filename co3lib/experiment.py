@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, overload
 
 import pandas as pd
 import torch
@@ -133,7 +133,8 @@ def read_classes(experiment: Experiment) -> dict[str, list[Sample]]:
 
 def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
     """``evaluate`` of the photos of one class."""
-    return evaluate([photo.instances for photo in photos], [photo.truth for photo in photos])
+    truths = [photo.truth for photo in photos if photo.truth is not None]
+    return evaluate([photo.instances for photo in photos], truths)
 
 
 def recompute(output: str | Path) -> dict[tuple[str, int], dict[str, float]]:
@@ -200,14 +201,14 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
     found = segmenter.predict(paths, proposals, progress)
     seconds = time.perf_counter() - started
     photos = [
-        PhotoResult(sample.image_path.name, name, tuple(truth.shape[1:]), instances, truth)
+        PhotoResult(sample.image_path.name, name, (truth.shape[1], truth.shape[2]), instances, truth)
         for sample, instances, truth in zip(samples, found, truths, strict=True)
     ]
     outcome = Outcome(
         category=name,
         seed=seed,
         photos=len(photos),
-        instances=sum(len(photo.truth) for photo in photos),
+        instances=sum(len(truth) for truth in truths),
         found=sum(len(photo.instances) for photo in photos),
         measures=measure(photos),
         seconds=round(seconds, 2),
@@ -225,7 +226,7 @@ def _truth(sample: Sample) -> torch.Tensor:
     return masks
 
 
-class _Later(Sequence):
+class _Later(Sequence[object]):
     """Values made one at a time when asked for: the proposals of a hundred photos do not fit into memory together."""
 
     def __init__(self, samples: Sequence[Sample], make: Callable[[Sample], object]):
@@ -234,8 +235,12 @@ class _Later(Sequence):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, k: int):
-        return self.make(self.samples[k])
+    @overload
+    def __getitem__(self, k: int) -> object: ...
+    @overload
+    def __getitem__(self, k: slice) -> _Later: ...
+    def __getitem__(self, k: int | slice) -> object:
+        return _Later(self.samples[k], self.make) if isinstance(k, slice) else self.make(self.samples[k])
 
 
 def _claim(output: Path, experiment: Experiment) -> None:

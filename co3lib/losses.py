@@ -75,7 +75,7 @@ def affinity_loss(
         return _affinity_sum((cells, weights), (cells, weights), alpha).mean() / cells.shape[1] ** 2
     first, second = zip(pair_up(cells), pair_up(weights), strict=True)
     pairs = ((first, second), (first, first), (second, second))
-    return sum(_affinity_sum(one, other, alpha).sum() for one, other in pairs)
+    return sum((_affinity_sum(one, other, alpha).sum() for one, other in pairs), cells.new_zeros(()))
 
 
 def _affinity_sum(first, second, alpha: float) -> torch.Tensor:

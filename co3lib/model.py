@@ -50,6 +50,8 @@ class CoPeakNet(nn.Module):
     features: with a backbone that ends without a ReLU, the category's mean hides what its images have in common.
     """
 
+    center: torch.Tensor
+
     @torch_defaults()
     def __init__(self, backbone: Backbone):
         super().__init__()

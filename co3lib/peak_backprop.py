@@ -57,7 +57,9 @@ class _PeakConv2d(torch.autograd.Function):
         reached = (grad_output.amax((0, 1)) != 0) | (grad_output.amin((0, 1)) != 0)
         if not reached.any():
             return result, None, None, None, None, None
-        window, sources, targets = [], [], []
+        window: list[slice] = []
+        sources: list[slice] = []
+        targets: list[slice] = []
         for k in range(2):
             lines = torch.nonzero(reached.any(1 - k)).flatten()
             first, last = int(lines[0]), int(lines[-1])
@@ -66,9 +68,9 @@ class _PeakConv2d(torch.autograd.Function):
             window.append(slice(first, last + 1))
             targets.append(slice(max(start, 0), min(stop, shifted.shape[2 + k])))
             sources.append(slice(targets[k].start - start, targets[k].stop - start))
-        part = grad_output[..., *window] * share[..., *window]
+        part = grad_output[:, :, *window] * share[:, :, *window]
         spread = conv_transpose2d(part, positive, None, stride, 0, 0, groups, dilation)
-        result[..., *targets] = shifted[..., *targets] * spread[..., *sources]
+        result[:, :, *targets] = shifted[:, :, *targets] * spread[:, :, *sources]
         return result, None, None, None, None, None
 
 
@@ -127,11 +129,11 @@ def peak_response_maps(
     """
     image = checks.tensor(image, "image", (1, 3, "H", "W"), floating=True)
     peaks = checks.tensor(peaks, "peaks", ("Q", 2)).long()
-    size = tuple(image.shape[2:])
+    height, width = image.shape[2:]
     with torch.no_grad():
         start = image if stop is None else model.backbone(image, until=stop)
     maps = response_maps_from(model, start, stop, peaks)
-    return enlarge(maps, size)
+    return enlarge(maps, (height, width))
 
 
 def enlarge(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:

@@ -40,7 +40,8 @@ class Regions:
 
     def masks(self, size: tuple[int, int] | None = None) -> torch.Tensor:
         """The proposals as masks (K, *size) bool, nearest neighbour; at (h, w) if no ``size`` is given."""
-        labels = resize_nearest(self.labels[None], size or tuple(self.labels.shape))[0]
+        height, width = size or self.labels.shape
+        labels = resize_nearest(self.labels[None], (height, width))[0]
         return self.members[:, labels]
 
 
@@ -179,9 +180,9 @@ def _nodes(tree, area: np.ndarray, largest: float) -> sparse.csr_array:
         node, leaf = node[climbing], leaf[climbing]
         rows.append(node)
         columns.append(leaf)
-    rows, columns = np.concatenate(rows), np.concatenate(columns)
+    nodes, leaves = np.concatenate(rows), np.concatenate(columns)
     shape = (tree.num_vertices(), len(area))
-    return sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+    return sparse.csr_array((np.ones(len(nodes), np.float32), (nodes, leaves)), shape=shape)
 
 
 def _pairs(partition: _Partition, region: np.ndarray) -> sparse.csr_array:

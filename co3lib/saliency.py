@@ -88,7 +88,7 @@ def _minimum_barrier(color, first, second, border) -> np.ndarray:
     for one, other in zip(first.tolist(), second.tolist(), strict=True):
         beside[one].append(other)
         beside[other].append(one)
-    value = sum(_barrier_distance(channel, beside, border) for channel in color.T)
+    value = np.sum([_barrier_distance(channel, beside, border) for channel in color.T], axis=0)
     return value / max(value.max(), _NOTICEABLE)
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -174,7 +175,7 @@ def released_optimizer(trained: dict[str, nn.Parameter], learning_rate: float = 
     after ``as_the_authors_adam``."""
     biases = [parameter for name, parameter in trained.items() if name.endswith("bias")]
     weights = [parameter for name, parameter in trained.items() if not name.endswith("bias")]
-    groups = [{"params": weights}, {"params": biases, "lr": 2 * learning_rate}]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, "lr": 2 * learning_rate}]
     # Adam's weight_decay is added to the gradient, as the authors do; AdamW's is not.
     return torch.optim.Adam(groups, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
 

@@ -25,7 +25,10 @@ class Backbone(nn.Module):
     ``weights_sha256``, the digest of the weights as built.
     """
 
-    def __init__(self, name: str, stages: dict[str, nn.Module], mean, std):
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, name: str, stages: dict[str, nn.Module], mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         self.name = name
         self.stages = nn.ModuleDict({key.replace(".", "/"): stage for key, stage in stages.items()})
@@ -33,9 +36,9 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.weights_sha256 = digest(self)
         # Twice as fast on a CPU, forwards and backwards, for depthwise convolutions above all.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own types leave it out
         x = torch.zeros(1, 3, 128, 192)
-        self.middle_stage = None
+        self.middle_stage: str | None = None
         with torch.no_grad():
             for name_before, stage in zip([None, *self.stage_names], self.stages.values(), strict=False):
                 if x.shape[2] >= 128 // 16:
@@ -70,7 +73,7 @@ class Backbone(nn.Module):
         for module in list(self.stages.values())[self._after(stage) if stage else 0 :]:
             yield from module.parameters()
 
-    def _run(self, x: torch.Tensor, start: int, stop: int | None) -> torch.Tensor:
+    def _run(self, x: torch.Tensor, start: int | None, stop: int | None) -> torch.Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         for stage in list(self.stages.values())[start:stop]:
             x = stage(x)

@@ -19,7 +19,7 @@ from ..torch_defaults import with_gradients
 # isort: off
 from .. import _torchvision  # noqa: F401  (before timm and torchvision)
 from .backbone import Backbone, Recognizer, as_convolution, cut
-from .vgg16 import VGG16_VARIANTS, IMAGENET_MEAN, IMAGENET_STD, vgg16_network, vgg16_stages
+from .vgg16 import VGG16_VARIANTS, IMAGENET_MEAN, IMAGENET_STD, linear_layers, vgg16_network, vgg16_stages
 from .timm_networks import EFFICIENTNET_LITE, timm_backbone
 
 
@@ -70,11 +70,13 @@ def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[Backbone
             raise ValueError(f"stride of {name} is 32, got {stride}")
         network = vgg16_network(name, weights)
         stages = vgg16_stages(network, with_fc6=name == "vgg16_fc6")
-        fc6 = [] if name == "vgg16_fc6" else [as_convolution(network.classifier[0], 512, 7), nn.ReLU()]
-        fc7, fc8 = (as_convolution(network.classifier[k], 4096) for k in (3, 6))
-        return Backbone(name, stages, IMAGENET_MEAN, IMAGENET_STD), nn.Sequential(*fc6, fc7, nn.ReLU(), fc8)
+        fc6, fc7, fc8 = linear_layers(network)
+        first = [] if name == "vgg16_fc6" else [as_convolution(fc6, 512, 7), nn.ReLU()]
+        classifier = nn.Sequential(*first, as_convolution(fc7, 4096), nn.ReLU(), as_convolution(fc8, 4096))
+        return Backbone(name, stages, IMAGENET_MEAN, IMAGENET_STD), classifier
     network, backbone = timm_backbone(name, weights, stride)
-    linear, hidden, channels = network.get_classifier(), [], backbone.channels
+    linear, channels = network.get_classifier(), backbone.channels
+    hidden: list[nn.Module] = []
     if name.startswith("vgg"):
         layers = network.pre_logits  # fc6 and fc7, convolutions already, the first without the padding that keeps the grid
         layers.fc1.padding = tuple(size // 2 for size in layers.fc1.kernel_size)

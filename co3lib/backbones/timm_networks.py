@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,15 +27,16 @@ _NORMS = (nn.BatchNorm2d,)
 _INSTEAD = "take a VGG, ResNet, ResNeXt, RegNetX, MobileNetV2 or EfficientNet-Lite instead"
 
 
-def timm_backbone(name: str, weights: str | Path, stride: int | None) -> tuple[nn.Module, Backbone]:
+def timm_backbone(name: str, weights: str | Path, stride: int | None) -> tuple[Any, Backbone]:
+    """timm's network, an ``nn.Module`` with methods that torch's types do not know, and its features as a backbone."""
     model_name = EFFICIENTNET_LITE.get(name, name)
     if not timm.is_model(model_name):
         raise ValueError(f"name must be 'efficientnet_lite0', {', '.join(VGG16_VARIANTS)} or a timm model, got {name!r}")
-    options = {} if stride is None else {"output_stride": stride}
+    options: dict[str, Any] = {} if stride is None else {"output_stride": stride}
     download = name not in EFFICIENTNET_LITE and str(weights) == "imagenet"
     with seeded(weights):
         try:
-            network = timm.create_model(model_name, pretrained=download, **options)
+            network: Any = timm.create_model(model_name, pretrained=download, **options)
         except (OSError, RuntimeError) as error:
             if download:
                 raise WeightsError(f"the ImageNet weights of {name} could not be downloaded: {error}") from error
@@ -116,11 +118,11 @@ def _chain(network: nn.Module) -> dict[str, nn.Module]:
     return stages
 
 
-def _fold_batch_norms(chain: nn.Module, sample: torch.Tensor, name: str) -> None:
+def _fold_batch_norms(chain: nn.Sequential, sample: torch.Tensor, name: str) -> None:
     """Fold every batch norm into the convolution whose output it is handed, found by running the chain once."""
     made_by: dict[int, nn.Conv2d] = {}
-    pairs: list[tuple[nn.Module, nn.Conv2d | None]] = []
-    alive = []  # outputs are kept until the run ends, so that no two share an id
+    pairs: list[tuple[nn.BatchNorm2d, nn.Conv2d | None]] = []
+    alive: list[torch.Tensor] = []  # outputs are kept until the run ends, so that no two share an id
 
     def note_convolution(module, _, output):
         made_by[id(output)] = module
@@ -148,6 +150,7 @@ def _fold_batch_norms(chain: nn.Module, sample: torch.Tensor, name: str) -> None
             raise ValueError(
                 f"{name} has a batch norm that does not follow a convolution, so that it cannot be folded into one: {_INSTEAD}"
             )
+        assert norm.running_mean is not None and norm.running_var is not None  # timm's networks all keep them
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
             convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
@@ -159,6 +162,7 @@ def _fold_batch_norms(chain: nn.Module, sample: torch.Tensor, name: str) -> None
                 setattr(parent, key, replaced[id(child)])
             elif isinstance(child, (nn.ReLU, nn.ReLU6, nn.LeakyReLU)):
                 child.inplace = False  # an in-place activation would overwrite what the peak rule needs
-    for module in chain.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False
+    part: Any
+    for part in chain.modules():
+        if hasattr(part, "inplace"):
+            part.inplace = False

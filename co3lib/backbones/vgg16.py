@@ -20,7 +20,7 @@ VGG16_VARIANTS = ("vgg16_pool5", "vgg16_fc6")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def vgg16_network(name: str, weights: str | Path) -> nn.Module:
+def vgg16_network(name: str, weights: str | Path) -> torchvision.models.VGG:
     with seeded(weights):
         network = torchvision.models.vgg16(weights=None, init_weights=str(weights) == "random")
     if str(weights) == "imagenet":
@@ -36,10 +36,15 @@ def vgg16_network(name: str, weights: str | Path) -> nn.Module:
     return network
 
 
-def vgg16_stages(network: nn.Module, with_fc6: bool) -> dict[str, nn.Module]:
+def linear_layers(network: torchvision.models.VGG) -> list[nn.Linear]:
+    """fc6, fc7 and fc8."""
+    return [layer for layer in network.classifier if isinstance(layer, nn.Linear)]
+
+
+def vgg16_stages(network: torchvision.models.VGG, with_fc6: bool) -> dict[str, nn.Module]:
     stages: dict[str, nn.Module] = {}
     part: list[nn.Module] = []
-    for layer in network.features:
+    for layer in network.features.children():
         if isinstance(layer, nn.MaxPool2d):
             # The authors pad each pooling at the bottom and right by one; ceil_mode is the same without the padding.
             layer = nn.MaxPool2d(2, 2, ceil_mode=True)
@@ -50,5 +55,5 @@ def vgg16_stages(network: nn.Module, with_fc6: bool) -> dict[str, nn.Module]:
             stages[f"pool{len(stages) + 1}"] = nn.Sequential(*part)
             part = []
     if with_fc6:
-        stages["fc6"] = nn.Sequential(as_convolution(network.classifier[0], 512, 7), nn.ReLU())
+        stages["fc6"] = nn.Sequential(as_convolution(linear_layers(network)[0], 512, 7), nn.ReLU())
     return stages

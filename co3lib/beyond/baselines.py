@@ -24,7 +24,7 @@ from .priors import as_score, cells_of, mean_at_border, mean_inside
 _SMALLEST = 0.001
 
 
-def connected_components(saliency: torch.Tensor) -> list[Instance]:
+def connected_components(saliency: torch.Tensor | np.ndarray) -> list[Instance]:
     """The 8-connected components of a saliency map above Otsu's threshold, best first.
 
     saliency: (H, W) in [0, 1]. A component's score is its saliency's sum as a share of the map's pixels; those under

@@ -32,9 +32,9 @@ def group_peaks(saliency: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tens
     cells = checks.tensor(cells, "cells", ("Q", 2)).long()
     height, width = saliency.shape
     heights = saliency.flatten().tolist()
-    part = {}  # of every cell above water: the part of the land it belongs to
+    part: dict[int, int] = {}  # of every cell above water: the part of the land it belongs to
     peaks: dict[int, list[int]] = {}  # of every part: its peaks, the highest first
-    at = {}
+    at: dict[int, list[int]] = {}
     for peak, (row, column) in enumerate(cells.tolist()):
         at.setdefault(row * width + column, []).append(peak)
     members, depth = [[peak] for peak in range(len(cells))], [1.0] * len(cells)

@@ -124,11 +124,11 @@ def _agreeing_components(features, mean, covariance, evidence) -> torch.Tensor:
     return _unit_range(torch.tensordot(agreement / agreement.sum(), maps, 1))
 
 
-def _mean_over_scales(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+def _mean_over_scales(maps: Sequence[torch.Tensor], size: tuple[int, ...]) -> torch.Tensor:
     return _mean_of([_unit_range(one) for one in maps], size)
 
 
-def _mean_of(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+def _mean_of(maps: Sequence[torch.Tensor], size: tuple[int, ...]) -> torch.Tensor:
     return torch.cat([interpolate(one[:, None], size, mode="bilinear") for one in maps], 1).mean(1)
 
 

@@ -45,7 +45,7 @@ class RegionRefiner:
     which some may have no pixel (None: the largest label and one).
     """
 
-    def __init__(self, labels: torch.Tensor, pixels: np.ndarray, count: int | None = None):
+    def __init__(self, labels: torch.Tensor | np.ndarray, pixels: np.ndarray, count: int | None = None):
         labels = checks.tensor(labels, "labels", ("H", "W")).numpy()
         pixels = checks.tensor(pixels, "pixels", (*labels.shape, 3)).numpy()
         flat = labels.ravel()

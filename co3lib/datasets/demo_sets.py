@@ -46,7 +46,8 @@ _COIN_VIEWS = (  # x0, y0, x1, y1, each edge between coins, but for one column o
     (0, 0, 126, 225),
 )
 # photo, part of it (x0, y0, x1, y1), tint of a gray photo
-_WALLS = (
+_Piece = tuple[str, tuple[int, int, int, int], tuple[float, float, float] | None]
+_WALLS: tuple[_Piece, ...] = (
     ("brick.png", (0, 0, 512, 512), (1.25, 0.8, 0.65)),
     ("brick.png", (0, 0, 512, 512), (1.1, 1.0, 0.85)),
     ("motorcycle_left.png", (585, 0, 741, 240), None),
@@ -60,7 +61,7 @@ _WALLS = (
     ("page.png", (0, 0, 384, 191), (1.0, 0.97, 0.86)),
     ("hubble_deep_field.jpg", (0, 0, 1000, 872), None),
 )
-_GROUNDS = (
+_GROUNDS: tuple[_Piece, ...] = (
     ("grass.png", (0, 0, 512, 512), (0.75, 1.05, 0.45)),
     ("grass.png", (0, 0, 512, 512), (1.15, 1.0, 0.6)),
     ("gravel.png", (0, 0, 512, 512), (1.15, 1.0, 0.85)),

@@ -30,8 +30,8 @@ class ImageError(ValueError):
 
 def name_of(source, index: int = 0) -> str:
     """What a photo is called in messages and results: its file's name, or ``image 3`` for the fourth."""
-    if isinstance(source, Image.Image) and getattr(source, "filename", ""):
-        source = source.filename
+    if isinstance(source, Image.Image):
+        source = getattr(source, "filename", "") or None
     return Path(source).name if isinstance(source, (str, Path)) else f"image {index}"
 
 
@@ -162,7 +162,8 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         image.load()
     except Exception:
-        if image.format != "TIFF" or image.tile:
+        undecoded = getattr(image, "tile", None)
+        if image.format != "TIFF" or undecoded:
             raise
         image.load()  # the pixels are there, and only something beside them could not be read
     turn = _TURNS.get(orientation(image))  # a TIFF has been turned as it was loaded, and its tag removed

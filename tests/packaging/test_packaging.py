@@ -1,6 +1,7 @@
 """The outside: what the two commands do, and that the files that name requirements agree."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -24,10 +25,14 @@ TOOLS_ONLY_CONDA_NAMES = {"pip", "make"}
 # requirements
 
 
-def in_pyproject() -> dict[str, str]:
-    requirements = [
-        Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
-    ]
+def in_pyproject(*extras: str) -> dict[str, str]:
+    """Name -> version range of what the library requires, and its extras with those that they name themselves."""
+    lines, left = list(PROJECT["dependencies"]), list(extras)
+    while left:
+        lines += PROJECT["optional-dependencies"][left.pop()]
+        left += [extra for line in lines if Requirement(line).name == "co3lib" for extra in Requirement(line).extras]
+        lines = [line for line in lines if Requirement(line).name != "co3lib"]
+    requirements = [Requirement(line) for line in lines]
     return {one.name: str(one.specifier) for one in requirements}
 
 
@@ -46,7 +51,7 @@ def test_conda_and_pip_users_get_the_same():
     conda, pip = in_environment_yml()
     assert conda.pop("python") == in_order(PROJECT["requires-python"])
     assert {conda.pop(name) for name in TOOLS_ONLY_CONDA_NAMES} == {""}
-    wanted = in_pyproject()
+    wanted = in_pyproject("test")
     assert pip == {name: wanted.pop(name) for name in PIP_ONLY}
     assert conda == {CONDA_NAMES.get(name, name): specifier for name, specifier in wanted.items()}
 
@@ -68,6 +73,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_every_import_is_required():
+    extras = {"co3lib": (), "co3course": ("course",), "benchmarks": ("course",), "tests": ("test",)}
     names = {
         "skimage": "scikit-image",
         "PIL": "pillow",
@@ -81,17 +87,122 @@ def test_every_import_is_required():
         "psutil",
     }  # ipywidgets, papermill, pytest, papermill, the kernel of jupyterlab and papermill
     own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
-    own.add("co3lib")
-    wanted = set(in_pyproject())
-    for folder in ("co3lib", "benchmarks", "tests"):
+    for folder, asked in extras.items():
+        wanted = set(in_pyproject(*asked))
+        also = own | {"co3lib", "co3course"} | come_with_others if asked else {"co3lib"}
         for path in (ROOT / folder).rglob("*.py"):
-            code = imported(path) - set(sys.stdlib_module_names) - own - come_with_others
+            code = imported(path) - set(sys.stdlib_module_names) - also
             missing = {names.get(name, name) for name in code} - wanted
             assert not missing, f"{path} imports {missing}, which pyproject.toml does not name"
 
 
-# ------------------------------------------------------------------------------------------------------ the
-# commands
+def test_the_tests_have_the_course():
+    assert in_pyproject("course").items() <= in_pyproject("test").items()
+    assert not set(in_pyproject()) & {Requirement(line).name for line in PROJECT["optional-dependencies"]["course"]}
+
+
+# -----------------------------------------------------------------------------------------------------
+# the library by itself
+
+COURSE_ONLY = {"matplotlib", "papermill", "nbconvert", "jupyterlab", "IPython", "ipywidgets", "nbformat", "co3course"}
+USED = """
+import importlib, json, pkgutil, sys
+for name in sys.argv[1].split():
+    sys.modules[name] = None  # as if it were not installed
+import co3lib
+for module in pkgutil.walk_packages(co3lib.__path__, "co3lib."):
+    importlib.import_module(module.name)
+from co3lib import CoSegConfig, CoSegmenter, Instance, demo_set, __version__
+from co3lib.experiment import paper_results, published
+from PIL import Image
+(samples,) = demo_set("coins").values()
+paths = [sample.image_path for sample in samples[:2]]
+config = CoSegConfig(size=64, work_size=64, epochs=1, proposals=50)
+found = CoSegmenter(config).fit(paths, progress=False).predict(paths, progress=False)
+assert all(isinstance(one, Instance) for instances in found for one in instances)
+sizes = [Image.open(path).size[::-1] for path in paths]
+said = {"photos": len(samples), "sizes": sizes, "shapes": [[one.mask.shape for one in instances] for instances in found]}
+said |= {"version": __version__, "rows": len(paper_results()), "published": published("COCO_VOC")}
+said |= {"files": [sys.modules[name].__file__ for name in sys.modules if name.startswith("co3lib")]}
+json.dump(said, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder into which a wheel of the project was installed, and nothing else."""
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    for name in ("co3lib", "co3course", "data"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "cache"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    run([*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", source / "dist", source])
+    (wheel,) = (source / "dist").glob("*.whl")
+    run([*pip, "install", "--no-deps", "--no-index", "--target", folder, wheel])
+    return folder
+
+
+def run(command, folder: Path | None = None, **environment: str) -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environment
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_wheel_holds_everything(installed):
+    for package in ("co3lib", "co3course"):
+        ours = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".typed")}
+        assert {path for path in ours if not (installed / path).is_file()} == set()
+    data = {path.name for path in (ROOT / "data").iterdir() if path.suffix in (".json", ".csv")}
+    assert data and data <= {path.name for path in (installed / "co3lib" / "data").iterdir()}
+    assert list(installed.glob("co3lib-*.dist-info/licenses/LICENSE"))
+
+
+def test_a_wheel_works_without_a_checkout_and_without_the_course(installed, tmp_path):
+    command = [sys.executable, "-c", USED, " ".join(COURSE_ONLY)]
+    said = json.loads(run(command, tmp_path, PYTHONPATH=str(installed), CO3_DATA=str(tmp_path / "data")))
+    assert said["photos"] == 8 and said["rows"] > 100 and said["published"] and said["version"] == PROJECT["version"]
+    assert all(shape == size for shapes, size in zip(said["shapes"], said["sizes"], strict=True) for shape in shapes)
+    assert len(said["files"]) > 30 and all(Path(file).is_relative_to(installed) for file in said["files"])
+    assert any((tmp_path / "data").rglob("*.png"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "co3lib").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_module_of_the_library_names_the_course(path):
+    assert not COURSE_ONLY & imported(path)
+
+
+@pytest.mark.parametrize(
+    "code", ["import co3lib", "import co3lib; dir(co3lib); co3lib.__version__", "import co3lib.files",
+             "import co3lib.config", "import co3course.runner"]
+)  # fmt: skip
+def test_what_needs_no_torch_does_not_wait_for_it(code):
+    said = run([sys.executable, "-c", f"{code}; import sys; print('torch' in sys.modules)"], ROOT, PYTHONPATH=str(ROOT))
+    assert said.strip() == "False"
+
+
+def test_the_runner_can_be_asked_for_help():
+    said = run([sys.executable, "-m", "co3course.runner", "--help"], ROOT, PYTHONPATH=str(ROOT))
+    assert "--output" in said
+
+
+def test_the_library_names_what_most_users_need():
+    import co3lib
+    from co3lib.segmentation import CoSegmenter
+
+    assert co3lib.CoSegmenter is CoSegmenter
+    assert set(co3lib.__all__) <= set(dir(co3lib))
+    assert all(getattr(co3lib, name) for name in co3lib.__all__)
+    assert all(getattr(co3lib, name).__name__ == name for name in co3lib.__all__ if name != "__version__")
+    with pytest.raises(AttributeError, match="'co3lib' has no attribute 'Segmenter'"):
+        co3lib.Segmenter  # noqa: B018
+
+
+# -----------------------------------------------------------------------------------------------------
+# the commands
 
 
 def test_readme_and_ci_use_the_same_commands():
@@ -103,10 +214,24 @@ def test_readme_and_ci_use_the_same_commands():
     assert re.search(r"^export CO3_REQUIRE_BROWSER=1$", ci.read_text(), re.M)
 
 
-def test_readme_links_resolve():
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_resolve(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (ROOT / target).exists(), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_pages_name_every_module_of_the_library(page):
+    words = set(re.findall(r"\w+", (ROOT / page).read_text(encoding="utf-8")))
+    inside = {path.name.removesuffix(".py") for path in (ROOT / "co3lib").iterdir() if not path.name.startswith("_")}
+    assert inside - words <= {"py.typed", "torch_defaults"}
+
+
+def test_the_readme_says_what_is_known_of_the_licence_of_every_picture():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", readme):
-        assert target.startswith("https://") or (ROOT / target).exists(), f"README.md links to {target}"
+    recipe = next((ROOT / "co3lib").rglob("demo_sets.py")).read_text(encoding="utf-8")
+    pictures = set(re.findall(r'"(\w+\.(?:png|jpg))"', recipe))
+    assert len(pictures) > 10 and not {name for name in pictures if f"`{name}`" not in readme}
 
 
 STAND_IN = """#!/bin/sh
@@ -146,7 +271,7 @@ def clone(tmp_path):
         done = subprocess.run(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
-        what = r".*-m (venv --clear|pip install|co3lib\.notebook|co3lib\.gallery|jupyter lab|pytest).*"
+        what = r".*-m (venv --clear|pip install|co3course\.runner|co3course\.gallery|jupyter lab|pytest).*"
         return done, [re.sub(what, r"\1", line) for line in log.read_text().splitlines()]
 
     make.folder = folder
@@ -253,7 +378,7 @@ def test_a_missing_python_is_one_sentence(clone):
 def test_clean_removes_only_what_can_be_made_again(clone):
     clone("install")
     made = ("results/quickstart", "results/notebooks", "results/gallery", "results/browser")
-    for folder in (*made, "results/mine", "co3lib/__pycache__", "tests", "benchmarks"):
+    for folder in (*made, "results/mine", "co3lib/__pycache__", "co3course", "tests", "benchmarks"):
         (clone.folder / folder).mkdir(parents=True)
     assert clone("clean")[0].returncode == 0
     left = {path.relative_to(clone.folder).as_posix() for path in clone.folder.rglob("*")}
@@ -264,6 +389,7 @@ def test_clean_removes_only_what_can_be_made_again(clone):
         "results",
         "results/mine",
         "co3lib",
+        "co3course",
         "tests",
         "benchmarks",
     }
