@@ -35,7 +35,7 @@ def saliency_loss(saliency: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
     map. Returns a scalar.
     """
     saliency = checks.tensor(saliency, "saliency", ("B", 1, "H", "W"), floating=True)
-    prior = checks.tensor(prior, "prior", tuple(saliency.shape), floating=True)
+    prior = checks.tensor(prior, "prior", tuple(saliency.shape))  # its type is checked with its weight
     return (saliency_weight(prior) * (saliency - prior).square()).mean((1, 2, 3)).sum()
 
 

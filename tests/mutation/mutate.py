@@ -216,26 +216,66 @@ def _functions(value) -> list:
 class _Runs:
     """A plugin of pytest that runs the collected tests once for every mutant, each time in a fork of its own."""
 
-    def __init__(self, waiting: list[Mutant], jobs: int):
-        self.waiting, self.jobs = waiting, jobs
+    def __init__(self, module: str, waiting: list[Mutant], jobs: int):
+        self.module, self.waiting, self.jobs = module, waiting, jobs
         self.survivors: list[Mutant] = []
         self.whole = False
 
     def pytest_runtestloop(self, session):
-        began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        self.whole = self._ended(*os.waitpid(_fork(lambda: _run(session), _LONGEST), 0))
-        limit = int(10 + 3 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began))
-        work = [(one, lambda one=one: (put_in_place(one), _run(session))[1]) for one in self.waiting if self.whole]
-        self.survivors = survivors_of(work, limit, self.jobs)
+        reader, writer = os.pipe()
+        child = _fork(lambda: _watch(session, self.module, writer), _LONGEST)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as file:
+            said = file.read()
+        self.whole = os.waitpid(child, 0)[1] == 0
+        if self.whole:
+            seen = list(zip(session.items, *json.loads(said), strict=True))
+            self.survivors = survivors_of([(one, self._work(session, seen, one)) for one in self.waiting], _LONGEST, self.jobs)
         return True
 
     @staticmethod
-    def _ended(_, status: int) -> bool:
-        return status == 0
+    def _work(session, seen: list, one: Mutant):
+        # Those that call the changed function come first, the quickest of them before the others. The rest is run too: what
+        # a test uses may have been kept from an earlier one when it was watched.
+        function = one.name.split(":")[0]
+        order = sorted(seen, key=lambda test: (function not in test[2], test[1]))
+
+        def work():
+            put_in_place(one)
+            return _run(session, [item for item, *_ in order], [seconds for _, seconds, _ in order])
+
+        return work
 
 
-def _run(session) -> int:
-    for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+def _watch(session, module: str, writer: int) -> int:
+    """Run the tests on the unchanged module, and write for each the processor time and the functions of the module called."""
+    path, used, called = str(PACKAGE / f"{module}.py"), [], []
+
+    def notice(frame, event, _):
+        if event == "call" and frame.f_code.co_filename == path:
+            called[-1].add(frame.f_code.co_qualname.replace(".<locals>", ""))
+
+    def before():
+        called.append(set())
+        used.append(time.process_time())
+
+    sys.setprofile(notice)
+    failed = _run(session, session.items, before=before)
+    sys.setprofile(None)
+    ends = [*used[1:], time.process_time()]
+    seconds = [end - start for start, end in zip(used, ends, strict=True)]
+    with os.fdopen(writer, "wb") as file:
+        file.write(json.dumps([seconds, [sorted(names) for names in called]]).encode())
+    return failed
+
+
+def _run(session, items: list, seconds: list[float] | None = None, before=lambda: None) -> int:
+    """Run tests until one fails; each is ended that takes far more processor time than the seconds it is known to take."""
+    for k, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
+        before()
+        if seconds:
+            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            resource.setrlimit(resource.RLIMIT_CPU, (min(hard, int(time.process_time() + 3 + 3 * seconds[k])), hard))
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.testsfailed:
             return 1
@@ -284,7 +324,7 @@ def examine(module: str, jobs: int) -> tuple[int, list[str]]:
     functions is run in forks that have not imported the module.
     """
     paths = [str(TESTS / file) for file in MODULES[module]]
-    options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(TESTS.parent)]
+    options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no", "--rootdir", str(TESTS.parent)]
     every = mutants(module)
 
     import pytest
@@ -295,7 +335,7 @@ def examine(module: str, jobs: int) -> tuple[int, list[str]]:
 
     outside = [(one, lambda one=one: anew(one)) for one in every if one.name.split(":")[0] in ("module", *_classes(module))]
     survivors = survivors_of(outside, _LONGEST, jobs)
-    runs = _Runs([one for one in every if one not in [mutant for mutant, _ in outside]], jobs)
+    runs = _Runs(module, [one for one in every if one not in [mutant for mutant, _ in outside]], jobs)
     with redirect_stdout(io.StringIO()):  # pytest's own words about a loop in which it has run nothing itself
         pytest.main([*options, *paths], plugins=[runs])
     if not runs.whole:
@@ -359,6 +399,11 @@ def main() -> int:
     sys.path[:0] = [str(TESTS.parent), str(TESTS)]
     for library in _LIBRARIES:
         importlib.import_module(library)
+    from hypothesis import Phase, settings
+
+    # That a test fails is all that is asked: its example need not be made smaller.
+    settings.register_profile("mutation", phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
+    settings.load_profile("mutation")
     entries, bad, total, dead = known(), 0, 0, 0
     for module in chosen:
         began = time.perf_counter()
