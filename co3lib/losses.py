@@ -52,9 +52,7 @@ def copeak_loss(correlation: torch.Tensor, form: str = "released") -> torch.Tens
     return (softplus(-mean) if form == "released" else -mean.clamp_min(1e-8).log()).mean()
 
 
-def affinity_loss(
-    features: torch.Tensor, saliency: torch.Tensor, alpha: float = 4.0, form: str = "released"
-) -> torch.Tensor:
+def affinity_loss(features: torch.Tensor, saliency: torch.Tensor, alpha: float = 4.0, form: str = "released") -> torch.Tensor:
     """Cells alike in feature should be alike in co-saliency, and salient cells alike in feature (Eq. 4, corrected).
 
     features: (B, C, h, w), normalised; saliency: (B, 1, h, w). With ``T(p, q)`` the features' product, the terms are
