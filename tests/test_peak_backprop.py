@@ -27,6 +27,7 @@ SETTINGS = {
     "depthwise, strided, multiplied": (2, 1, 1, 2, 2, 4, (3, 3)),
     "one by one": (1, 0, 1, 1, 4, 3, (1, 1)),
     "oblong": (1, 0, 1, 1, 2, 2, (1, 4)),
+    "one output cell": (1, 0, 1, 1, 2, 3, (6, 7)),
 }
 
 
@@ -342,11 +343,21 @@ def test_additions_of_other_things_are_torchs_own():
         assert torch.equal(passed, torch.ones_like(values))
 
 
-def test_two_flat_summands_pass_nothing_but_numbers():
-    flat = torch.ones(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_two_flat_summands_pass_nothing_but_numbers(dtype):
+    flat = torch.ones(1, 2, 3, 3, dtype=dtype, requires_grad=True)
     with PeakRule():
-        (passed,) = torch.autograd.grad((flat + torch.ones(1, 2, 3, 3).double()).sum(), flat)
+        (passed,) = torch.autograd.grad((flat + torch.ones(1, 2, 3, 3, dtype=dtype)).sum(), flat)
     assert torch.isfinite(passed).all()
+
+
+def test_summands_of_1e_10_share_with_as_much_again():
+    # So that what is hardly there is shared by no rounding error: above 0 the second has 1e-10, of 1e-10 and 1e-10.
+    first = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
+    second = torch.tensor([0.0, 1e-10], dtype=torch.float64).reshape(1, 1, 1, 2).requires_grad_()
+    with PeakRule():
+        (passed,) = torch.autograd.grad((second + first).sum(), second)
+    close(passed.ravel(), torch.tensor([0.0, 0.5]))
 
 
 def test_heat_is_never_negative():

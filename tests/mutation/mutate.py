@@ -207,7 +207,8 @@ def put_in_place(mutant: Mutant) -> None:
 def _change(old: dict, new: dict) -> None:
     for name, value in old.items():
         other = new.get(name)
-        if isinstance(value, type) and isinstance(other, type) and other is not value:
+        # Under another name is what a class refers to, such as the class it belongs to, and not what is in it.
+        if isinstance(value, type) and isinstance(other, type) and other is not value and value.__name__ == name:
             _change(dict(vars(value)), vars(other))
         for one, with_ in zip(_functions(value), _functions(other), strict=False):
             if one is not with_ and one.__module__ == with_.__module__:
