@@ -74,19 +74,16 @@ def average_precision(
     checks.same_length(predictions=predictions, scores=scores, ground_truth=ground_truth)
     checks.between(iou, "iou", 0, 1)
     ious = []
-    for k, (masks, values, truth) in enumerate(zip(predictions, scores, ground_truth, strict=True)):
+    for k, (masks, truth) in enumerate(zip(predictions, ground_truth, strict=True)):
         masks = _masks(masks, f"predictions[{k}]", ("M", "H", "W"))
         truth = _masks(truth, f"ground_truth[{k}]", ("G", *masks.shape[1:]) if len(masks) else ("G", "H", "W"))
-        checks.tensor(values, f"scores[{k}]", (len(masks),))
         shape = len(masks), len(truth)
         ious.append(mask_iou(masks, truth) if all(shape) else torch.zeros(shape, dtype=torch.float64, device="cpu"))
     return pooled_average_precision(ious, scores, iou)
 
 
 @torch_defaults()
-def pooled_average_precision(
-    ious: Sequence[torch.Tensor], scores: Sequence[torch.Tensor], iou: float = 0.5
-) -> float:
+def pooled_average_precision(ious: Sequence[torch.Tensor], scores: Sequence[torch.Tensor], iou: float = 0.5) -> float:
     """AP^r from overlaps already computed: lists over images of (M, G) and (M,); ``ValueError`` for scores that are not
     finite."""
     for k, (matrix, value) in enumerate(zip(ious, scores, strict=True)):

@@ -35,7 +35,7 @@ def saliency_loss(saliency: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
     map. Returns a scalar.
     """
     saliency = checks.tensor(saliency, "saliency", ("B", 1, "H", "W"), floating=True)
-    prior = checks.tensor(prior, "prior", tuple(saliency.shape), floating=True)
+    prior = checks.tensor(prior, "prior", tuple(saliency.shape))  # its type is checked with its weight
     return (saliency_weight(prior) * (saliency - prior).square()).mean((1, 2, 3)).sum()
 
 
@@ -52,9 +52,7 @@ def copeak_loss(correlation: torch.Tensor, form: str = "released") -> torch.Tens
     return (softplus(-mean) if form == "released" else -mean.clamp_min(1e-8).log()).mean()
 
 
-def affinity_loss(
-    features: torch.Tensor, saliency: torch.Tensor, alpha: float = 4.0, form: str = "released"
-) -> torch.Tensor:
+def affinity_loss(features: torch.Tensor, saliency: torch.Tensor, alpha: float = 4.0, form: str = "released") -> torch.Tensor:
     """Cells alike in feature should be alike in co-saliency, and salient cells alike in feature (Eq. 4, corrected).
 
     features: (B, C, h, w), normalised; saliency: (B, 1, h, w). With ``T(p, q)`` the features' product, the terms are

@@ -19,10 +19,10 @@ def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     first = checks.masks(first, "first", ("M", "H", "W"))
     size, first = first.shape[1:], first.flatten(1).float()
     second = checks.masks(second, "second", ("G", *size)).flatten(1).float()
-    # Counts of pixels are exact in single precision up to 2^24; the ratio, compared with thresholds, is not.
-    intersection = (first @ second.T).double()
+    # Counts of pixels are exact in single precision up to 2^24; their ratio, compared with thresholds, is not.
+    intersection = first @ second.T
     union = first.sum(1)[:, None].double() + second.sum(1)[None] - intersection
-    return torch.where(union > 0, intersection / union.clamp_min(1), torch.zeros((), dtype=torch.float64))
+    return torch.where(union > 0, intersection / union, torch.zeros((), dtype=torch.float64))
 
 
 @torch_defaults()
@@ -33,9 +33,10 @@ def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     low = torch.maximum(first[:, None, :2], second[None, :, :2])
     high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
     intersection = (high - low).clamp_min(0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp_min(0).prod(-1) for boxes in (first, second)]
+    # Of a box whose corners have changed places the intersection is 0, whatever its area.
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (first, second)]
     union = areas[0][:, None] + areas[1][None] - intersection
-    return torch.where(union > 0, intersection / union.clamp_min(1e-12), torch.zeros((), dtype=torch.float64))
+    return torch.where(union > 0, intersection / union, torch.zeros((), dtype=torch.float64))
 
 
 def tight_box(mask) -> tuple[int, int, int, int]:

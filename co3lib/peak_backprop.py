@@ -42,7 +42,7 @@ class _PeakConv2d(torch.autograd.Function):
         positive = weight.clamp_min(0)
         shifted = input - input.amin((1, 2, 3), keepdim=True)
         normalizer = conv2d(shifted, positive, None, stride, padding, dilation, groups)
-        share = torch.where(normalizer < _EPS, 0, 1 / (normalizer.abs() + _EPS))
+        share = torch.where(normalizer < _EPS, 0, 1 / (normalizer + _EPS))
         # Kept from here: the same for every peak, and there are dozens of them.
         ctx.save_for_backward(shifted, share, positive)
         ctx.geometry = stride, padding, dilation, groups

@@ -97,11 +97,9 @@ def _neighbourhood_maximum(values: torch.Tensor) -> torch.Tensor:
     for axis in range(1, values.ndim):
         size = values.shape[axis]
         result = values.clone()
-        if size > 1:
-            result.narrow(axis, 1, size - 1).copy_(
-                torch.maximum(values.narrow(axis, 1, size - 1), values.narrow(axis, 0, size - 1))
-            )
-            lower = result.narrow(axis, 0, size - 1)
-            torch.maximum(lower, values.narrow(axis, 1, size - 1), out=lower)
+        # Each value with the one before it, and then with the one after it.
+        for own, other in ((1, 0), (0, 1)):
+            part = result.narrow(axis, own, size - 1)
+            torch.maximum(part, values.narrow(axis, other, size - 1), out=part)
         values = result
     return values

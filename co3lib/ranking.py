@@ -106,7 +106,7 @@ def mask_nms(masks: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> tor
 
 
 @torch_defaults()
-def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> torch.Tensor:
+def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
     """``mask_nms`` for masks whose overlaps (M, M) with one another are known already."""
     kept: list[int] = []
     for k in scores.argsort(descending=True, stable=True).tolist():
@@ -128,7 +128,7 @@ def noise_filter(scores: Sequence[torch.Tensor], percentile: float = 20.0) -> li
     scores = [
         checks.finite(checks.tensor(value, name, ("M",)).double(), name) for name, value in zip(names, scores, strict=True)
     ]
-    pooled = torch.cat(scores) if scores else torch.zeros(0)
+    pooled = torch.cat([torch.zeros(0, dtype=torch.float64), *scores])
     if not len(pooled):
         return [torch.zeros(0, dtype=torch.bool) for _ in scores]
     threshold = np.percentile(pooled.cpu().numpy(), percentile, method="hazen")

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from reference import close, load
 from strategies import examples, masks
 
-from co3lib.evaluation import average_precision, corloc, pooled_average_precision
+from co3lib.evaluation import (
+    THRESHOLDS,
+    average_precision,
+    corloc,
+    match,
+    mean_over_classes,
+    pooled_average_precision,
+    precision_recall,
+)
 from co3lib.ranking import noise_filter
 
 
@@ -32,7 +40,7 @@ def authors_lists() -> tuple[list, list, list]:
 
 def test_average_precision_of_the_authors_code():
     predictions, scores, truth = authors_lists()
-    values = [average_precision(predictions, scores, truth, iou=limit) for limit in (0.25, 0.5, 0.75)]
+    values = [average_precision(predictions, scores, truth, iou=limit) for limit in THRESHOLDS]
     close(values, load()["ap_25_50_75"])
 
 
@@ -75,9 +83,7 @@ def test_nothing_found():
     assert average_precision([torch.zeros(0, 1, 12, dtype=torch.bool)], [torch.zeros(0)], truth) == 0.0
 
 
-@pytest.mark.parametrize(
-    "iou, inner, outer", [(0.5, 1, 2), (0.25, 1, 4), (0.75, 3, 4), (0.3, 3, 10), (0.7, 7, 10)]
-)
+@pytest.mark.parametrize("iou, inner, outer", [(0.5, 1, 2), (0.25, 1, 4), (0.75, 3, 4), (0.3, 3, 10), (0.7, 7, 10)])
 def test_the_overlap_must_exceed_the_threshold(iou, inner, outer):
     predictions, truth = [row(*range(inner))[None]], [row(*range(outer))[None]]
     assert average_precision(predictions, [torch.tensor([1.0])], truth, iou=iou) == 0.0
@@ -184,7 +190,9 @@ def test_scores_are_told_apart_in_double_precision(kind):
     assert average_precision(predictions, [kind([0.1, 0.1 + 1e-12])], truth) == 1.0
 
 
-@pytest.mark.parametrize("nothing", [[], (), np.zeros(0), torch.zeros(0), np.zeros((0, 1, 12), bool)])
+@pytest.mark.parametrize(
+    "nothing", [[], (), np.zeros(0), torch.zeros(0), np.zeros((0, 1, 12), bool), np.zeros((0, 5, 7)), torch.zeros(0, 4)]
+)
 def test_an_empty_list_is_a_photo_without_finds(nothing):
     truth = [row(0)[None], row(1)[None]]
     assert average_precision([truth[0], nothing], [[0.5], []], truth) == 0.5
@@ -194,6 +202,35 @@ def test_an_empty_list_is_a_photo_without_finds(nothing):
     assert math.isnan(average_precision([], [], []))
     with pytest.raises(ValueError, match=r"scores\[0\]"):
         average_precision([nothing, nothing], [[0.1], []], truth)
+
+
+def test_overlaps_are_left_as_they_were():
+    ious = torch.tensor([[0.9, 0.6], [0.8, 0.1]], dtype=torch.float64)
+    before = ious.clone()
+    assert match(ious, torch.tensor([0.5, 0.4]), 0.5).tolist() == [True, False]
+    assert torch.equal(ious, before)
+
+
+def test_of_many_detections_with_one_score_the_first_comes_first():
+    # So many that a sort which keeps no order would show.
+    scores, right = torch.ones(400), torch.arange(400) == 0
+    assert torch.equal(match(torch.full((400, 1), 0.6), scores, 0.5), right)
+    assert pooled_average_precision([0.6 * right[:, None].double()], [scores]) == 1.0
+
+
+def test_precision_and_recall_are_in_double_precision():
+    precision, recall = precision_recall(torch.tensor([True, False, True]), torch.tensor([0.3, 0.2, 0.1]), 3)
+    assert precision.tolist() == [1, 1 / 2, 2 / 3] and recall.tolist() == [1 / 3, 1 / 3, 2 / 3]
+
+
+@pytest.mark.parametrize("overlap, wanted", [(0.5, 0.0), (0.51, 1.0)])
+def test_pooled_overlaps_must_exceed_a_half_unless_told_otherwise(overlap, wanted):
+    assert pooled_average_precision([torch.tensor([[overlap]])], [torch.ones(1)]) == wanted
+
+
+def test_the_mean_over_classes_leaves_out_those_without_an_instance():
+    assert mean_over_classes({"cat": 0.5, "dog": math.nan, "cow": 1.0}) == 0.75
+    assert math.isnan(mean_over_classes({"dog": math.nan})) and math.isnan(mean_over_classes({}))
 
 
 # Boxes
@@ -233,11 +270,7 @@ def test_corloc_at_other_limits(limit, inner):
 
 
 @examples(60)
-@given(
-    st.lists(
-        st.lists(st.lists(st.integers(0, 6), min_size=4, max_size=4), max_size=4), min_size=1, max_size=4
-    )
-)
+@given(st.lists(st.lists(st.lists(st.integers(0, 6), min_size=4, max_size=4), max_size=4), min_size=1, max_size=4))
 def test_corloc_is_the_loops(drawn):
     corners = [[[min(a, c), min(b, d), max(a, c) + 1, max(b, d) + 1] for a, b, c, d in one] for one in drawn]
     predicted = [torch.tensor(one[0]) if one else None for one in corners]
@@ -272,9 +305,11 @@ def test_bad_boxes_are_named(predicted, truth, name):
 
 
 @pytest.mark.parametrize("limit", [-0.1, 1.1, math.nan, 50])
-def test_corloc_wants_a_share_as_its_limit(limit):
+def test_a_limit_is_a_share(limit):
     with pytest.raises(ValueError, match="iou must lie in"):
         corloc([(0, 0, 4, 4)], [[(0, 0, 4, 4)]], iou=limit)
+    with pytest.raises(ValueError, match="iou must lie in"):
+        average_precision([row(1)[None]], [[0.5]], [row(1)[None]], iou=limit)
 
 
 def test_corloc_of_no_images_does_not_invent_a_number():

@@ -56,7 +56,11 @@ def network() -> CoPeakNet:
 
 def test_the_score_starts_at_zero_and_the_random_numbers_stay_where_they_were():
     state = torch.get_rng_state()
-    model = CoPeakNet(network().backbone)
+    torch.use_deterministic_algorithms(True)  # memory that nothing is written to then holds NaN
+    try:
+        model = CoPeakNet(network().backbone)
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.head.weight.shape == (1, 6, 1, 1) and not model.head.weight.any() and not model.head.bias.any()
     assert model.center.shape == (1, 6, 1, 1) and not model.center.any()
@@ -105,6 +109,9 @@ def test_bilinear_kernels_of_any_size(size):
     close(bilinear_kernel(size), triangle[:, None] * triangle)
 
 
-def test_a_bad_score_is_named():
+@pytest.mark.parametrize(
+    "score", [torch.zeros(2, 3, 3), torch.zeros(2, 2, 3, 3), torch.zeros(2, 1, 3, 3, dtype=torch.long)]
+)
+def test_a_bad_score_is_named(score):
     with pytest.raises(ValueError, match="score"):
-        upsample(torch.zeros(2, 3, 3), 2)
+        upsample(score, 2)

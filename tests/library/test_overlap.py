@@ -55,10 +55,16 @@ def test_box_overlap_is_that_of_their_pixels(first, second):
 
 
 def test_boxes_without_area_overlap_nothing():
-    flat, turned = torch.tensor([[2, 2, 2, 5]]), torch.tensor([[5, 5, 1, 1]])
-    for box in (flat, turned):
+    for corners in ([2, 2, 2, 5], [5, 5, 1, 1], [5, 1, 1, 5]):
+        box = torch.tensor([corners])
         assert box_iou(box, box).item() == 0
         assert box_iou(box, torch.tensor([[0, 0, 9, 9]])).item() == 0
+
+
+def test_boxes_of_fractions_overlap_in_double_precision():
+    small = torch.tensor([[0.1, 0.2, 0.3, 0.7]])  # single precision, and less than one pixel
+    assert box_iou(small, small).item() == 1
+    assert box_iou(torch.tensor([[0, 0, 0.5, 1]]), torch.tensor([[0.25, 0, 0.5, 1]])).item() == 0.5
 
 
 def test_no_boxes():

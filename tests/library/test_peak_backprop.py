@@ -27,6 +27,7 @@ SETTINGS = {
     "depthwise, strided, multiplied": (2, 1, 1, 2, 2, 4, (3, 3)),
     "one by one": (1, 0, 1, 1, 4, 3, (1, 1)),
     "oblong": (1, 0, 1, 1, 2, 2, (1, 4)),
+    "one output cell": (1, 0, 1, 1, 2, 3, (6, 7)),
 }
 
 
@@ -342,11 +343,33 @@ def test_additions_of_other_things_are_torchs_own():
         assert torch.equal(passed, torch.ones_like(values))
 
 
-def test_two_flat_summands_pass_nothing_but_numbers():
-    flat = torch.ones(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_two_flat_summands_pass_nothing_but_numbers(dtype):
+    flat = torch.ones(1, 2, 3, 3, dtype=dtype, requires_grad=True)
     with PeakRule():
-        (passed,) = torch.autograd.grad((flat + torch.ones(1, 2, 3, 3).double()).sum(), flat)
+        (passed,) = torch.autograd.grad((flat + torch.ones(1, 2, 3, 3, dtype=dtype)).sum(), flat)
     assert torch.isfinite(passed).all()
+
+
+def test_every_image_of_a_batch_shares_by_its_own_minima():
+    first, second = random(3, 2, 4, 3, seed=34), random(3, 2, 4, 3, seed=35)
+    first = first + torch.tensor([0.0, -50, 20]).double().reshape(3, 1, 1, 1)
+
+    def shared(one, other):
+        one = one.clone().requires_grad_()
+        with PeakRule():
+            return torch.autograd.grad((one + other).sum(), one)[0]
+
+    close(shared(first, second), torch.cat([shared(first[k : k + 1], second[k : k + 1]) for k in range(3)]))
+
+
+def test_summands_of_1e_10_share_with_as_much_again():
+    # So that what is hardly there is shared by no rounding error: above 0 the second has 1e-10, of 1e-10 and 1e-10.
+    first = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
+    second = torch.tensor([0.0, 1e-10], dtype=torch.float64).reshape(1, 1, 1, 2).requires_grad_()
+    with PeakRule():
+        (passed,) = torch.autograd.grad((second + first).sum(), second)
+    close(passed.ravel(), torch.tensor([0.0, 0.5]))
 
 
 def test_heat_is_never_negative():
@@ -368,6 +391,14 @@ def test_heat_is_never_negative():
 def test_a_convolution_padded_by_a_word_is_refused():
     with PeakRule(), pytest.raises(ValueError, match="padding in numbers, got 'same'"):
         nn.Conv2d(2, 2, 3, padding="same")(torch.zeros(1, 2, 4, 4))
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": (1, 0), "dilation": 2}, {"bias": random(2, seed=33)}])
+def test_a_convolution_may_be_called_without_its_options(options):
+    values, weight = random(1, 4, 6, 7, seed=31), random(2, 4, 3, 3, seed=32)
+    with PeakRule():
+        output = functional.conv2d(values, weight, **options)
+    close(output, functional.conv2d(values, weight, **options))
 
 
 def test_a_bias_is_added_forwards_and_takes_nothing_backwards():

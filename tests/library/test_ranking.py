@@ -191,6 +191,11 @@ def test_a_suppressed_mask_suppresses_nothing():
     assert indices(mask_nms(torch.stack([c, b, a]), torch.tensor([1.0, 2.0, 3.0]))) == [2, 0]
 
 
+def test_of_many_masks_with_one_score_the_first_comes_first():
+    # So many that a sort which keeps no order would show.
+    assert indices(mask_nms(torch.ones(400, 1, 2, dtype=torch.bool), torch.ones(400))) == [0]
+
+
 def test_no_masks_to_suppress():
     assert indices(mask_nms(torch.zeros(0, 4, 5, dtype=torch.bool), torch.zeros(0))) == []
 
@@ -239,6 +244,11 @@ def test_the_percentile_lies_between_midpoints():
     assert noise_filter([torch.arange(10.0)])[0].tolist() == [False] * 2 + [True] * 8
 
 
+def test_the_percentile_is_computed_in_double_precision():
+    # The median 16777217 is no number of single precision; its neighbour, the first score, is below it.
+    assert noise_filter([torch.tensor([16777216.0, 16777218.0])], percentile=50)[0].tolist() == [False, True]
+
+
 def test_scores_equal_to_the_percentile_are_kept():
     kept = noise_filter([torch.tensor([0.1, 0.1]), torch.tensor([0.1, 0.7])])
     assert [one.tolist() for one in kept] == [[True, True], [True, True]]
@@ -256,7 +266,7 @@ def test_images_without_instances_stay_so():
     assert noise_filter([]) == []
 
 
-@pytest.mark.parametrize("percentile", [-1.0, 101.0, float("nan")])
+@pytest.mark.parametrize("percentile", [-1.0, 100.5, 101.0, float("nan")])
 def test_an_impossible_percentile_is_named(percentile):
     with pytest.raises(ValueError, match="percentile"):
         noise_filter([torch.tensor([1.0, 2.0])], percentile=percentile)

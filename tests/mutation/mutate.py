@@ -6,7 +6,8 @@
 
 A mutant is killed if a test fails on it (or runs for far longer than otherwise). Those that cannot be, because they compute
 the same, are named with the reason in ``equivalent.txt`` beside this file; the command fails if any other survives, and if
-that list names one that does not survive. Mutants are told apart by function, expression and change, not by line.
+that list names one that does not survive. Of modules whose tests take long only one mutant in so many is run (EVERY), which is
+then printed. Mutants are told apart by function, expression and change, not by line.
 """
 
 from __future__ import annotations
@@ -45,7 +46,17 @@ MODULES = {
     "datasets/export": ["test_export.py"],
     "peak_backprop": ["test_peak_backprop.py"],
     "ranking": ["test_ranking.py"],
+    "beyond/region_ranking": ["test_ranking.py"],
+    "beyond/grouping": ["test_grouping.py"],
+    "segmentation": ["test_segmentation.py"],
+    "inference": ["test_segmentation.py"],
+    "datasets/layout": ["test_datasets.py"],
+    "datasets/mask_files": ["test_datasets.py"],
+    "datasets/array_files": ["test_datasets.py"],
 }
+
+# Where a module's tests take long, only every so many of its mutants is run.
+EVERY = {"segmentation": 4, "inference": 4, "datasets/layout": 3, "datasets/mask_files": 3, "datasets/array_files": 3}
 
 _OPERATORS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -201,7 +212,8 @@ def put_in_place(mutant: Mutant) -> None:
 def _change(old: dict, new: dict) -> None:
     for name, value in old.items():
         other = new.get(name)
-        if isinstance(value, type) and isinstance(other, type) and other is not value:
+        # Under another name is what a class refers to, such as the class it belongs to, and not what is in it.
+        if isinstance(value, type) and isinstance(other, type) and other is not value and value.__name__ == name:
             _change(dict(vars(value)), vars(other))
         for one, with_ in zip(_functions(value), _functions(other), strict=False):
             if one is not with_ and one.__module__ == with_.__module__:
@@ -217,26 +229,66 @@ def _functions(value) -> list:
 class _Runs:
     """A plugin of pytest that runs the collected tests once for every mutant, each time in a fork of its own."""
 
-    def __init__(self, waiting: list[Mutant], jobs: int):
-        self.waiting, self.jobs = waiting, jobs
+    def __init__(self, module: str, waiting: list[Mutant], jobs: int):
+        self.module, self.waiting, self.jobs = module, waiting, jobs
         self.survivors: list[Mutant] = []
         self.whole = False
 
     def pytest_runtestloop(self, session):
-        began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        self.whole = self._ended(*os.waitpid(_fork(lambda: _run(session), _LONGEST), 0))
-        limit = int(10 + 3 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began))
-        work = [(one, lambda one=one: (put_in_place(one), _run(session))[1]) for one in self.waiting if self.whole]
-        self.survivors = survivors_of(work, limit, self.jobs)
+        reader, writer = os.pipe()
+        child = _fork(lambda: _watch(session, self.module, writer), _LONGEST)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as file:
+            said = file.read()
+        self.whole = os.waitpid(child, 0)[1] == 0
+        if self.whole:
+            seen = list(zip(session.items, *json.loads(said), strict=True))
+            self.survivors = survivors_of([(one, self._work(session, seen, one)) for one in self.waiting], _LONGEST, self.jobs)
         return True
 
     @staticmethod
-    def _ended(_, status: int) -> bool:
-        return status == 0
+    def _work(session, seen: list, one: Mutant):
+        # Those that call the changed function come first, the quickest of them before the others. The rest is run too: what
+        # a test uses may have been kept from an earlier one when it was watched.
+        function = one.name.split(":")[0]
+        order = sorted(seen, key=lambda test: (function not in test[2], test[1]))
+
+        def work():
+            put_in_place(one)
+            return _run(session, [item for item, *_ in order], [seconds for _, seconds, _ in order])
+
+        return work
 
 
-def _run(session) -> int:
-    for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+def _watch(session, module: str, writer: int) -> int:
+    """Run the tests on the unchanged module, and write for each the processor time and the functions of the module called."""
+    path, used, called = str(PACKAGE / f"{module}.py"), [], []
+
+    def notice(frame, event, _):
+        if event == "call" and frame.f_code.co_filename == path:
+            called[-1].add(frame.f_code.co_qualname.replace(".<locals>", ""))
+
+    def before():
+        called.append(set())
+        used.append(time.process_time())
+
+    sys.setprofile(notice)
+    failed = _run(session, session.items, before=before)
+    sys.setprofile(None)
+    ends = [*used[1:], time.process_time()]
+    seconds = [end - start for start, end in zip(used, ends, strict=True)]
+    with os.fdopen(writer, "wb") as file:
+        file.write(json.dumps([seconds, [sorted(names) for names in called]]).encode())
+    return failed
+
+
+def _run(session, items: list, seconds: list[float] | None = None, before=lambda: None) -> int:
+    """Run tests until one fails; each is ended that takes far more processor time than the seconds it is known to take."""
+    for k, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
+        before()
+        if seconds:
+            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            resource.setrlimit(resource.RLIMIT_CPU, (min(hard, int(time.process_time() + 3 + 3 * seconds[k])), hard))
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.testsfailed:
             return 1
@@ -285,8 +337,8 @@ def examine(module: str, jobs: int) -> tuple[int, list[str]]:
     functions is run in forks that have not imported the module.
     """
     paths = [str(TESTS / file) for file in MODULES[module]]
-    options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(ROOT)]
-    every = mutants(module)
+    options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no", "--rootdir", str(ROOT)]
+    every = mutants(module)[:: EVERY.get(module, 1)]
 
     import pytest
 
@@ -296,7 +348,7 @@ def examine(module: str, jobs: int) -> tuple[int, list[str]]:
 
     outside = [(one, lambda one=one: anew(one)) for one in every if one.name.split(":")[0] in ("module", *_classes(module))]
     survivors = survivors_of(outside, _LONGEST, jobs)
-    runs = _Runs([one for one in every if one not in [mutant for mutant, _ in outside]], jobs)
+    runs = _Runs(module, [one for one in every if one not in [mutant for mutant, _ in outside]], jobs)
     with redirect_stdout(io.StringIO()):  # pytest's own words about a loop in which it has run nothing itself
         pytest.main([*options, *paths], plugins=[runs])
     if not runs.whole:
@@ -360,14 +412,23 @@ def main() -> int:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     for library in _LIBRARIES:
         importlib.import_module(library)
+    from hypothesis import Phase, settings
+
+    # That a test fails is all that is asked: its example need not be made smaller.
+    settings.register_profile("mutation", phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
+    settings.load_profile("mutation")
     entries, bad, total, dead = known(), 0, 0, 0
     for module in chosen:
         began = time.perf_counter()
+        step, names = EVERY.get(module, 1), [one.name for one in mutants(module)]
+        if step > 1:
+            print(f"{module}: of its {len(names)} mutants one in {step}", flush=True)
         count, survivors = apart(module, arguments.jobs)
         same = [name for name in survivors if (module, name) in entries]
         total, dead = total + count - len(same), dead + count - len(survivors)
         left = [name for name in survivors if (module, name) not in entries]
-        killed = [name for one, name in entries if one == module and name not in survivors]
+        not_run = set(names) - set(names[::step])
+        killed = [name for one, name in entries if one == module and name not in [*survivors, *not_run]]
         print(
             f"{module}: {count - len(survivors)} of {count} killed, {len(same)} the same, {len(left)} survive "
             f"({time.perf_counter() - began:.0f} s)",
