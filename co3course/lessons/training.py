@@ -15,13 +15,12 @@ import torch
 from matplotlib.figure import Figure
 
 from co3lib.backbones import build_backbone
-from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.images import fit_within, resize_nearest
 from co3lib.model import CoPeakNet
 from co3lib.peaks import peak_cells, score_peaks
-from co3lib.segmentation import CoSegmenter, WorkImage, finish, prepare, prepare_proposals
+from co3lib.segmentation import CoSegmenter, Proposals, WorkImage, finish, prepare, prepare_proposals
 from co3lib.training import start_head, total_loss, train
 
 from ..metrics import class_result, photo_results
@@ -54,7 +53,7 @@ class Task:
     samples: Sequence[Sample]
     work: Sequence[WorkImage]
     priors: torch.Tensor
-    proposals: Sequence[RegionRanker]
+    proposals: Sequence[Proposals]
 
 
 @dataclass(frozen=True)
