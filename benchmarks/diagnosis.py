@@ -72,8 +72,8 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | list[float]]:
     config = segmenter.config
     ways: dict[str, list[Candidates]] = {key: [] for key in ("ours", "perfect peaks", "perfect choice", "perfect co-saliency")}
     recall, hit, on, peaks, instances = [], 0, 0, 0, 0
-    for image, ranker, masks in zip(run.work, run.rankers, run.masks, strict=True):
-        size, model = image.pixels.shape[:2], segmenter.model
+    for image, proposals, masks in zip(run.work, run.proposals, run.masks, strict=True):
+        size, model, ranker = image.pixels.shape[:2], segmenter.model, proposals.ranker
         seen = segmenter.looks(image)
         at = torch.cat([cells_at(masks, one.cells, one.grid) for one in seen], 1)
         hit, on = hit + int(at.any(1).sum()), on + int(at.any(0).sum())
@@ -82,10 +82,11 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | list[float]]:
         recall.append(best > 0.5)
         true_saliency = resize_nearest(masks.any(0)[None], size)[0].float()
         informed = [replace(one, view=replace(one.view, saliency=true_saliency)) for one in seen]
-        ways["ours"].append(choose_masks(seen, ranker, config))
-        ways["perfect peaks"].append(choose_masks([perfect_peaks(model, one, masks, config) for one in seen], ranker, config))
+        ways["ours"].append(choose_masks(seen, proposals, config))
+        placed = [perfect_peaks(model, one, masks, config) for one in seen]
+        ways["perfect peaks"].append(choose_masks(placed, proposals, config))
         ways["perfect choice"].append(perfect_choice(ranker, masks, at, size))
-        ways["perfect co-saliency"].append(choose_masks(informed, ranker, config))
+        ways["perfect co-saliency"].append(choose_masks(informed, proposals, config))
     row: dict[str, float | list[float]] = {
         "proposal recall": float(torch.cat(recall).float().mean()),
         "instances hit": hit / max(instances, 1),

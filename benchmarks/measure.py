@@ -75,7 +75,7 @@ class ClassRun:
         self.masks = [sample.masks for sample in samples]
         started = time.perf_counter()
         self.work = [prepare(sample.image_path, config, k) for k, sample in enumerate(samples)]
-        self.rankers = [
+        self.proposals = [
             prepare_proposals(image, config, sample.proposals)
             for image, sample in zip(self.work, samples, strict=True)
         ]
@@ -109,7 +109,7 @@ class ClassRun:
     def segment(self, fitted: CoSegmenter, seconds: float, **changes) -> dict[str, float]:
         segmenter = fitted.with_settings(**changes)
         started = time.perf_counter()
-        candidates = [segmenter.candidates(*pair) for pair in zip(self.work, self.rankers, strict=True)]
+        candidates = [segmenter.candidates(*pair) for pair in zip(self.work, self.proposals, strict=True)]
         instances = finish(candidates, [image.size for image in self.work], segmenter.config)
         return self.measures(instances, seconds + time.perf_counter() - started)
 

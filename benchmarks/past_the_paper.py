@@ -75,7 +75,7 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
         photos, seconds = seen
         started = time.process_time()
         config = segmenter.config
-        candidates = [choose_masks(one, ranker, config) for one, ranker in zip(photos, run.rankers, strict=True)]
+        candidates = [choose_masks(*pair, config) for pair in zip(photos, run.proposals, strict=True)]
         instances = finish(candidates, [image.size for image in run.work], config)
         note(name, run.measures(instances, 0.0), fit_seconds, time.process_time() - started + seconds + shared)
 

@@ -62,13 +62,13 @@ def tell(segmenter: CoSegmenter, photo) -> Story:
     image = prepare(photo, config)
     first = look(segmenter.model, image, config, segmenter.bank)
     view = first.view
-    proposals = prepare_proposals(image, config)
-    scores = rank(first.heat, view.saliency, proposals, config)
+    ranker = prepare_proposals(image, config).ranker
+    scores = rank(first.heat, view.saliency, ranker, config)
     if not torch.isfinite(scores).any():
         raise ValueError(f"{image.name} must have a peak and a usable proposal for a story, got none")
     best = int(scores.max(1).values.argmax())
     score, index = scores[best].max(0)
-    mask = proposals.masks(index[None])[0].numpy()
+    mask = ranker.masks(index[None])[0].numpy()
     chosen = Instance(mask, float(score), tuple(first.points[best].tolist()), tight_box(mask))
     return Story(image.pixels, view.saliency, view.output.score[0, 0], first.cells, best, first.heat[best], chosen)
 

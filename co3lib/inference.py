@@ -96,6 +96,16 @@ class Candidates:
     peaks: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Proposals:
+    """The proposals of one photo, at work size: ranker, which scores them; refiner, which moves the outlines of those that
+    are chosen (None: nothing does); complete, whether there may be no others (where they were given)."""
+
+    ranker: RegionRanker
+    refiner: RegionRefiner | None = None
+    complete: bool = False
+
+
 def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | None = None) -> WorkImage:
     """Read a photo (path, PIL image or array) and make it ready; sides: the sizes at which it will be looked at beside that of
     training (None: all those of the prior and of ``predict``)."""
@@ -106,7 +116,7 @@ def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | N
     return WorkImage(name_of(photo, index), pixels.shape[:2], small, squares)
 
 
-def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> RegionRanker:
+def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> Proposals:
     """The proposals of a photo, or the ``masks`` (K, H', W') bool given for it, ready to be ranked at work size."""
     if masks is None:
         regions = propose_regions(image.pixels, config.proposals or _PROPOSALS)
@@ -115,7 +125,7 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
     labels = resize_nearest(regions.labels[None], image.pixels.shape[:2])[0]
     # Who gives proposals gives their outlines too; the pieces that they have in common are no superpixels.
     refiner = RegionRefiner(labels, image.pixels, regions.members.shape[1]) if masks is None and config.refine else None
-    return RegionRanker(labels, regions.members, refiner=refiner, closed=masks is not None)
+    return Proposals(RegionRanker(labels, regions.members), refiner, complete=masks is not None)
 
 
 def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
@@ -154,20 +164,20 @@ def heat_maps(
 def rank(
     heat: torch.Tensor,
     saliency: torch.Tensor,
-    proposals: RegionRanker,
+    ranker: RegionRanker,
     config: CoSegConfig,
     groups: torch.Tensor | None = None,
     power: torch.Tensor | float = 1.0,
 ) -> torch.Tensor:
     """Scores of the proposals for every peak, as ``config.ranking`` says: heat (Q, H, W), saliency (H, W) -> (Q, K); for groups
-    of peaks, (G, Q) bool: (G, K). groups and power: as for ``RegionRanker.distinct_scores``."""
+    of peaks, (G, Q) bool: (G, K). groups and power: as for ``RegionRanker.terms``."""
     if config.ranking == "distinct":
-        return proposals.distinct_scores(heat, saliency, config.beta, config.gamma, groups, power)
+        return ranker.terms(heat, saliency, config.beta, config.gamma, groups, power).score()
     guide = saliency if config.ranking_saliency else torch.ones_like(saliency)
     # Resized from the network's input to the photo, the authors' heat maps keep their values and not, as here, their sums: all
     # heat times this, which is the same as the scores times it with gamma over it.
     times = saliency.numel() / config.size**2
-    return times * proposals.scores(heat, guide, config.beta, config.gamma / times, groups)
+    return times * ranker.scores(heat, guide, config.beta, config.gamma / times, groups)
 
 
 def look(
@@ -183,7 +193,7 @@ def look(
 
 
 @torch_defaults()
-def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegConfig) -> Candidates:
+def choose_masks(seen: Sequence[Look], proposals: Proposals, config: CoSegConfig) -> Candidates:
     """Each peak of every look takes its best proposal, its outline refined if ``config.refine``; a score counts as often as
     there are looks that found the same; non-maximum suppression over all of them.
 
@@ -193,16 +203,16 @@ def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegCon
     ``config.level_sets`` a look from far also has the connected parts of its co-saliency to choose from. A refined mask is one
     piece (``refinement.one_piece``); others are as their proposals are.
     """
-    size = proposals.size
-    masks, best, peaks = [torch.zeros(0, *size, dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 2, dtype=torch.long)]
-    origin = [torch.zeros(0, dtype=torch.long)]
+    refiner = proposals.refiner
+    masks, best = [torch.zeros(0, *proposals.ranker.size, dtype=torch.bool)], [torch.zeros(0)]
+    peaks, origin = [torch.zeros(0, 2, dtype=torch.long)], [torch.zeros(0, dtype=torch.long)]
     for number, one in enumerate(seen):
         groups, depth = torch.eye(len(one.cells), dtype=torch.bool), torch.ones(len(one.cells))
         if config.group_peaks:
             groups, depth = group_peaks(one.view.output.saliency[0, 0], one.cells)
-        ranker = proposals
-        if config.level_sets and one.far and not proposals.closed:
-            ranker = proposals.extended(proposals.level_sets(one.view.saliency))
+        ranker = proposals.ranker
+        if config.level_sets and one.far and not proposals.complete:
+            ranker = ranker.extended(ranker.level_sets(one.view.saliency))
         valleys = (groups.sum(1) > 1) | one.far
         scores = rank(one.heat, one.view.saliency, ranker, config, groups, torch.where(valleys, 0.5, 1.0))
         if not scores.numel():
@@ -211,11 +221,11 @@ def choose_masks(seen: Sequence[Look], proposals: RegionRanker, config: CoSegCon
         highest = highest * depth
         usable = _one_each(groups, highest)
         regions = ranker.members[chosen[usable]].bool()
-        if config.refine and proposals.refiner is not None:
-            regions = proposals.refiner.refine(regions, proposals.shares(one.heat, one.view.saliency, groups)[usable])
-            masks.append(one_piece(proposals.unions(regions)))
+        if config.refine and refiner is not None:
+            regions = refiner.refine(regions, ranker.shares(one.heat, one.view.saliency, groups)[usable])
+            masks.append(one_piece(ranker.unions(regions)))
         else:
-            masks.append(proposals.unions(regions))
+            masks.append(ranker.unions(regions))
         best.append(highest[usable] * one.weight)
         peaks.append(one.points[groups[usable].int().argmax(1)])
         origin.append(torch.full((len(regions),), number))

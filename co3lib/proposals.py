@@ -20,6 +20,7 @@ from skimage.segmentation import watershed
 
 from . import checks
 from .datasets.images import fit_within, read_image, resize_nearest
+from .superpixels import borders, distinct_sets, means
 
 _LONGEST = 400  # pixels; finer detail costs time and hardly moves an overlap of one half
 _SUPERPIXELS = 1000
@@ -118,20 +119,13 @@ def _superpixels(lab: np.ndarray) -> _Partition:
 
 
 def _partition(labels: np.ndarray, lab: np.ndarray, gradient: np.ndarray) -> _Partition:
-    count = int(labels.max()) + 1
-    area = np.bincount(labels.ravel(), minlength=count).astype(np.float64)
-    rows, columns = np.indices(labels.shape) * (100 / max(labels.shape))  # percents of the side, alike Lab's range
-    sums = [np.bincount(labels.ravel(), v.ravel(), minlength=count) for v in (*np.moveaxis(lab, 2, 0), rows, columns)]
-    means = np.stack(sums, 1) / area[:, None]
-    one = np.r_[labels[:, :-1].ravel(), labels[:-1].ravel()]
-    other = np.r_[labels[:, 1:].ravel(), labels[1:].ravel()]
-    step = np.r_[np.maximum(gradient[:, :-1], gradient[:, 1:]).ravel(), np.maximum(gradient[:-1], gradient[1:]).ravel()]
-    apart = one != other
-    one, other, step = one[apart], other[apart], step[apart]
-    key, inverse = np.unique(np.minimum(one, other) * count + np.maximum(one, other), return_inverse=True)
-    length = np.bincount(inverse, minlength=len(key)).astype(np.float64)
-    strength = np.bincount(inverse, step, minlength=len(key)) / np.maximum(length, 1)
-    return _Partition(labels, area, means[:, :3], means[:, 3:], key // count, key % count, length, strength)
+    area = np.bincount(labels.ravel()).astype(np.float64)
+    place = np.moveaxis(np.indices(labels.shape), 0, -1) * (100 / max(labels.shape))  # percents of the side, alike Lab's range
+    touching = borders(labels, gradient)
+    length = touching.length.astype(np.float64)
+    return _Partition(
+        labels, area, means(lab, labels), means(place, labels), touching.first, touching.second, length, touching.strength
+    )
 
 
 def _cut(tree, altitudes: np.ndarray, regions: int) -> np.ndarray:
@@ -151,9 +145,7 @@ def _candidates(partition: _Partition) -> sparse.csr_array:
     sets = sparse.vstack(found, format="csr")
     size = sets @ area
     sets = sets[(size >= smallest) & (size <= largest)]
-    # Equal sets have equal sums of random numbers, and other ones practically never do.
-    code = sets @ np.random.default_rng(0).integers(1, 2**40, count).astype(np.float64)
-    return sets[np.sort(np.unique(code, return_index=True)[1])]
+    return sets[np.sort(distinct_sets(sets)[0])]
 
 
 def _hierarchies(partition: _Partition) -> list[tuple]:

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from . import checks
 from .datasets.images import fit_within, read_image
+from .superpixels import borders, means
 from .torch_defaults import torch_defaults
 
 _LONGEST = 300  # pixels; saliency is a matter of regions, not of fine detail
@@ -44,11 +45,12 @@ def saliency_prior(image: np.ndarray, method: str = "combined") -> torch.Tensor:
     pixels = read_image(np.asarray(image), "image")
     lab = rgb2lab(fit_within(pixels, _LONGEST)).astype(np.float32)
     labels = slic(lab, _SUPERPIXELS, compactness=20, convert2lab=False, start_label=0, enforce_connectivity=True)
-    color = _means(lab, labels)
+    color = means(lab, labels)
     if np.ptp(color, axis=0).max() < _NOTICEABLE:  # nobody would see a difference anywhere
         return torch.zeros(pixels.shape[:2])
     border = np.unique(np.r_[labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    first, second = _neighbours(labels)
+    touching = borders(labels)
+    first, second = touching.first, touching.second
     values = []
     if method != "boundary_connectivity":
         values.append(_minimum_barrier(color, first, second, border))
@@ -58,28 +60,9 @@ def saliency_prior(image: np.ndarray, method: str = "combined") -> torch.Tensor:
     return interpolate(torch.from_numpy(value[labels])[None, None], pixels.shape[:2], mode="bilinear")[0, 0]
 
 
-def _means(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean of values (h, w, C) over every superpixel: (S, C)."""
-    sums = [np.bincount(labels.ravel(), channel.ravel()) for channel in np.moveaxis(values, 2, 0)]
-    return np.stack(sums, 1) / np.bincount(labels.ravel())[:, None]
-
-
 def _centres(labels: np.ndarray) -> np.ndarray:
     """Mean place of every superpixel, in sides of the photo: (S, 2)."""
-    return _means(np.moveaxis(np.indices(labels.shape), 0, -1) / max(labels.shape), labels)
-
-
-def _neighbours(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every two superpixels that touch: (E,), (E,)."""
-    pairs = np.concatenate(
-        [
-            np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1),
-            np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1),
-        ]
-    )
-    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
-    first, second = np.unique(pairs, axis=0).reshape(-1, 2).T
-    return first, second
+    return means(np.moveaxis(np.indices(labels.shape), 0, -1) / max(labels.shape), labels)
 
 
 def _minimum_barrier(color, first, second, border) -> np.ndarray:

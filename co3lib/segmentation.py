@@ -20,13 +20,13 @@ from tqdm import tqdm
 from . import checks
 from .backbones import Backbone, Recognizer, build_backbone, build_recognizer
 from .beyond.priors import class_prior, recognition_by_scale, recognized_prior
-from .beyond.region_ranking import RegionRanker
 from .config import CoSegConfig
 from .datasets.checkpoints import load_tensors, save_tensors
 from .datasets.images import resize_maps
 from .inference import (
     Candidates,
     Look,
+    Proposals,
     WorkImage,
     activations_of,
     choose_masks,
@@ -200,7 +200,7 @@ class CoSegmenter:
         return to_instances(self.candidates(image, ready), image.size)
 
     @torch_defaults()
-    def candidates(self, image: WorkImage, proposals: RegionRanker) -> Candidates:
+    def candidates(self, image: WorkImage, proposals: Proposals) -> Candidates:
         """One photo's instances before the noise filter."""
         return choose_masks(self.looks(image), proposals, self.config)
 

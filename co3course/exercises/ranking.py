@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from co3lib.ranking import contours, noise_filter
+from co3lib.ranking import contours, noise_filter, rank_proposals
 
 from . import Exercise
 
@@ -48,9 +48,7 @@ def _data(seed: int):
 
 
 def _eq7(heat, saliency, masks, edges, beta, gamma) -> torch.Tensor:
-    response = heat * saliency
-    inside, along = ((response[:, None] * part).sum((2, 3)) for part in (masks, edges))
-    return beta * inside + along - gamma * ((1 - saliency) * masks).sum((1, 2))
+    return rank_proposals(heat, saliency, masks, beta, gamma, edges)
 
 
 # What a plausible slip computes, and how to name it.
@@ -61,9 +59,9 @@ _SLIPS: tuple[tuple[str, Callable], ...] = (
     ("The contour term is missing.", lambda o, s, p, e, b, g: _eq7(o, s, p, e & False, b, g)),
     ("The background term is missing.", lambda o, s, p, e, b, g: _eq7(o, s, p, e, b, 0)),
     ("beta belongs to the inside, not to the contour.",
-     lambda o, s, p, e, b, g: _eq7(o, s, p, e, 1, g) + (b - 1) * _eq7(o, s, p & False, e, b, 0)),
+     lambda o, s, p, e, b, g: _eq7(o, s, p, e, 1, g) + (b - 1) * _eq7(o, s, p, e, 0, 0)),
     ("beta weighs the inside only, the contour's weight is one.",
-     lambda o, s, p, e, b, g: _eq7(o, s, p, e, b, g) + (b - 1) * _eq7(o, s, p & False, e, b, 0)),
+     lambda o, s, p, e, b, g: _eq7(o, s, p, e, b, g) + (b - 1) * _eq7(o, s, p, e, 0, 0)),
     ("The last sum is over 1 - S, you summed S.", lambda o, s, p, e, b, g: _eq7(o, s, p, e, b, 0) - g * (s * p).sum((1, 2))),
 )  # fmt: skip
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from co3lib.beyond.region_ranking import FAINT, FIT_POWER, RegionRanker
+from co3lib.beyond.region_ranking import RankingTerms
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.datasets.export import overlay
-from co3lib.inference import Look, WorkImage, choose_masks, finish, prepare, prepare_proposals
+from co3lib.inference import Look, Proposals, WorkImage, choose_masks, finish, prepare, prepare_proposals
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
 
@@ -28,21 +28,6 @@ from ..metrics import class_result, photo_results
 from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
 
 _STEP = 2  # every second pixel is drawn, as in notebook 08
-_TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Factors:
-    """The three factors of the default's ranking for every proposal of one photo: paper (Q, K), Eq. 7 and at least 0;
-    fit (Q, K) in [0, 1]; contrast (K,) in [-1, 1]; share (Q, H, W), each peak's part of the co-saliency; target (Q, H, W),
-    the same over its largest value; usable (K,) bool, within the size limits."""
-
-    paper: torch.Tensor
-    fit: torch.Tensor
-    contrast: torch.Tensor
-    share: torch.Tensor
-    target: torch.Tensor
-    usable: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -59,65 +44,21 @@ class Step:
     heat_seconds: float
 
 
-# ---------------------------------------------------------------------------------------------------- the factors
-
-
-def factors_of(ranker: RegionRanker, heat: torch.Tensor, saliency: torch.Tensor) -> Factors:
-    """The factors that ``RegionRanker.distinct_scores`` multiplies, apart: heat (Q, H, W), saliency (H, W)."""
-    members, labels, area = ranker.members, ranker.labels, ranker.area.clamp_min(1)
-    # Each peak's heat sums to one, so that strong peaks do not take everything.
-    heat = heat.clamp_min(0) / heat.clamp_min(0).sum((1, 2), keepdim=True).clamp_min(_TINY)
-    sums = torch.cat([heat, saliency[None]]).flatten(1)
-    sums = sums.new_zeros(len(sums), members.shape[1]).index_add_(1, labels, sums)
-    warm, salient = sums[:-1], sums[-1]
-    share = warm / warm.sum(0).clamp_min(_TINY) * salient / area
-    target = share / share.amax(1, keepdim=True).clamp_min(FAINT) * ranker.area
-    size, common = members @ ranker.area, target @ members.T
-    fit = common / (size + target.sum(1, keepdim=True) - common).clamp_min(_TINY)
-    around = border_lengths(labels.reshape(ranker.size), members.shape[1])
-    outside = (members @ around) * (1 - members)
-    contrast = members @ salient / size.clamp_min(1) - outside @ (salient / area) / outside.sum(1).clamp_min(1)
-    paper = ranker.scores(heat, saliency)
-    share, target = ((one[:, labels]).reshape(heat.shape) for one in (share, target / area))
-    return Factors(paper.clamp_min(0), fit, contrast, share, target, torch.isfinite(paper).any(0))
-
-
-def border_lengths(labels: torch.Tensor, cells: int) -> torch.Tensor:
-    """How many pairs of neighbouring pixels (side by side or one above the other) any two cells have: (H, W) -> (S, S), zero
-    on the diagonal."""
-    pairs = [(labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1])]
-    code = torch.cat([(one * cells + other).flatten() for one, other in pairs])
-    length = torch.bincount(code, minlength=cells**2).reshape(cells, cells).float()
-    return (length + length.T).fill_diagonal_(0)
-
-
-def scores(factors: Factors, fit: bool = True, contrast: bool = True) -> torch.Tensor:
-    """Eq. 7, times fit to its power and times contrast if asked for: (Q, K); -inf outside the size limits and, with contrast,
-    where a proposal does not stand out."""
-    result = factors.paper * (factors.fit**FIT_POWER if fit else 1)
-    usable = factors.usable
-    if contrast:
-        result = result * factors.contrast.clamp_min(_TINY)
-        clear = usable & (factors.contrast >= FAINT)
-        usable = clear if clear.any() else usable
-    return result.masked_fill(~usable, -torch.inf)
-
-
 # ----------------------------------------------------------------------------------------------------- the ladder
 
 
 def climb(
-    samples: Sequence[Sample], work: Sequence[WorkImage], rankers: Sequence[RegionRanker], configs: Mapping[str, CoSegConfig]
+    samples: Sequence[Sample], work: Sequence[WorkImage], proposals: Sequence[Proposals], configs: Mapping[str, CoSegConfig]
 ) -> dict[str, Step]:
-    """Segment one class by every configuration. work: the samples, prepared at all scales that any of them needs; rankers:
-    their proposals. A configuration that ranks at the photo's own size gets its own."""
+    """Segment one class by every configuration. work: the samples, prepared at all scales that any of them needs;
+    proposals: theirs. A configuration that ranks at the photo's own size gets its own."""
     fitted, maps, steps = {}, {}, {}
-    shared = work, rankers
+    shared = work, proposals
     for name, config in configs.items():
-        work, rankers = shared
+        work, proposals = shared
         if config.work_size is None:
             work = [prepare(sample.image_path, config) for sample in samples]
-            rankers = [prepare_proposals(image, config) for image in work]
+            proposals = [prepare_proposals(image, config) for image in work]
         # Seeds, heat maps and ranking come after training and change nothing about it.
         later = {
             "seeds": "score", "heat_stop": "middle", "peak_scales": CoSegConfig().peak_scales, "group_peaks": False,
@@ -136,7 +77,7 @@ def climb(
         if key not in maps:
             maps[key] = [segmenter.looks(image) for image in work]
         seconds = trained - started, time.process_time() - trained
-        found = [choose_masks(one, ranker, segmenter.config) for one, ranker in zip(maps[key], rankers, strict=True)]
+        found = [choose_masks(*pair, segmenter.config) for pair in zip(maps[key], proposals, strict=True)]
         instances = finish(found, [image.size for image in work], segmenter.config)
         precision = class_result(photo_results(samples, instances)).average_precision
         steps[name] = Step(segmenter, maps[key], instances, precision["0.25"], precision["0.5"], *seconds)
@@ -227,10 +168,11 @@ def groups_figure(
 
 
 @_plain
-def outline_figure(pixels: np.ndarray, ranker: RegionRanker, before: torch.Tensor, after: torch.Tensor, share) -> Figure:
+def outline_figure(pixels: np.ndarray, proposals: Proposals, before: torch.Tensor, after: torch.Tensor, share) -> Figure:
     """For one mask, before and after it is refined (S,) bool each: the photo with the first, what its colours and its peak's
     share (S,) say of each superpixel around it, and the photo with the second."""
-    window, *evidence = ranker.refiner.evidence(before.numpy(), share.double().numpy())
+    ranker = proposals.ranker
+    window, *evidence = proposals.refiner.evidence(before.numpy(), share.double().numpy())
     labels = ranker.labels.reshape(ranker.size)[::_STEP, ::_STEP]
     rows, columns = (np.flatnonzero(window[labels].any(axis)) for axis in (1, 0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -253,14 +195,14 @@ def outline_figure(pixels: np.ndarray, ranker: RegionRanker, before: torch.Tenso
 
 
 @_plain
-def choice_figure(scene: Scene, factors: Factors, peak: int, ways: Sequence[tuple[str, bool, bool]]) -> Figure:
+def choice_figure(scene: Scene, terms: RankingTerms, peak: int, ways: Sequence[tuple[str, bool, bool]]) -> Figure:
     """For one peak its heat, its target, and the proposal that each of the ``ways`` (title, with fit?, with contrast?)
     chooses, with the proposal's numbers."""
     figure = Figure(figsize=(2.25 * (len(ways) + 2), 2.9))
     axes = figure.subplots(1, len(ways) + 2)
     heat = (scene.heat[peak] / scene.heat[peak].max().clamp_min(1e-30))[::_STEP, ::_STEP].clamp_min(0)
     for axis, values, title in zip(
-        axes, (heat, factors.target[peak, ::_STEP, ::_STEP]), ("heat / its maximum", "target u"), strict=False
+        axes, (heat, terms.target[peak][scene.labels[::_STEP, ::_STEP]]), ("heat / its maximum", "target u"), strict=False
     ):
         picture = axis.imshow(values.numpy(), cmap="magma", vmin=0, vmax=1)
         axis.set_title(title, fontsize=9)
@@ -268,9 +210,9 @@ def choice_figure(scene: Scene, factors: Factors, peak: int, ways: Sequence[tupl
     bar.ax.yaxis.set_ticks_position("left")
     bar.ax.tick_params(labelsize=7)
     for axis, (title, fit, contrast) in zip(axes[2:], ways, strict=True):
-        k = scores(factors, fit, contrast)[peak].argmax()
+        k = terms.score(fit, contrast)[peak].argmax()
         axis.imshow(_on_photo(scene, k[None]))
-        axis.set_title(f"{title}\n{numbers(scene, factors, peak, int(k))}", fontsize=8)
+        axis.set_title(f"{title}\n{numbers(scene, terms, peak, int(k))}", fontsize=8)
     for axis in axes:
         axis.set_axis_off()
         _mark(axis, scene.points[peak])
@@ -278,9 +220,9 @@ def choice_figure(scene: Scene, factors: Factors, peak: int, ways: Sequence[tupl
     return figure
 
 
-def numbers(scene: Scene, factors: Factors, peak: int, k: int) -> str:
+def numbers(scene: Scene, terms: RankingTerms, peak: int, k: int) -> str:
     """A proposal's fit and contrast, and its IoU with the true instance that it fits best."""
-    return f"fit {factors.fit[peak, k]:.2f}, contrast {factors.contrast[k]:.2f}, IoU {scene.ious[k].max():.2f}"
+    return f"fit {terms.fit[peak, k]:.2f}, contrast {terms.contrast[k]:.2f}, IoU {scene.ious[k].max():.2f}"
 
 
 @_plain

@@ -1,6 +1,6 @@
 """Notebook 08: proposals, the paper's ranking (Eq. 7), suppression and the noise filter.
 
-Eq. 7 is linear in beta and gamma, so its three sums are taken once for every peak and proposal of a photo (``Sums``); other
+Eq. 7 is linear in beta and gamma, so its three sums are taken once for every peak and proposal of a photo; other
 weights, limits and percentiles then cost a few milliseconds for a whole class, and sliders can follow at once.
 
 Shape letters: H W work size, K proposals, S superpixels, Q peaks, M chosen instances, G true instances.
@@ -16,31 +16,21 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from co3lib.beyond.region_ranking import RegionRanker
+from co3lib.beyond.region_ranking import PaperSums, RegionRanker
 from co3lib.datasets import Sample
 from co3lib.datasets.export import overlay
 from co3lib.datasets.images import resize_nearest
 from co3lib.evaluation import match, pooled_average_precision, precision_recall
-from co3lib.inference import look, prepare
+from co3lib.inference import look, prepare, prepare_proposals
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.proposals import propose_regions
 from co3lib.ranking import noise_filter, suppress
 from co3lib.segmentation import CoSegmenter
+from co3lib.superpixels import means
 
 _plain = matplotlib.style.context("default")
 _STEP = 2  # every second pixel is drawn: more would not be seen
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"  # Okabe and Ito
-
-
-@dataclass(frozen=True)
-class Sums:
-    """The three sums of Eq. 7 without their weights: inside ``sum(R P)`` and contour ``sum(R Phat)``, both (Q, K);
-    background ``sum((1 - S) P)``, (K,)."""
-
-    inside: torch.Tensor
-    contour: torch.Tensor
-    background: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -49,8 +39,8 @@ class Scene:
 
     pixels: (H, W, 3) uint8; saliency: (H, W); heat: (Q, H, W), in the values that it has at the network's input; points:
     (Q, 2), the peaks in pixels ``(y, x)``, best first; ranker: its K proposals; truth: (G, H, W) bool; guided and plain: the
-    sums with the co-saliency and without it (``S = 1`` everywhere); usable: (K,) bool, within the size limits; overlaps:
-    (K, K), IoU of the proposals with one another; ious: (K, G), with the truth.
+    sums with the co-saliency and without it (``S = 1`` everywhere); overlaps: (K, K), IoU of the proposals with one another;
+    ious: (K, G), with the truth.
     """
 
     pixels: np.ndarray
@@ -59,9 +49,8 @@ class Scene:
     points: torch.Tensor
     ranker: RegionRanker
     truth: torch.Tensor
-    guided: Sums
-    plain: Sums
-    usable: torch.Tensor
+    guided: PaperSums
+    plain: PaperSums
     overlaps: torch.Tensor
     ious: torch.Tensor
 
@@ -91,22 +80,11 @@ def scene_of(segmenter: CoSegmenter, sample: Sample) -> Scene:
     first = look(segmenter.model, image, config, segmenter.bank)
     saliency = first.view.saliency
     heat = first.heat * (saliency.numel() / config.size**2)  # values kept in place of sums, as ``segmentation.rank`` does
-    regions = propose_regions(image.pixels, config.proposals)
-    ranker = RegionRanker(resize_nearest(regions.labels[None], size)[0], regions.members)
+    ranker = prepare_proposals(image, config).ranker
     truth = resize_nearest(sample.masks, size)
-    guided, plain = (sums_of(ranker, heat, guide) for guide in (saliency, torch.ones(size)))
-    usable = torch.isfinite(ranker.scores(heat[:1], saliency)[0])
+    guided, plain = (ranker.sums(heat, guide) for guide in (saliency, torch.ones(size)))
     overlaps, ious = region_ious(ranker), region_ious(ranker, truth)
-    return Scene(image.pixels, saliency, heat, first.points, ranker, truth, guided, plain, usable, overlaps, ious)
-
-
-def sums_of(ranker: RegionRanker, heat: torch.Tensor, saliency: torch.Tensor) -> Sums:
-    """The sums of Eq. 7, found by setting its weights to 0 and 1; heat: (Q, H, W), saliency: (H, W). Proposals outside the
-    size limits get NaN."""
-    contour = ranker.scores(heat, saliency, beta=0, gamma=0)
-    inside = ranker.scores(heat, saliency, beta=1, gamma=0) - contour
-    background = -ranker.scores(torch.zeros_like(heat[:1]), saliency, beta=0, gamma=1)[0]
-    return Sums(inside, contour, background)
+    return Scene(image.pixels, saliency, heat, first.points, ranker, truth, guided, plain, overlaps, ious)
 
 
 def region_ious(ranker: RegionRanker, truth: torch.Tensor | None = None) -> torch.Tensor:
@@ -136,7 +114,7 @@ def recall(scenes: Sequence[Scene], limit: int, iou: float = 0.5) -> float:
 def scores(scene: Scene, beta: float = 0.8, gamma: float = 1e-5, cosaliency: bool = True) -> torch.Tensor:
     """Eq. 7 from its sums: (Q, K); -inf outside the size limits."""
     sums = scene.guided if cosaliency else scene.plain
-    return (beta * sums.inside + sums.contour - gamma * sums.background).masked_fill(~scene.usable, -torch.inf)
+    return sums.score(beta, gamma).masked_fill(~scene.ranker.usable, -torch.inf)
 
 
 def choose(scene: Scene, beta=0.8, gamma=1e-5, nms_iou=0.4, cosaliency: bool = True) -> Chosen:
@@ -343,10 +321,8 @@ def _on_photo(scene: Scene, proposals: torch.Tensor) -> np.ndarray:
 
 def _mean_colours(scene: Scene) -> np.ndarray:
     """The photo with every superpixel in its mean colour."""
-    count = torch.bincount(scene.ranker.labels, minlength=scene.ranker.members.shape[1]).clamp_min(1)
-    flat = torch.from_numpy(scene.pixels.copy()).flatten(0, 1).float()
-    means = flat.new_zeros(len(count), 3).index_add_(0, scene.ranker.labels, flat) / count[:, None]
-    return means[scene.labels].byte().numpy()
+    labels = scene.labels.numpy()
+    return means(scene.pixels, labels)[labels].astype(np.uint8)
 
 
 def _mark(axis, points: torch.Tensor) -> None:

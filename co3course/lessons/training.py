@@ -15,11 +15,10 @@ import torch
 from matplotlib.figure import Figure
 
 from co3lib.backbones import build_backbone
-from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.datasets.images import fit_within, resize_nearest
-from co3lib.inference import WorkImage, finish, prepare, prepare_proposals
+from co3lib.inference import Proposals, WorkImage, finish, prepare, prepare_proposals
 from co3lib.model import CoPeakNet
 from co3lib.peaks import peak_cells, score_peaks
 from co3lib.segmentation import CoSegmenter
@@ -55,7 +54,7 @@ class Task:
     samples: Sequence[Sample]
     work: Sequence[WorkImage]
     priors: torch.Tensor
-    proposals: Sequence[RegionRanker]
+    proposals: Sequence[Proposals]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from skimage.color import rgb2lab
 
 from .. import checks
+from ..superpixels import borders, means
 
 WINDOW = 0.5
 """How far around a mask its outline may move, in heights and widths of the mask."""
@@ -53,17 +54,13 @@ class RegionRefiner:
         if labels.dtype.kind not in "iu" or (flat.size and not 0 <= flat.min() <= flat.max() < count):
             raise ValueError(f"labels must be whole numbers from 0 to {count - 1}, got {labels.dtype} values outside")
         self.area = np.bincount(flat, minlength=count)
-        values = np.concatenate([rgb2lab(pixels), np.moveaxis(np.indices(labels.shape), 0, -1) + 0.5], 2).reshape(-1, 5)
-        means = np.stack([np.bincount(flat, one, count) for one in values.T], 1) / np.maximum(self.area, 1)[:, None]
-        self.colour, self.place = means[:, :3], means[:, 3:]
+        self.colour = means(rgb2lab(pixels), labels, count)
+        self.place = means(np.moveaxis(np.indices(labels.shape), 0, -1) + 0.5, labels, count)
         self.near = _NEAR * max(labels.shape)
-        pairs = np.concatenate(
-            [np.stack([labels[:, 1:], labels[:, :-1]]).reshape(2, -1), np.stack([labels[1:], labels[:-1]]).reshape(2, -1)], 1
-        )
-        pairs = np.sort(pairs[:, pairs[0] != pairs[1]], axis=0)
-        (self.first, self.second), length = np.unique(pairs, axis=1, return_counts=True)
+        touching = borders(labels)
+        self.first, self.second = touching.first, touching.second
         change = np.linalg.norm(self.colour[self.first] - self.colour[self.second], axis=1)
-        self.outline = SMOOTH * length * np.exp(-change / _EDGE)
+        self.outline = SMOOTH * touching.length * np.exp(-change / _EDGE)
 
     def refine(self, regions: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """The masks with the least of

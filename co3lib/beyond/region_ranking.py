@@ -1,6 +1,7 @@
 """Ranking of proposals that are unions of superpixels: Eq. 7 many times faster, and our default score.
 
-``RegionRanker.scores`` is the paper's Eq. 7; ``RegionRanker.distinct_scores``, our default, multiplies it by two more factors.
+``RegionRanker.scores`` is the paper's Eq. 7; our default multiplies it by two more factors, fit and contrast:
+``RegionRanker.terms`` gives all three, and ``RankingTerms.score`` their product.
 
 Shape letters: H W image size, K proposals, Q peaks, G groups of peaks, S superpixels.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from .. import checks
 from ..ranking import LARGEST, SMALLEST
-from .refinement import RegionRefiner
+from ..superpixels import borders, distinct_sets
 
 _TINY = 1e-12
 
@@ -26,10 +28,51 @@ FIT_POWER = 1.5
 """How much the fit counts beside the contrast. With 1 a proposal over two touching instances ties with either of them, as what
 one gains in fit it loses in contrast; 2 measured no better."""
 LEVELS = (0.3, 0.5, 0.7)
-"""Levels at which the co-saliency is cut, shares of its highest value."""
+"""Levels at which the co-saliency is cut, as fractions of its highest value."""
 
 FAINT = 0.05
 """How much more salient than its surroundings a proposal must be, at least, to be an instance."""
+
+
+@dataclass(frozen=True)
+class PaperSums:
+    """The three sums of Eq. 7 without their weights: inside ``sum(R P)`` and contour ``sum(R Phat)``, both (Q, K); background
+    ``sum((1 - S) P)``, (K,)."""
+
+    inside: torch.Tensor
+    contour: torch.Tensor
+    background: torch.Tensor
+
+    def score(self, beta: float = 0.8, gamma: float = 1e-5) -> torch.Tensor:
+        """``beta sum(R P) + sum(R Phat) - gamma sum((1 - S) P)``: (Q, K), whether or not a proposal is of a usable size."""
+        return beta * self.inside + self.contour - gamma * self.background
+
+
+@dataclass(frozen=True)
+class RankingTerms:
+    """What our default's score of every proposal for every peak, or group of peaks, is made of.
+
+    paper: (G, K), Eq. 7, at least 0; fit: (G, K) in [0, 1]; contrast: (K,) in [-1, 1]; usable: (K,) bool, within the size
+    limits; target ``u``: (G, S), what the fit is a fit to, its mean over every superpixel.
+    """
+
+    paper: torch.Tensor
+    fit: torch.Tensor
+    contrast: torch.Tensor
+    usable: torch.Tensor
+    target: torch.Tensor
+
+    def score(self, fit: bool = True, contrast: bool = True) -> torch.Tensor:
+        """Eq. 7, times fit to the power of ``FIT_POWER`` and times contrast if asked for: (G, K), at least 0; -inf outside the
+        size limits and, with contrast, where a proposal does not stand out (contrast under 0.05), unless none does."""
+        scores, usable = self.paper, self.usable
+        if fit:
+            scores = scores * self.fit**FIT_POWER
+        if contrast:
+            scores = scores * self.contrast.clamp_min(_TINY)
+            clear = usable & (self.contrast >= FAINT)
+            usable = clear if clear.any() else usable
+        return scores.masked_fill(~usable, -torch.inf)
 
 
 class RegionRanker:
@@ -39,20 +82,10 @@ class RegionRanker:
     proposal's contour if the 5 x 5 window round it sees cells both in and out of the proposal, so pixels whose windows
     see the same set of cells are on the same contours. Both groupings are made once for a photo.
 
-    labels: (H, W) integers, the cell of every pixel, 0 .. S - 1; members: (K, S) bool, the cells of every proposal;
-    refiner: what moves the outlines of masks once they are chosen (None: nothing does); closed: whether there may be no other
-    proposals than these (``extended``).
+    labels: (H, W) integers, the cell of every pixel, 0 .. S - 1; members: (K, S) bool, the cells of every proposal.
     """
 
-    def __init__(
-        self,
-        labels: torch.Tensor,
-        members: torch.Tensor,
-        width: int = 5,
-        refiner: RegionRefiner | None = None,
-        closed: bool = False,
-    ):
-        self.refiner, self.closed = refiner, closed
+    def __init__(self, labels: torch.Tensor, members: torch.Tensor, width: int = 5):
         labels = checks.tensor(labels, "labels", ("H", "W")).numpy()
         self.members = checks.masks(members, "members", ("K", "S")).float()
         cells = self.members.shape[1]
@@ -69,16 +102,13 @@ class RegionRanker:
         seen = np.sort(windows[mixed].reshape(-1, width * width), axis=1)
         first = np.ones(seen.shape, bool)
         first[:, 1:] = seen[:, 1:] != seen[:, :-1]
-        code = np.random.default_rng(0).integers(1, 2**62, cells, dtype=np.int64)
-        keys = np.where(first, code[seen], 0).sum(1)  # overflow wraps round, which is as good a code
-        _, example, group = np.unique(keys, return_index=True, return_inverse=True)
-        rows, columns = np.nonzero(first[example])
-        self._windows = sparse.csr_array(
-            (np.ones(len(rows), np.float32), (rows, seen[example][rows, columns])), shape=(len(example), cells)
-        )
+        starts = np.r_[0, np.cumsum(first.sum(1))]
+        sets = sparse.csr_array((np.ones(starts[-1], np.float32), seen[first], starts), shape=(len(seen), cells))
+        example, group = distinct_sets(sets)
+        self._windows = sets[example]
         self.on_contour = self._on_contour(self.members)
         self.contour_pixels = torch.from_numpy(np.flatnonzero(mixed))
-        self.contour_group = torch.from_numpy(group.reshape(-1))
+        self.contour_group = torch.from_numpy(group)
 
     def _on_contour(self, members: torch.Tensor) -> torch.Tensor:
         """Which kinds of windows see a contour of each proposal: (windows, K)."""
@@ -102,6 +132,14 @@ class RegionRanker:
     ) -> torch.Tensor:
         """As ``rank_proposals``: (Q, H, W), (H, W) -> (Q, K); of groups of peaks, (G, Q) bool, the mean of their peaks' scores:
         (G, K)."""
+        scores = self.sums(heat_maps, saliency).score(beta, gamma)
+        if groups is not None:
+            groups = checks.masks(groups, "groups", ("G", len(heat_maps)))
+            scores = groups.to(scores.dtype) @ scores / groups.sum(1, keepdim=True)
+        return scores.masked_fill(~self.usable, -torch.inf)
+
+    def sums(self, heat_maps: torch.Tensor, saliency: torch.Tensor) -> PaperSums:
+        """The sums of Eq. 7: heat maps (Q, H, W) and saliency (H, W), floating."""
         saliency = checks.tensor(saliency, "saliency", self.size, floating=True)
         heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *self.size), floating=True)
         response = (heat_maps * saliency).flatten(1)
@@ -110,13 +148,9 @@ class RegionRanker:
         at_contour = response[:, self.contour_pixels]
         contour = self._sums(at_contour, self.contour_group, len(on_contour)) @ on_contour
         background = self._sums((1 - saliency).flatten()[None], self.labels, members.shape[1]) @ members.T
-        scores = beta * inside + contour - gamma * background
-        if groups is not None:
-            groups = checks.masks(groups, "groups", ("G", len(heat_maps)))
-            scores = groups.to(scores.dtype) @ scores / groups.sum(1, keepdim=True)
-        return scores.masked_fill((self.share < SMALLEST) | (self.share > LARGEST), -torch.inf)
+        return PaperSums(inside, contour, background[0])
 
-    def distinct_scores(
+    def terms(
         self,
         heat_maps: torch.Tensor,
         saliency: torch.Tensor,
@@ -124,41 +158,40 @@ class RegionRanker:
         gamma: float = 1e-5,
         groups: torch.Tensor | None = None,
         power: torch.Tensor | float = 1.0,
-    ) -> torch.Tensor:
-        """Eq. 7 times fit to the power of 1.5 times contrast: does the proposal fit the peak's share of the co-saliency, and
-        does it stand out?
+    ) -> RankingTerms:
+        """Eq. 7, fit and contrast: does the proposal fit the peak's share of the co-saliency, and does it stand out?
 
         Eq. 7 adds up, so a larger proposal rarely scores less, and a peak's heat says little about where its instance ends. The
         two factors do. *Fit*: the peak's share of the co-saliency is ``t = S O / sum over the peaks of O``, so that peaks
         divide an image among themselves; over its largest value, to the power of ``power``, it is the target ``u``, and fit is
         the soft intersection over union ``sum(u P) / (|P| + sum(u) - sum(u P))``. *Standing out*: the mean co-saliency
-        inside less that of the cells just outside, each as often as its border with the proposal is long. Less than
-        0.05 does not stand out, unless nothing in the image does.
+        inside less that of the cells just outside, each as often as its border with the proposal is long.
 
         heat_maps ``O``: (Q, H, W), each made to sum to one; saliency ``S``: (H, W) in [0, 1]; groups: (G, Q) bool, peaks
         that are taken as one, its share being theirs together (None: each peak by itself); power: a number, or one a
-        group, (G,); below one it fills the valleys of a share. Returns (G, K), at least 0; -inf where a proposal does not
-        stand out and outside the size limits.
+        group, (G,); below one it fills the valleys of a share.
         """
         heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *self.size), floating=True).clamp_min(0)
         heat_maps = heat_maps / heat_maps.sum((1, 2), keepdim=True).clamp_min(_TINY)
         paper = self.scores(heat_maps, saliency, beta, gamma, groups).clamp_min(0)
         share, mean = self.shares(heat_maps, saliency, groups), self._mean(saliency)
         power = torch.as_tensor(power, dtype=share.dtype, device=share.device).reshape(-1, 1)
-        target = (share / share.amax(1, keepdim=True).clamp_min(FAINT)) ** power * self.area
-        size = self.members @ self.area
-        common = target @ self.members.T
-        fit = common / (size + target.sum(1, keepdim=True) - common).clamp_min(_TINY)
+        target = (share / share.amax(1, keepdim=True).clamp_min(FAINT)) ** power
+        size, weighed = self.members @ self.area, target * self.area
+        common = weighed @ self.members.T
+        fit = common / (size + weighed.sum(1, keepdim=True) - common).clamp_min(_TINY)
         inside = self.members @ (mean * self.area) / size.clamp_min(1)
         border = self._border_with_outside
         contrast = inside - (border @ mean) / border.sum(1).clamp_min(1)
-        usable = (self.share >= SMALLEST) & (self.share <= LARGEST)
-        clear = usable & (contrast >= FAINT)
-        scores = paper * fit**FIT_POWER * contrast.clamp_min(_TINY)
-        return scores.masked_fill(~(clear if clear.any() else usable), -torch.inf)
+        return RankingTerms(paper, fit, contrast, self.usable, target)
+
+    @property
+    def usable(self) -> torch.Tensor:
+        """Which proposals are within the size limits of ``rank_proposals``: (K,) bool."""
+        return (self.share >= SMALLEST) & (self.share <= LARGEST)
 
     def shares(self, heat_maps: torch.Tensor, saliency: torch.Tensor, groups: torch.Tensor | None = None) -> torch.Tensor:
-        """Each peak's or group's share ``t`` of the co-saliency (see ``distinct_scores``), its mean over every cell: (G, S)."""
+        """Each peak's or group's share ``t`` of the co-saliency (see ``terms``), its mean over every cell: (G, S)."""
         # Of all peaks' heat in a cell the part that is each peak's, where the heat of each sums to one.
         heat = self._sums(heat_maps.clamp_min(0).flatten(1), self.labels, self.members.shape[1])
         heat = heat / heat.sum(1, keepdim=True).clamp_min(_TINY)
@@ -179,18 +212,14 @@ class RegionRanker:
     @cached_property
     def _touching(self) -> sparse.csr_array:
         """How many pairs of neighbouring pixels join each cell to each other one: (S, S)."""
-        labels, cells = self.labels.reshape(self.size), self.members.shape[1]
-        pairs = torch.cat(
-            [torch.stack([labels[:, 1:], labels[:, :-1]]).flatten(1), torch.stack([labels[1:], labels[:-1]]).flatten(1)], 1
-        )
-        first, second = pairs[:, pairs[0] != pairs[1]].numpy()
-        length = sparse.coo_array((np.ones(len(first), np.float32), (first, second)), shape=(cells, cells)).tocsr()
-        return length + length.T
+        touching, cells = borders(self.labels.reshape(self.size).numpy()), self.members.shape[1]
+        length = sparse.csr_array((touching.length.astype(np.float32), (touching.first, touching.second)), shape=(cells, cells))
+        return (length + length.T).tocsr()
 
     def level_sets(self, saliency: torch.Tensor, levels: Sequence[float] = LEVELS) -> torch.Tensor:
         """The connected parts of the co-saliency above each level: (E, S) bool, no two alike.
 
-        saliency: (H, W); levels: shares of its highest mean over a cell. A part is made of whole cells that touch one another.
+        saliency: (H, W); levels: fractions of its highest mean over a cell. A part is made of whole cells that touch.
         """
         mean = self._mean(checks.tensor(saliency, "saliency", self.size, floating=True)).numpy()
         parts = [np.zeros((0, len(mean)), bool)]

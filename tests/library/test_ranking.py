@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from reference import close, load
 from strategies import examples, masks, random, uniform
 
-from co3lib.beyond.region_ranking import LEVELS, RegionRanker
+from co3lib.beyond.region_ranking import FIT_POWER, LEVELS, RegionRanker
 from co3lib.ranking import contours, mask_nms, noise_filter, rank_proposals, within_size_limits
 
 
@@ -363,7 +363,7 @@ def test_distinct_scores_are_the_loops(seed):
         ({"groups": table[3:4]}, {"groups": groups[3:4]}),
         ({"groups": table, "power": torch.tensor([1, 0.5, 2, 0.5, 0.3])}, {"groups": groups, "power": [1, 0.5, 2, 0.5, 0.3]}),
     ):
-        actual = ranker.distinct_scores(heat, saliency, beta=0.6, gamma=1e-4, **more)
+        actual = ranker.terms(heat, saliency, beta=0.6, gamma=1e-4, **more).score()
         expected = naive.distinct_scores(*arrays, beta=0.6, gamma=1e-4, **told)
         assert (expected > 1e-4).any()
         np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-8)
@@ -373,12 +373,12 @@ def test_distinct_scores_are_the_loops(seed):
 def test_more_proposals_are_ranked_as_if_they_had_been_there(first):
     labels, members, heat, saliency = patches(5)
     whole, ranker = RegionRanker(labels, members), RegionRanker(labels, members[:first])
-    before = ranker.distinct_scores(heat, saliency)
+    before = ranker.terms(heat, saliency).score()
     more = ranker.extended(members[first:])
-    for name in ("scores", "distinct_scores"):
-        assert torch.equal(getattr(more, name)(heat, saliency), getattr(whole, name)(heat, saliency))
+    assert torch.equal(more.scores(heat, saliency), whole.scores(heat, saliency))
+    assert torch.equal(more.terms(heat, saliency).score(), whole.terms(heat, saliency).score())
     assert torch.equal(more.masks(torch.tensor([6])), whole.masks(torch.tensor([6])))
-    assert torch.equal(ranker.distinct_scores(heat, saliency), before)  # it is another ranker
+    assert torch.equal(ranker.terms(heat, saliency).score(), before)  # it is another ranker
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -413,15 +413,15 @@ def test_heat_of_any_strength_scores_alike():
     labels, members, heat, saliency = patches(1)
     ranker = RegionRanker(labels, members)
     groups, power = torch.tensor([[True, False, False], [True, True, True]]), torch.tensor([1.0, 0.5])
-    once = ranker.distinct_scores(heat, saliency, groups=groups, power=power)
+    once = ranker.terms(heat, saliency, groups=groups, power=power).score()
     assert (once > 1e-4).any()
     for factors in ([1e4, 1e4, 1e4], [1e-4, 3.0, 100.0]):
         stronger = heat * torch.tensor(factors)[:, None, None]
-        scores = ranker.distinct_scores(stronger, saliency, groups=groups, power=power)
+        scores = ranker.terms(stronger, saliency, groups=groups, power=power).score()
         torch.testing.assert_close(scores, once, rtol=1e-4, atol=1e-9)
 
 
-@pytest.mark.parametrize("ranking", ["scores", "distinct_scores"])
+@pytest.mark.parametrize("ranking", ["scores", "terms"])
 def test_bad_maps_and_groups_are_named_in_both_rankings(ranking):
     score = getattr(RegionRanker(torch.zeros(4, 5, dtype=torch.long), torch.ones(2, 1, dtype=torch.bool)), ranking)
     good = torch.ones(2, 4, 5), torch.ones(4, 5)
@@ -471,23 +471,57 @@ def test_peaks_divide_what_is_salient_among_themselves():
     ranker = RegionRanker(labels, members)
     # By Eq. 7 a proposal with more in it is never worse for it; the fit makes each peak take its own half.
     assert ranker.scores(heat, saliency, gamma=0).argmax(1).tolist() != [0, 1]
-    assert ranker.distinct_scores(heat, saliency).argmax(1).tolist() == [0, 1]
+    assert ranker.terms(heat, saliency).score().argmax(1).tolist() == [0, 1]
 
 
 def test_what_does_not_stand_out_is_no_instance():
     labels, heat, saliency = halves_and_quarter()
     members = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0]]).bool()
-    assert torch.isneginf(RegionRanker(labels, members).distinct_scores(heat, saliency)).tolist() == [[True, False]] * 2
+    assert torch.isneginf(RegionRanker(labels, members).terms(heat, saliency).score()).tolist() == [[True, False]] * 2
     # But where nothing does, the photo is not left without anything.
-    flat = RegionRanker(labels, members).distinct_scores(heat, torch.full((8, 8), 0.5))
+    flat = RegionRanker(labels, members).terms(heat, torch.full((8, 8), 0.5)).score()
     assert torch.isfinite(flat).all()
+
+
+def test_terms_can_be_left_out_of_the_score():
+    labels, members, heat, saliency = patches(4)
+    saliency, heat = saliency * uniform(12, seed=13).float()[labels], heat.clamp_min(0)
+    ranker = RegionRanker(labels, members)
+    terms = ranker.terms(heat, saliency)
+    paper = ranker.scores(heat / heat.sum((1, 2), keepdim=True), saliency)
+    assert torch.isfinite(paper).any() and torch.equal(torch.isfinite(paper).any(0), terms.usable)
+    expected = torch.where(torch.isfinite(paper), paper.clamp_min(0), paper)
+    close(terms.score(fit=False, contrast=False), expected)
+    close(terms.score(contrast=False), expected * terms.fit**FIT_POWER)
+    clear = terms.contrast >= 0.05
+    assert clear.any() and not clear.all()
+    close(terms.score(fit=False)[:, clear], (expected * terms.contrast)[:, clear])
+    assert terms.fit.min() >= 0 and terms.fit.max() <= 1 and terms.contrast.abs().max() <= 1
+
+
+def test_the_target_is_the_share_over_its_largest_value():
+    labels, members, heat, saliency = patches(5)
+    ranker, heat = RegionRanker(labels, members), heat.clamp_min(0)
+    shares = ranker.shares(heat / heat.sum((1, 2), keepdim=True), saliency)
+    expected = shares / shares.amax(1, keepdim=True).clamp_min(0.05)
+    close(ranker.terms(heat, saliency).target, expected)
+    close(ranker.terms(heat, saliency, power=0.5).target, expected.sqrt())
+
+
+def test_the_sums_are_equation_seven_term_by_term():
+    labels, members, heat, saliency = patches(6)
+    sums, masks_ = RegionRanker(labels, members).sums(heat, saliency), members[:, labels]
+    close(sums.inside, torch.einsum("qyx,kyx->qk", heat * saliency, masks_.float()))
+    close(sums.contour, torch.einsum("qyx,kyx->qk", heat * saliency, contours(masks_).float()))
+    close(sums.background, torch.einsum("yx,kyx->k", 1 - saliency, masks_.float()))
+    close(sums.score(0.3, 0.05), 0.3 * sums.inside + sums.contour - 0.05 * sums.background)
 
 
 def test_no_peaks_and_no_proposals_have_no_distinct_scores():
     labels, heat, saliency = halves_and_quarter()
     one = torch.tensor([[False, True, True, False]])
-    assert RegionRanker(labels, one).distinct_scores(heat[:0], saliency).shape == (0, 1)
-    assert RegionRanker(labels, one[:0]).distinct_scores(heat, saliency).shape == (2, 0)
+    assert RegionRanker(labels, one).terms(heat[:0], saliency).score().shape == (0, 1)
+    assert RegionRanker(labels, one[:0]).terms(heat, saliency).score().shape == (2, 0)
 
 
 def test_choosing_no_masks_of_unions():

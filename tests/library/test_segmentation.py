@@ -26,6 +26,7 @@ from co3lib.datasets.images import ImageError
 from co3lib.inference import (
     Candidates,
     Look,
+    Proposals,
     View,
     choose_masks,
     finish,
@@ -512,8 +513,8 @@ def test_ready_made_proposals_are_all_ranked_where_nothing_limits_them(photos):
     released = CoSegConfig.released(size=64)
     image = prepare(photos[0], released)
     given = torch.rand(1500, *photos[0].shape[:2], generator=torch.Generator().manual_seed(0)) < 0.5
-    assert len(prepare_proposals(image, released, given[:, :20, :20].repeat(1, 5, 8)[:, :100, :151]).members) == 1500
-    assert 1 < len(prepare_proposals(image, released).members) <= 1000
+    assert len(prepare_proposals(image, released, given[:, :20, :20].repeat(1, 5, 8)[:, :100, :151]).ranker.members) == 1500
+    assert 1 < len(prepare_proposals(image, released).ranker.members) <= 1000
 
 
 def test_the_released_ranking_is_at_the_photos_own_size(photos):
@@ -694,7 +695,8 @@ def test_chosen_masks_are_refined_if_asked_for_and_only_by_superpixels(photos):
     segmenter = fit(photos, size=128, work_size=96, proposals=200)
     image = prepare(photos[0], segmenter.config)
     ready = prepare_proposals(image, segmenter.config)
-    every = ready.masks(torch.arange(len(ready.members)))
+    ranker = ready.ranker
+    every = ranker.masks(torch.arange(len(ranker.members)))
     one = [look(segmenter.model, image, segmenter.config, segmenter.bank)]
     plain = segmenter.config.model_copy(update={"refine": False})
 
@@ -705,18 +707,18 @@ def test_chosen_masks_are_refined_if_asked_for_and_only_by_superpixels(photos):
     assert all(chosen(ready, plain)) and not all(chosen(ready, segmenter.config))
     # What is refined is made of whole superpixels.
     for mask in choose_masks(one, ready, segmenter.config).masks:
-        inside = torch.bincount(ready.labels[mask.flatten()], minlength=len(ready.area))
-        assert ((inside == 0) | (inside == ready.area)).all()
+        inside = torch.bincount(ranker.labels[mask.flatten()], minlength=len(ranker.area))
+        assert ((inside == 0) | (inside == ranker.area)).all()
     # Proposals that were given are taken as they are.
     assert prepare_proposals(image, segmenter.config, every).refiner is None
     assert prepare_proposals(image, plain).refiner is None
     assert all(chosen(prepare_proposals(image, segmenter.config, every), segmenter.config))
-    by_hand = ready.shares(one[0].heat, one[0].view.saliency)
-    best = ready.distinct_scores(one[0].heat, one[0].view.saliency).max(1)
+    by_hand = ranker.shares(one[0].heat, one[0].view.saliency)
+    best = ranker.terms(one[0].heat, one[0].view.saliency).score().max(1)
     usable = torch.isfinite(best.values)
-    regions = ready.refiner.refine(ready.members[best.indices[usable]].bool(), by_hand[usable])
+    regions = ready.refiner.refine(ranker.members[best.indices[usable]].bool(), by_hand[usable])
     found = choose_masks(one, ready, segmenter.config).masks
-    assert all((mask == ready.unions(regions)).all((1, 2)).any() for mask in found)
+    assert all((mask == ranker.unions(regions)).all((1, 2)).any() for mask in found)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -845,7 +847,7 @@ def two_parts_of_one(pass_height: float):
     output = SimpleNamespace(saliency=grid, score=grid.logit(1e-6))
     members = torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0]]).bool()
     cells = torch.tensor([[1, 2], [1, 5]])
-    return Look(View(torch.zeros(0), output, saliency), cells, heat), RegionRanker(labels, members)
+    return Look(View(torch.zeros(0), output, saliency), cells, heat), Proposals(RegionRanker(labels, members))
 
 
 def test_a_group_takes_the_whole_where_the_pass_between_its_peaks_is_high():
@@ -853,14 +855,15 @@ def test_a_group_takes_the_whole_where_the_pass_between_its_peaks_is_high():
     halves = {(0, 1, 0, 0), (0, 0, 1, 0)}
 
     def chosen(pass_height, **changes):
-        one, ranker = two_parts_of_one(pass_height)
-        found = choose_masks([one], ranker, settings.model_copy(update=changes))
+        one, proposals = two_parts_of_one(pass_height)
+        found = choose_masks([one], proposals, settings.model_copy(update=changes))
         return found, {tuple(mask[0, ::2].int().tolist()) for mask in found.masks}
 
     found, masks = chosen(0.85)
     assert masks == {tuple(both.int().tolist())} and found.peaks.tolist() == [[4, 2]]
-    one, ranker = two_parts_of_one(0.85)
-    whole = ranker.distinct_scores(one.heat, one.view.saliency, 1.0, 0.0, torch.ones(1, 2, dtype=torch.bool), 0.5)
+    one, proposals = two_parts_of_one(0.85)
+    together = torch.ones(1, 2, dtype=torch.bool)
+    whole = proposals.ranker.terms(one.heat, one.view.saliency, 1.0, 0.0, together, 0.5).score()
     assert found.scores.tolist() == pytest.approx([float(whole.max()) * 0.85 / 0.9])
     # A deep pass counts against the group, one too deep forbids it, and so does the setting.
     for pass_height, changes in ((0.1, {}), (0.85, {"group_peaks": False})):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from co3course.exercises.past_the_paper import _contrasts, _evidence, _map, _photos_of_one_kind, _soft
-from co3course.lessons.past_the_paper import factors_of
 from co3lib.beyond.priors import class_evidence, shared_classes
 from co3lib.beyond.region_ranking import RegionRanker
 
@@ -13,10 +12,10 @@ from co3lib.beyond.region_ranking import RegionRanker
 def test_the_checkers_truth_is_the_librarys():
     saliency, labels, members = _map(0)
     heat = torch.rand(2, *labels.shape)
-    factors = factors_of(RegionRanker(labels, members), heat, saliency.float())
-    torch.testing.assert_close(factors.contrast, _contrasts(saliency, labels, members).float())
-    common, size, total = _soft(factors.target, members[:, labels])
-    torch.testing.assert_close(factors.fit, common / (size + total - common))
+    terms = RegionRanker(labels, members).terms(heat, saliency.float())
+    torch.testing.assert_close(terms.contrast, _contrasts(saliency, labels, members).float())
+    common, size, total = _soft(terms.target[:, labels], members[:, labels])
+    torch.testing.assert_close(terms.fit, common / (size + total - common))
 
 
 def test_evidence_is_what_the_recognized_prior_uses():

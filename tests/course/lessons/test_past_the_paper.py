@@ -1,4 +1,4 @@
-"""The lesson of notebook 11: its factors are the library's, its ladder shares what it may, its figures follow a slider."""
+"""The lesson of notebook 11: its ladder shares what it may, its figures follow a slider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from quickness import LIMIT, plain_figures
 from co3course.figures import png
 from co3course.lessons import past_the_paper as lesson
 from co3course.lessons.ranking import scene_of
-from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
 from co3lib.inference import prepare, prepare_proposals
@@ -35,12 +34,12 @@ def samples():
 def steps(samples):
     closer = UNTRAINED.model_copy(update={"peak_scales": (1.0, 1.5)})
     work = [prepare(sample.image_path, closer) for sample in samples]
-    rankers = [prepare_proposals(image, UNTRAINED) for image in work]
+    proposals = [prepare_proposals(image, UNTRAINED) for image in work]
     plain = UNTRAINED.model_copy(update={"refine": False})
     configs = {"paper's ranking": plain.model_copy(update={"ranking": "released"}), "proposals": plain, "ours": UNTRAINED}
     configs["votes"] = UNTRAINED.model_copy(update={"seeds": "copeak"})
     configs["closer"] = closer
-    return lesson.climb(samples, work, rankers, configs)
+    return lesson.climb(samples, work, proposals, configs)
 
 
 @pytest.fixture(scope="module")
@@ -49,50 +48,14 @@ def scene(steps, samples):
 
 
 @pytest.fixture(scope="module")
-def factors(scene):
-    return lesson.factors_of(scene.ranker, scene.heat, scene.saliency)
+def terms(scene):
+    return scene.ranker.terms(scene.heat, scene.saliency)
 
 
 @pytest.fixture(autouse=True)
 def nothing_stays_open():
     yield
     assert plt.get_fignums() == []
-
-
-def test_the_product_is_the_librarys(scene, factors):
-    expected = scene.ranker.distinct_scores(scene.heat, scene.saliency)
-    torch.testing.assert_close(lesson.scores(factors), expected, rtol=1e-3, atol=1e-4)
-
-
-def test_without_factors_it_is_equation_seven(scene, factors):
-    heat = scene.heat.clamp_min(0)
-    paper = scene.ranker.scores(heat / heat.sum((1, 2), keepdim=True), scene.saliency)
-    assert torch.isfinite(paper).any()
-    expected = torch.where(torch.isfinite(paper), paper.clamp_min(0), paper)
-    torch.testing.assert_close(lesson.scores(factors, fit=False, contrast=False), expected)
-
-
-def test_where_nothing_stands_out_all_may_win():
-    labels = torch.arange(4).repeat_interleave(3)[None].repeat(3, 1)
-    ranker = RegionRanker(labels, torch.eye(4).bool())
-    heat, flat = torch.rand(2, 3, 12), torch.full((3, 12), 0.5)
-    actual = lesson.scores(lesson.factors_of(ranker, heat, flat))
-    torch.testing.assert_close(actual, ranker.distinct_scores(heat, flat))
-    assert torch.isfinite(actual).all()
-
-
-def test_the_peaks_divide_the_cosaliency(scene, factors):
-    total, warm = factors.share.sum(0), (factors.share > 0).any(0)
-    means = scene.saliency.new_zeros(scene.ranker.members.shape[1]).index_add_(0, scene.ranker.labels, scene.saliency.flatten())
-    means = (means / scene.ranker.area.clamp_min(1))[scene.labels]
-    torch.testing.assert_close(total[warm], means[warm], rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(factors.target, factors.share / factors.share.amax((1, 2), keepdim=True).clamp_min(0.05))
-    assert factors.fit.min() >= 0 and factors.fit.max() <= 1 and factors.contrast.abs().max() <= 1
-
-
-def test_border_lengths():
-    labels = torch.tensor([[0, 0, 1], [2, 2, 1]])
-    assert lesson.border_lengths(labels, 3).tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
 
 
 def test_a_ladder_shares_networks_and_heat_maps(steps):
@@ -121,25 +84,26 @@ def test_verdicts_follow_the_numbers(after, said):
     assert said in lesson.verdict("a step", (0.5, 0.3), after)
 
 
-def draw_slider(scene, factors, peak, fit, contrast):
-    return lesson.choice_figure(scene, factors, peak, [("chosen", fit, contrast)])
+def draw_slider(scene, terms, peak, fit, contrast):
+    return lesson.choice_figure(scene, terms, peak, [("chosen", fit, contrast)])
 
 
-def test_sliders_at_their_ends(scene, factors):
+def test_sliders_at_their_ends(scene, terms):
     for ends in itertools.product((0, len(scene.points) - 1), (True, False), (True, False)):
-        assert isinstance(draw_slider(scene, factors, *ends), Figure)
+        assert isinstance(draw_slider(scene, terms, *ends), Figure)
 
 
-def test_sliders_are_quick(scene, factors):
-    assert plain_figures(lambda: draw_slider(scene, factors, 0, True, True)) < LIMIT
+def test_sliders_are_quick(scene, terms):
+    assert plain_figures(lambda: draw_slider(scene, terms, 0, True, True)) < LIMIT
 
 
 def test_outlines_before_and_after(scene):
-    ranker = prepare_proposals(prepare(scene.pixels, UNTRAINED), UNTRAINED)
+    proposals = prepare_proposals(prepare(scene.pixels, UNTRAINED), UNTRAINED)
+    ranker = proposals.ranker
     shares = ranker.shares(scene.heat, scene.saliency)
-    best = ranker.members[ranker.distinct_scores(scene.heat, scene.saliency)[:1].argmax(1)].bool()
-    refined = ranker.refiner.refine(best, shares[:1])
-    figure = lesson.outline_figure(scene.pixels, ranker, best[0], refined[0], shares[0])
+    best = ranker.members[ranker.terms(scene.heat, scene.saliency).score()[:1].argmax(1)].bool()
+    refined = proposals.refiner.refine(best, shares[:1])
+    figure = lesson.outline_figure(scene.pixels, proposals, best[0], refined[0], shares[0])
     assert png(figure).startswith(b"\x89PNG")
     colour, share = (axis.images[0].get_array() for axis in figure.axes[1:3])
     assert np.nanmin(colour) >= -3 and np.nanmax(colour) <= 3 and np.nanmax(share) <= 2
@@ -163,13 +127,13 @@ def test_a_group_is_a_line_with_its_depth(scene, steps):
     assert [len(line.get_xdata()) for line in first.lines] == [2, len(steps["ours"].seen[0][0].cells)]
 
 
-def test_the_still_figures(scene, factors, steps):
+def test_the_still_figures(scene, terms, steps):
     maps = {"one": scene.saliency, "other": torch.zeros(4, 4)}
     for figure in (
         lesson.maps_figure(scene.pixels, maps, "value", limit=1.0),
         lesson.maps_figure(scene.pixels, maps, "over its maximum"),
         lesson.looks_figure(scene.pixels, steps["closer"].seen[0]),
-        lesson.choice_figure(scene, factors, 0, WAYS),
+        lesson.choice_figure(scene, terms, 0, WAYS),
         groups_figure(scene.pixels, steps),
         lesson.ladder_figure({name: (one.ap25, one.ap50) for name, one in steps.items()}),
     ):

@@ -1,0 +1,68 @@
+"""Superpixels: which of them touch, what values are in them, and which sets of them are the same.
+
+Shape letters: H W image size, C channels, S superpixels, E pairs that touch, M sets, D different sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Borders:
+    """The borders of superpixels: first (E,) and second (E,), int64, the two that touch, each pair once with the smaller
+    number first, in rising order; length (E,), int64, how many pairs of neighbouring pixels (side by side or one above the
+    other) lie on the border; strength (E,), float64, the mean over these pairs of the larger of their two values."""
+
+    first: np.ndarray
+    second: np.ndarray
+    length: np.ndarray
+    strength: np.ndarray
+
+
+def borders(labels: np.ndarray, values: np.ndarray | None = None) -> Borders:
+    """Every two superpixels that touch.
+
+    labels: (H, W) integers from 0, the superpixel of every pixel; values: (H, W), of which ``strength`` is the mean (None: it
+    is zero everywhere).
+    """
+    labels = labels.astype(np.int64)
+    one, other = _neighbours(labels)
+    apart = one != other
+    one, other, count = one[apart], other[apart], labels.max(initial=0) + 1
+    key, inverse = np.unique(np.minimum(one, other) * count + np.maximum(one, other), return_inverse=True)
+    length = np.bincount(inverse, minlength=len(key))
+    strength = np.zeros(len(key))
+    if values is not None:
+        larger = np.maximum(*_neighbours(values))[apart]
+        strength = np.bincount(inverse, larger, minlength=len(key)) / length
+    return Borders(key // count, key % count, length, strength)
+
+
+def _neighbours(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both values of all pairs of neighbouring pixels."""
+    one, other = np.r_[values[:, :-1].ravel(), values[:-1].ravel()], np.r_[values[:, 1:].ravel(), values[1:].ravel()]
+    return one, other
+
+
+def means(values: np.ndarray, labels: np.ndarray, count: int | None = None) -> np.ndarray:
+    """The mean of values (H, W, C) over every superpixel: (S, C), zero where one has no pixel.
+
+    labels: (H, W) integers from 0; count: S (None: the largest label and one).
+    """
+    labels, count = labels.ravel(), count or 0
+    sums = [np.bincount(labels, channel.ravel(), count) for channel in np.moveaxis(values, 2, 0)]
+    return np.stack(sums, 1) / np.maximum(np.bincount(labels, minlength=count), 1)[:, None]
+
+
+def distinct_sets(sets: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Which sets of superpixels differ: (M, S) of 0 and 1 -> (D,), the first of the sets that are equal, and (M,), the number
+    0 .. D - 1 of every set among them."""
+    # Equal sets have equal sums of random numbers, and other ones practically never do. Sums that overflow wrap round, which
+    # is as good.
+    code = np.random.default_rng(0).integers(1, 2**62, sets.shape[1], dtype=np.int64)
+    _, first, number = np.unique(sets.astype(np.int64) @ code, return_index=True, return_inverse=True)
+    return first, number.reshape(-1)
