@@ -30,7 +30,6 @@ from .evaluation import corloc, pooled_average_precision
 from .export import PhotoResult, read_coco, write_coco
 from .files import aside, make_folder, path_of, remove_parts, write_text
 from .localization import best_box, mask_boxes
-from .overlap import mask_iou
 from .segmentation import CoSegmenter
 
 MEASURES = {"AP25": 0.25, "AP50": 0.5, "AP75": 0.75}
@@ -139,12 +138,8 @@ def read_classes(experiment: Experiment) -> dict[str, list[Sample]]:
 def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
     """AP^r at the IoUs of ``MEASURES`` and CorLoc of one class, each in [0, 1], from what was found in its photos and what
     there was to find."""
-    ious, scores, boxes = [], [], []
-    for photo in photos:
-        masks = [torch.from_numpy(one.mask) for one in photo.instances]
-        ious.append(mask_iou(torch.stack(masks) if masks else photo.truth[:0], photo.truth))
-        scores.append(torch.tensor([one.score for one in photo.instances], dtype=torch.float64, device="cpu"))
-        boxes.append(mask_boxes(photo.truth))
+    ious, scores = [photo.ious() for photo in photos], [photo.scores for photo in photos]
+    boxes = [mask_boxes(photo.truth) for photo in photos]
     values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
     return values | {"CorLoc": corloc([best_box(photo.instances) for photo in photos], boxes)}
 
@@ -202,20 +197,19 @@ def published(set_name: str, method: str = "DeepCO3") -> dict[str, float]:
 
 def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: Path, progress: bool) -> None:
     name = samples[0].category
-    truths = [_truth(sample) for sample in samples]  # first: a damaged mask should not be found after hours of training
+    # First: a damaged mask should not be found after hours of training.
+    photos = [PhotoResult(sample.image_path.name, name, sample.image.shape[:2], [], _truth(sample)) for sample in samples]
     started = time.perf_counter()
     paths = [sample.image_path for sample in samples]
     segmenter = CoSegmenter(experiment.config.model_copy(update={"seed": seed}))
     checkpoint = output / _CHECKPOINTS / f"{name}_seed_{seed}.safetensors"
-    priors = [sample.prior for sample in samples] if experiment.ready_priors else None
+    priors = _Later(samples, lambda sample: sample.prior) if experiment.ready_priors else None
     segmenter.fit(paths, priors, checkpoint, progress)
     proposals = _Later(samples, lambda sample: sample.proposals) if experiment.ready_proposals else None
     found = segmenter.predict(paths, proposals, progress)
     seconds = time.perf_counter() - started
-    photos = [
-        PhotoResult(sample.image_path.name, name, tuple(truth.shape[1:]), instances, truth)
-        for sample, instances, truth in zip(samples, found, truths, strict=True)
-    ]
+    for photo, instances in zip(photos, found, strict=True):
+        photo.instances = instances
     outcome = Outcome(
         category=name,
         seed=seed,
@@ -239,7 +233,7 @@ def _truth(sample: Sample) -> torch.Tensor:
 
 
 class _Later(Sequence):
-    """Values made one at a time when asked for: the proposals of a hundred photos do not fit into memory together."""
+    """Values made one at a time when asked for: those of a hundred photos may not fit into memory together."""
 
     def __init__(self, samples: Sequence[Sample], make: Callable[[Sample], object]):
         self.samples, self.make = samples, make

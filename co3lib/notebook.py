@@ -241,23 +241,15 @@ def photo_results(samples: Sequence[Sample], found: Sequence[Sequence[Instance]]
 
 def class_result(photos: Sequence[PhotoResult]) -> ClassResult:
     """What came of the photos of one class; without AP where the truth of any of them is not known."""
-    import numpy as np
-    import torch
-
-    from .evaluation import THRESHOLDS, average_precision
+    from .evaluation import THRESHOLDS, pooled_average_precision
 
     numbers = {"photos": len(photos), "found": sum(len(photo.instances) for photo in photos)}
     if any(photo.truth is None for photo in photos):
         nothing = {f"{iou:g}": None for iou in THRESHOLDS}
         return ClassResult(**numbers, instances=0, average_precision=nothing)
-    truth = [photo.truth for photo in photos]
-    masks = [
-        np.stack([one.mask for one in photo.instances]) if photo.instances else photo.truth[:0]
-        for photo in photos
-    ]
-    scores = [torch.tensor([one.score for one in photo.instances], dtype=torch.float64, device="cpu") for photo in photos]
-    precisions = {f"{iou:g}": average_precision(masks, scores, truth, iou) for iou in THRESHOLDS}
-    return ClassResult(**numbers, instances=sum(map(len, truth)), average_precision=precisions)
+    ious, scores = [photo.ious() for photo in photos], [photo.scores for photo in photos]
+    precisions = {f"{iou:g}": pooled_average_precision(ious, scores, iou) for iou in THRESHOLDS}
+    return ClassResult(**numbers, instances=sum(one.shape[1] for one in ious), average_precision=precisions)
 
 
 def mean_precisions(classes: Mapping[str, ClassResult]) -> dict[str, float | None]:
