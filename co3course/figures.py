@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from co3lib import checks
 from co3lib.datasets.export import overlay
-from co3lib.datasets.images import fit_within, resize_nearest
+from co3lib.datasets.images import fit_within, read_image, resize_nearest
 from co3lib.inference import look, prepare, prepare_proposals, rank
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
@@ -79,8 +79,8 @@ def overlay_grid(
     instances: Sequence[Sequence[Instance]] | None = None,
     captions: Sequence[str] | None = None,
 ) -> Figure:
-    """Photos (H, W, 3) uint8 side by side, with the instances found in each, if given, and a caption above
-    each."""
+    """Photos, as ``read_image`` takes them and read one at a time, side by side, with the instances found in each, if given,
+    and a caption above each."""
     instances = [[]] * len(images) if instances is None else instances
     captions = [""] * len(images) if captions is None else captions
     checks.same_length(images=images, instances=instances, captions=captions)
@@ -93,7 +93,7 @@ def overlay_grid(
     for axis in axes:
         axis.set_axis_off()
     for axis, image, found, caption in zip(axes, images, instances, captions, strict=False):
-        small = fit_within(np.asarray(image), _LONGEST)
+        small = fit_within(read_image(image), _LONGEST)
         found = at_size(found, small.shape[:2])
         axis.imshow(overlay(small, found))
         axis.set_title(caption, fontsize=9, parse_math=False)  # names of files may hold any character

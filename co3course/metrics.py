@@ -110,10 +110,9 @@ def class_result(photos: Sequence[PhotoResult]) -> ClassResult:
     if any(photo.truth is None for photo in photos):
         nothing = {f"{iou:g}": None for iou in THRESHOLDS}
         return ClassResult(**numbers, instances=0, average_precision=nothing)
-    truth = [photo.truth for photo in photos]
-    ious, scores = overlaps([photo.instances for photo in photos], truth)
+    ious, scores = overlaps([photo.instances for photo in photos], (photo.truth for photo in photos))
     precisions = {f"{iou:g}": pooled_average_precision(ious, scores, iou) for iou in THRESHOLDS}
-    return ClassResult(**numbers, instances=sum(map(len, truth)), average_precision=precisions)
+    return ClassResult(**numbers, instances=sum(one.shape[1] for one in ious), average_precision=precisions)
 
 
 def mean_precisions(classes: Mapping[str, ClassResult]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ Shape letters: H W image size, M detections, G ground-truth instances.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -141,27 +141,33 @@ def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
 
 @torch_defaults()
 def overlaps(
-    found: Sequence[Sequence[Instance]], truth: Sequence[torch.Tensor]
+    found: Sequence[Sequence[Instance]], truth: Iterable[torch.Tensor]
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """IoU (M, G) of a photo's instances with what there is to find, (G, H, W) bool, and the instances' scores (M,), for every
-    photo."""
-    checks.same_length(found=found, truth=truth)
-    ious = [
-        mask_iou(masks_of(instances, (masks.shape[1], masks.shape[2])), masks)
-        for instances, masks in zip(found, truth, strict=True)
-    ]
-    return ious, [torch.tensor([instance.score for instance in instances], dtype=torch.float64) for instances in found]
+    photo. Masks of one photo at a time are in memory, if ``truth`` makes them one at a time."""
+    pairs = [_overlap(*pair) for pair in zip(found, truth, strict=True)]
+    return [ious for ious, _ in pairs], [scores for _, scores in pairs]
 
 
 @torch_defaults()
-def evaluate(found: Sequence[Sequence[Instance]], truth: Sequence[torch.Tensor]) -> dict[str, float]:
+def evaluate(found: Sequence[Sequence[Instance]], truth: Iterable[torch.Tensor]) -> dict[str, float]:
     """AP^r of one class at the IoUs of ``MEASURES`` and its CorLoc, each in [0, 1]; NaN where there is nothing to find.
 
     found: the instances of every photo; truth: what there is to find in it, (G, H, W) bool.
     """
-    ious, scores = overlaps(found, truth)
+    ious, scores, boxes = [], [], []
+    for instances, masks in zip(found, truth, strict=True):
+        overlap, values = _overlap(instances, masks)
+        ious.append(overlap)
+        scores.append(values)
+        boxes.append(mask_boxes(masks))
     values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
-    return values | {"CorLoc": corloc([best_box(instances) for instances in found], [mask_boxes(masks) for masks in truth])}
+    return values | {"CorLoc": corloc([best_box(instances) for instances in found], boxes)}
+
+
+def _overlap(instances: Sequence[Instance], masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    ious = mask_iou(masks_of(instances, (masks.shape[1], masks.shape[2])), masks)
+    return ious, torch.tensor([instance.score for instance in instances], dtype=torch.float64)
 
 
 def _masks(value, name: str, shape: tuple) -> torch.Tensor:

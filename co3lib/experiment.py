@@ -133,8 +133,7 @@ def read_classes(experiment: Experiment) -> dict[str, list[Sample]]:
 
 def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
     """``evaluate`` of the photos of one class."""
-    truths = [photo.truth for photo in photos if photo.truth is not None]
-    return evaluate([photo.instances for photo in photos], truths)
+    return evaluate([photo.instances for photo in photos], (photo.truth for photo in photos if photo.truth is not None))
 
 
 def recompute(output: str | Path) -> dict[tuple[str, int], dict[str, float]]:
@@ -190,25 +189,24 @@ def published(set_name: str, method: str = "DeepCO3") -> dict[str, float]:
 
 def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: Path, progress: bool) -> None:
     name = samples[0].category
-    truths = [_truth(sample) for sample in samples]  # first: a damaged mask should not be found after hours of training
+    # First: a damaged mask should not be found after hours of training.
+    photos = [PhotoResult(sample.image_path.name, name, sample.image.shape[:2], [], _truth(sample)) for sample in samples]
     started = time.perf_counter()
     paths = [sample.image_path for sample in samples]
     segmenter = CoSegmenter(experiment.config.model_copy(update={"seed": seed}))
     checkpoint = output / _CHECKPOINTS / f"{name}_seed_{seed}.safetensors"
-    priors = [sample.prior for sample in samples] if experiment.ready_priors else None
+    priors = _Later(samples, lambda sample: sample.prior) if experiment.ready_priors else None
     segmenter.fit(paths, priors, checkpoint, progress)
     proposals = _Later(samples, lambda sample: sample.proposals) if experiment.ready_proposals else None
     found = segmenter.predict(paths, proposals, progress)
     seconds = time.perf_counter() - started
-    photos = [
-        PhotoResult(sample.image_path.name, name, (truth.shape[1], truth.shape[2]), instances, truth)
-        for sample, instances, truth in zip(samples, found, truths, strict=True)
-    ]
+    for photo, instances in zip(photos, found, strict=True):
+        photo.instances = instances
     outcome = Outcome(
         category=name,
         seed=seed,
         photos=len(photos),
-        instances=sum(len(truth) for truth in truths),
+        instances=sum(len(photo.truth) for photo in photos),
         found=sum(len(photo.instances) for photo in photos),
         measures=measure(photos),
         seconds=round(seconds, 2),
@@ -227,7 +225,7 @@ def _truth(sample: Sample) -> torch.Tensor:
 
 
 class _Later(Sequence[object]):
-    """Values made one at a time when asked for: the proposals of a hundred photos do not fit into memory together."""
+    """Values made one at a time when asked for: those of a hundred photos may not fit into memory together."""
 
     def __init__(self, samples: Sequence[Sample], make: Callable[[Sample], object]):
         self.samples, self.make = samples, make

@@ -174,7 +174,7 @@ class CoSegmenter:
 
     def _at_network_size(self, priors) -> torch.Tensor:
         size = (self.config.size, self.config.size)
-        maps = [checks.saliency_map(prior, f"priors[{k}]") for k, prior in enumerate(priors)]
+        maps = (checks.saliency_map(prior, f"priors[{k}]") for k, prior in enumerate(priors))
         return torch.stack([resize_maps(p[None].float(), size, self.config.interpolation) for p in maps]).clamp(0, 1)
 
     @torch_defaults()

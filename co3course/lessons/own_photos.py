@@ -91,9 +91,10 @@ class Album:
     best: float
 
 
-def album_of(names: Sequence[str], photos: Sequence[np.ndarray], found: Sequence[Sequence[Instance]]) -> Album:
-    """photos: (H, W, 3) uint8; found: instances in the photos' own pixels, as ``predict`` gives them."""
-    small = tuple(fit_within(photo, _LONGEST) for photo in photos)
+def album_of(names: Sequence[str], photos: Sequence, found: Sequence[Sequence[Instance]]) -> Album:
+    """photos: as ``read_image`` takes them, read one at a time; found: instances in the photos' own pixels, as ``predict``
+    gives them."""
+    small = tuple(fit_within(read_image(photo), _LONGEST) for photo in photos)
     resized = tuple(tuple(at_size(ones, photo.shape[:2])) for photo, ones in zip(small, found, strict=True))
     return Album(tuple(names), small, resized, max((one.score for ones in found for one in ones), default=0.0))
 

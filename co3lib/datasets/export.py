@@ -1,6 +1,6 @@
 """Results for others: COCO JSON, and photos with the found instances drawn on them.
 
-Shape letters: H W image size, G ground-truth instances.
+Shape letters: H W image size, G ground-truth instances, M found ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,19 +47,31 @@ class ExportError(ValueError):
     """Files of results that cannot be read; the message names the file."""
 
 
-@dataclass(frozen=True)
 class PhotoResult:
     """What was found in one photo, and what there was to find if that is known.
 
     name: the photo's file; category: its class; size: (H, W); instances: found ones, best first; truth: (G,
-    H, W) bool, or None where it is not known.
+    H, W) bool, or None where it is not known. The truth is kept as run lengths, as instances' masks are, and made anew
+    whenever it is asked for.
     """
 
-    name: str
-    category: str
-    size: tuple[int, int]
-    instances: Sequence[Instance]
-    truth: torch.Tensor | None = None
+    def __init__(
+        self, name: str, category: str, size: tuple[int, int], instances: Sequence[Instance], truth: torch.Tensor | None = None
+    ):
+        self.name, self.category, self.size, self.instances = name, category, tuple(int(n) for n in size), instances
+        if truth is not None:
+            truth = checks.masks(truth, f"truth of {name}", ("G", *self.size)).numpy()
+            truth = [rle.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in truth]
+        self._truth = truth
+
+    @property
+    def truth(self) -> torch.Tensor | None:
+        if self._truth is None:
+            return None
+        masks = np.zeros((len(self._truth), *self.size), bool)
+        for mask, runs in zip(masks, self._truth, strict=True):
+            mask[:] = rle.decode(runs)
+        return torch.from_numpy(masks)
 
 
 def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
@@ -76,13 +87,12 @@ def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
     categories = {name: k for k, name in enumerate(sorted({photo.category for photo in photos}), start=1)}
     images, annotations, results = [], [], []
     for image_id, (photo, file_name) in enumerate(zip(photos, _file_names(photos), strict=True), start=1):
-        height, width = (int(n) for n in photo.size)
-        category_id, known = categories[photo.category], photo.truth is not None
+        height, width = photo.size
+        category_id, truth = categories[photo.category], photo.truth
         described = {"id": image_id, "file_name": file_name, "height": height, "width": width, "license": _LICENSE["id"]}
-        images.append({**described, "name": photo.name, "category_id": category_id, "has_truth": known})
+        images.append({**described, "name": photo.name, "category_id": category_id, "has_truth": truth is not None})
         shared = {"image_id": image_id, "category_id": category_id}
-        truth = checks.masks(photo.truth, f"truth of {photo.name}", ("G", height, width)) if known else ()
-        for mask in truth:
+        for mask in () if truth is None else truth:
             annotations.append({**shared, "segmentation": _run_lengths(mask.numpy(), photo, "true mask")})
         for found in photo.instances:
             if not math.isfinite(found.score):
@@ -128,22 +138,22 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
         for size in sizes.values():
             if not all(isinstance(side, int) and side > 0 for side in size):
                 raise ValueError(f"a photo's height and width must be whole numbers above 0, got {size}")
-        photos = {
-            image["id"]: PhotoResult(
+        known: dict[int, list[dict]] = {image["id"]: [] for image in truth["images"] if image["has_truth"]}
+        for annotation in truth["annotations"]:
+            known.setdefault(annotation["image_id"], []).append(annotation["segmentation"])
+        if strange := set(known) - set(sizes):
+            raise KeyError(*strange)
+        photos = {}
+        for image in truth["images"]:
+            k = image["id"]
+            masks = [_mask(one, sizes[k]) for one in known[k]] if k in known else None
+            photos[k] = PhotoResult(
                 name=image.get("name", image["file_name"]),
                 category=categories[image["category_id"]],
-                size=sizes[image["id"]],
+                size=sizes[k],
                 instances=[],
-                truth=torch.zeros(0, *sizes[image["id"]], dtype=torch.bool, device="cpu") if image["has_truth"] else None,
+                truth=None if masks is None else torch.from_numpy(np.array(masks, bool).reshape(-1, *sizes[k])),
             )
-            for image in truth["images"]
-        }
-        known: dict[int, list[np.ndarray]] = {}
-        for annotation in truth["annotations"]:
-            k = annotation["image_id"]
-            known.setdefault(k, []).append(_mask(annotation["segmentation"], sizes[k]))
-        for k, masks in known.items():
-            photos[k] = replace(photos[k], truth=torch.from_numpy(np.array(masks)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExportError(f"{paths[0]} is not as write_coco writes it: {_said(error)}") from error
     try:
@@ -178,10 +188,16 @@ def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = Fal
         mask = np.asarray(instance.mask, dtype=bool)
         if mask.shape != size:
             raise ValueError(f"masks must be of the image's size {size}, got {mask.shape}")
+        if not mask.any():
+            continue
+        # One pixel round the box says where the mask ends; the rest of a large photo would only cost time.
+        x0, y0, x1, y1 = tight_box(mask)
+        part = np.s_[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1]
+        mask, colored = mask[part], drawn[part]
         # The image's border is no contour: an instance that leaves the photo is open there.
         inner = ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=line, border_value=1)
-        drawn[inner] = 0.6 * drawn[inner] + 0.4 * np.array(color, np.float32)
-        drawn[mask & ~inner] = color
+        colored[inner] = 0.6 * colored[inner] + 0.4 * np.array(color, np.float32)
+        colored[mask & ~inner] = color
     drawn = np.rint(drawn).astype(np.uint8)
     return _labelled(drawn, instances, colors) if labels else drawn
 

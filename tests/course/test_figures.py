@@ -70,6 +70,12 @@ def test_grid_has_a_place_for_every_photo_and_shows_the_masks():
     np.testing.assert_allclose(marked.axes[0].collections[0].get_offsets(), [[30.5, 20.5]])
 
 
+def test_photos_of_a_grid_are_read_from_their_files(tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    assert png(overlay_grid([tmp_path / "a.png"])) == png(overlay_grid([photo]))
+
+
 def test_large_photos_are_drawn_small_with_their_masks_in_place():
     large = np.zeros((800, 1200, 3), np.uint8)
     mask = np.zeros((800, 1200), bool)

@@ -324,6 +324,7 @@ def test_ready_made_priors_and_proposals_are_used(root, tmp_path, monkeypatch):
     run_experiment(with_them, tmp_path / "with", progress=False)
     samples = read_classes(with_them)["cat"]
     assert all(torch.equal(given, sample.prior) for given, sample in zip(priors[0], samples, strict=True))
+    assert isinstance(priors[0], module._Later)  # one at a time, as proposals
     (outcome,) = read_outcomes(tmp_path / "with")
     # Nothing but the true masks was proposed, so every find is one, but for the resizing to work size and back.
     assert outcome.found and outcome.measures["AP50"] == pytest.approx(outcome.found / outcome.instances)

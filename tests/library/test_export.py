@@ -1,7 +1,9 @@
 """COCO JSON as pycocotools reads it, and overlays pixel by pixel."""
 
 import json
+import pickle
 import tempfile
+import weakref
 from itertools import combinations
 from pathlib import Path
 
@@ -493,6 +495,20 @@ def test_colours_differ_for_readers_without_red_or_green():
 def test_overlay_refuses_what_does_not_fit(image, mask, said):
     with pytest.raises(ValueError, match=said):
         overlay(image, [_instance(mask)])
+
+
+def test_the_truth_of_a_large_photo_is_kept_as_run_lengths():
+    truth = torch.zeros(2, 900, 1200, dtype=torch.bool)
+    truth[0, 3:800, 5:7], truth[1, :, 600:] = True, True
+    gone, expected = weakref.ref(truth), truth.clone()
+    found = [_instance(expected[0].numpy(), 0.5), _instance(~expected[0].numpy(), 0.25)]
+    photo = PhotoResult("a.jpg", "cat", (900, 1200), found, truth)
+    del truth
+    assert gone() is None and len(pickle.dumps(photo)) < 5000
+    assert torch.equal(photo.truth, expected)
+    nothing = PhotoResult("a.jpg", "cat", (900, 1200), [], expected[:0])
+    assert nothing.truth.shape == (0, 900, 1200)
+    assert PhotoResult("a.jpg", "cat", (900, 1200), []).truth is None
 
 
 def test_write_overlay(tmp_path):
