@@ -62,6 +62,7 @@ def climb(
         # Seeds, heat maps and ranking come after training and change nothing about it.
         later = {
             "seeds": "score", "heat_stop": "middle", "peak_scales": CoSegConfig().peak_scales, "group_peaks": False,
+            "level_sets": False,
             "ranking": "distinct", "refine": False,
         }  # fmt: skip
         training = config.model_copy(update=later)
