@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from . import checks
-from .backbones import Backbone, Recognizer, build_backbone, build_recognizer
+from .backbones import Backbone, Recognizer, build_backbone, build_both
 from .beyond.grouping import group_peaks
 from .beyond.priors import class_prior, recognition_by_scale, recognized_prior
 from .beyond.refinement import RegionRefiner
@@ -36,7 +36,7 @@ from .proposals import propose_regions, regions_of
 from .ranking import noise_filter, suppress
 from .saliency import saliency_prior
 from .torch_defaults import torch_defaults, with_gradients
-from .training import load_tensors, save_tensors, start_head, train
+from .training import load_tensors, save_tensors, start_features, start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
 
@@ -142,7 +142,7 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
 def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
     """Run the network on a photo; side: one of ``config.peak_sizes`` (None: the first)."""
     with torch.no_grad():
-        at_stop = _activations(model, image.at(side or config.size), config.heat_stop)
+        at_stop = model.activations(image.at(side or config.size), config.heat_stop)
         output = model.resume(at_stop, config.heat_stop)
         big = model.saliency_at_image_size(output.score)
     return View(at_stop, output, resize_maps(big[0], image.pixels.shape[:2], config.interpolation)[0])
@@ -308,18 +308,13 @@ class CoSegmenter:
     @with_gradients()
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
         """``fit`` for photos that ``prepare`` has made ready, or makes ready as they are asked for."""
-        model = CoPeakNet(_backbone(self.config))
+        # A network without a classifier is refused here, before any photo is read.
+        networks = _networks(self.config) if priors is None and self.config.prior == "recognized" else None
+        model = CoPeakNet(networks[0] if networks else _backbone(self.config))
         config = self.config = _with_stages(self.config, model.backbone)
-        recognizing = priors is None and config.prior == "recognized"
-        if recognizing:
-            _recognizer(config)  # a network without a classifier is refused before any photo is read
         work = list(work)
-        with torch.no_grad():
-            activations = torch.cat([_activations(model, image.tensor, config.freeze) for image in work])
-            features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
-            if config.center:
-                model.center.copy_(features.mean((0, 2, 3), keepdim=True))
-        recognized = self.recognize(work, progress) if recognizing else None
+        activations, features = start_features(model, [image.tensor for image in work], config.freeze, config.center)
+        recognized = self.recognize(work, progress, networks) if networks else None
         targets = self.priors_of(work, features, progress, recognized) if priors is None else self._at_network_size(priors)
         self.recognition = {}
         if recognized is not None:
@@ -358,12 +353,12 @@ class CoSegmenter:
 
     @torch_defaults()
     def recognize(
-        self, work: Sequence[WorkImage], progress: bool = True
+        self, work: Sequence[WorkImage], progress: bool = True, networks: tuple[Backbone, Recognizer] | None = None
     ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
-        """Features (N, C, h, w) and the classifier's logits (N, classes, h, w) of the photos at ``config.recognized_sizes``."""
+        """Features (N, C, h, w) and the classifier's logits (N, classes, h, w) of the photos at ``config.recognized_sizes``;
+        networks: as ``build_both`` gives them, not trained yet (None: built here)."""
         config = self.config
-        backbone = _backbone(config)
-        recognizer = _recognizer(config)
+        backbone, recognizer = networks or _networks(config)
         features, logits = ({side: [] for side in config.recognized_sizes} for _ in range(2))
         for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
             for side in config.recognized_sizes:
@@ -487,8 +482,8 @@ def _photos(images) -> list:
     return list(images)
 
 
-def _recognizer(config: CoSegConfig) -> Recognizer:
-    return build_recognizer(config.backbone, config.weights, config.tap, config.stride)
+def _networks(config: CoSegConfig) -> tuple[Backbone, Recognizer]:
+    return build_both(config.backbone, config.weights, config.tap, config.stride)
 
 
 def _backbone(config: CoSegConfig) -> Backbone:
@@ -503,10 +498,6 @@ def _with_stages(config: CoSegConfig, backbone: Backbone) -> CoSegConfig:
         stages[key] = backbone.middle_stage if stage == "middle" else stage
         checks.choice(stages[key], key, [None, *backbone.stage_names])
     return config.model_copy(update=stages)
-
-
-def _activations(model: CoPeakNet, images: torch.Tensor, stage: str | None) -> torch.Tensor:
-    return images if stage is None else model.backbone(images, until=stage)
 
 
 @torch_defaults()

@@ -23,7 +23,7 @@ from co3lib.losses import saliency_weight
 from co3lib.model import CoPeakNet, CoPeakOutput
 from co3lib.saliency import METHODS, saliency_prior
 from co3lib.segmentation import CoSegmenter, prepare
-from co3lib.training import start_head, train
+from co3lib.training import start_features, start_head, train
 
 _plain = matplotlib.style.context("default")
 POSITIVE, NEGATIVE = "#E69F00", "#0072B2"  # orange and blue of Okabe and Ito
@@ -50,12 +50,11 @@ def read_category(samples: Sequence[Sample], config: CoSegConfig | None = None) 
     work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
     masks = [resize_nearest(sample.masks, image.pixels.shape[:2]) for sample, image in zip(samples, work, strict=True)]
     model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
+    _, features = start_features(model, [image.tensor for image in work], None)
+    prior = CoSegmenter(config).priors_of(work, features, progress=False)
+    start_head(model, features - model.center, prior)
     with torch.no_grad():
-        features = torch.cat([model.backbone(image.tensor) for image in work])
-        prior = CoSegmenter(config).priors_of(work, features, progress=False)
-        features = features - features.mean((0, 2, 3), keepdim=True)
-        start_head(model, features, prior)
-        output = CoPeakOutput(features, model.head(features))
+        output = CoPeakOutput(features - model.center, model.head(features - model.center))
     return Category(tuple(image.pixels for image in work), tuple(masks), output, prior)
 
 
@@ -114,10 +113,7 @@ def learn(category: Category, priors: torch.Tensor, config: CoSegConfig, shown: 
     model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
     stage = model.backbone.middle_stage
     tensors = [prepare(photo, config).tensor for photo in category.photos]
-    with torch.no_grad():
-        activations = torch.cat([model.backbone(tensor, until=stage) for tensor in tensors])
-        features = model.backbone.resume(activations, stage)
-        model.center.copy_(features.mean((0, 2, 3), keepdim=True))
+    activations, _ = start_features(model, tensors, stage)
     maps, scores = [], []
 
     def look(_epoch, model) -> None:

@@ -21,7 +21,7 @@ from co3lib.images import fit_within, resize_nearest
 from co3lib.model import CoPeakNet
 from co3lib.peaks import peak_cells, score_peaks
 from co3lib.segmentation import CoSegmenter, Proposals, WorkImage, finish, prepare, prepare_proposals
-from co3lib.training import start_head, total_loss, train
+from co3lib.training import start_features, start_head, total_loss, train
 
 from ..metrics import class_result, photo_results
 
@@ -101,10 +101,7 @@ def start_of(task: Task, config: CoSegConfig, stage: str) -> tuple[CoPeakNet, to
     """The network before its first epoch, head started and mean feature known, and the photos' activations (N, C', h', w'),
     the output of ``stage``."""
     model = CoPeakNet(build_backbone(config.backbone))
-    with torch.no_grad():
-        activations = torch.cat([model.backbone(image.tensor, until=stage) for image in task.work])
-        features = model.resume(activations, stage).features
-        model.center.copy_(features.mean((0, 2, 3), keepdim=True))
+    activations, features = start_features(model, [image.tensor for image in task.work], stage)
     start_head(model, features - model.center, task.priors[:, None])
     return model, activations
 
