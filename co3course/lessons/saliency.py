@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.colors import ListedColormap
@@ -25,8 +24,9 @@ from co3lib.saliency import METHODS, saliency_prior
 from co3lib.segmentation import CoSegmenter, prepare
 from co3lib.training import start_features, start_head, train
 
-_plain = matplotlib.style.context("default")
-POSITIVE, NEGATIVE = "#E69F00", "#0072B2"  # orange and blue of Okabe and Ito
+from ..style import BLUE, ORANGE, plain
+
+POSITIVE, NEGATIVE = ORANGE, BLUE
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def weigh(positive: torch.Tensor) -> torch.Tensor:
     return saliency_weight(positive[None, None].float())[0, 0]
 
 
-@_plain
+@plain
 def order_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
     """Two enlarged maps (H, W) in [0, 1], and both along the middle row: the sigmoid before, and after the enlarging."""
     figure = Figure(figsize=(9.4, 2.8), layout="constrained")
@@ -150,7 +150,7 @@ def order_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def maps_figure(photo: np.ndarray, maps: Mapping[str, torch.Tensor]) -> Figure:
     """A photo (H, W, 3) uint8 beside maps in [0, 1], of any size."""
     figure = Figure(figsize=(2.3 * (1 + len(maps)), 2.5), layout="constrained")
@@ -167,7 +167,7 @@ def maps_figure(photo: np.ndarray, maps: Mapping[str, torch.Tensor]) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def weight_figure(priors: Priors, kind: str, threshold: float) -> Figure:
     """A photo, one of its priors, the positive pixels, and the weight ``rho``; threshold: in means of the prior, the loss's
     own being 1."""
@@ -188,7 +188,7 @@ def weight_figure(priors: Priors, kind: str, threshold: float) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def epoch_figure(epochs: Epochs, epoch: int) -> Figure:
     """A photo, its co-saliency after an epoch, and the mean IoU over the epochs with this one marked, beside the prior's."""
     figure = Figure(figsize=(8.4, 2.7), layout="constrained")
