@@ -15,7 +15,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -28,10 +27,11 @@ from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.segmentation import CoSegmenter
 
+from .style import dots, plain
+
 _DPI = 90
 _WIDEST = 5  # photos in a row of a grid
 _LONGEST = 320  # pixels of a photo in a grid: more would not be seen
-_plain = matplotlib.style.context("default")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def tell(segmenter: CoSegmenter, photo) -> Story:
     return Story(image.pixels, view.saliency, view.output.score[0, 0], first.cells, best, first.heat[best], chosen)
 
 
-@_plain
+@plain
 def overlay_grid(
     images: Sequence,
     instances: Sequence[Sequence[Instance]] | None = None,
@@ -101,7 +101,7 @@ def overlay_grid(
     return figure
 
 
-@_plain
+@plain
 def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
     """The way of one photo in six pictures, the heat map over its maximum; instances: what ``predict`` made
     of it."""
@@ -183,6 +183,5 @@ def _with_bar(figure: Figure, axis, mappable) -> None:
 
 
 def _mark(axis, points, size: float = 45) -> None:
-    # White inside black is seen on any photo and any colour map.
     for point in points:
-        axis.scatter(*point, s=size, color="white", edgecolors="black", linewidths=1.2)
+        dots(axis, *point, area=size)

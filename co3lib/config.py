@@ -1,4 +1,4 @@
-"""The one configuration of a run, validated: unknown names and impossible values are errors before anything starts."""
+"""The settings of a run, in four groups, validated: unknown names and impossible values are errors before anything starts."""
 
 from __future__ import annotations
 
@@ -14,75 +14,114 @@ Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min
 PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, os.PathLike) else value)]
 
 
-class CoSegConfig(BaseModel):
-    """Every choice of the method. ``CoSegConfig()`` is our default, ``CoSegConfig.released()`` the authors' released
-    method on the same backbone.
+class _Settings(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
-    Network: backbone, weights, tap, stride (``backbones.build_backbone``); size, the square the photos are resized to; center,
-    whether the category's mean feature is subtracted; interpolation, by which photos, priors, co-saliency and heat maps are
-    resized ("bicubic": as by MATLAB's ``imresize``).
-    Training: prior ("single" photo, whole "class", or class "recognized" by the network's classifier too); scales, the
-    multiples of ``size`` at which a recognized prior looks at the photos, the first being 1; epochs, batch_size,
-    learning_rate, optimizer ("released" or "adamw"); freeze, the last stage that stays as it is; head_start, whether the
-    score starts as a linear fit of the prior and not at zero; saliency_weight, copeak_weight, affinity_weight, alpha and
-    form of the losses ("published" is for comparison: as printed, the affinity loss is a sum over all pairs of cells and at
-    the published weights thousands of times the other two, so it alone decides; with ``center`` it has no lower bound).
-    Segmentation: peak_scales, the multiples of ``size`` at which ``predict`` looks for peaks, the first being 1; seeds, where
-    it looks for instances ("score": at the peaks of the score, "copeak": at the ends of co-peaks with other photos);
-    group_peaks, whether peaks of one hill of the co-saliency may also be parts of one instance; level_sets, whether the
-    connected parts of the co-saliency above some levels are proposals too, for peaks that are seen smaller than in training;
-    partners, how many of the category's photos are kept for co-peaks (None: all); heat_stop, the stage at which heat maps are
-    read; work_size, the longest side at which masks are ranked (None: the photo's own size, whose pixels every peak's heat map
-    then has: 0.1 GB a peak for 24 megapixels); proposals, how many a photo, the best first (None: every ready-made one, 1000
-    where they are made here); ranking ("released": Eq. 7, with heat maps that keep the values they have at the network's input
-    as they are resized, and a peak in every cell of a plateau of the score; "distinct": times fit and contrast, with heat maps
-    that keep their sums, and one peak a plateau); refine, whether the outline of a chosen mask
-    moves to where the photo's colours change; ranking_saliency, beta, gamma, nms_iou, noise_percentile.
-    A stage is a name of the backbone's, "middle" for its last of stride 16 or less (``Backbone.middle_stage``), or None
-    for the image: nothing is frozen, heat maps go all the way down.
-    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+class NetworkSettings(_Settings):
+    """The network and its input. A stage is a name of the backbone's, "middle" for its last of stride 16 or less
+    (``Backbone.middle_stage``), or None for the image."""
 
     backbone: str = "efficientnet_lite0"
+    """As for ``backbones.build_backbone``."""
     weights: PathText = "imagenet"
+    """"imagenet", "random" or a file, as for ``backbones.build_backbone``."""
     tap: str | None = None
+    """The stage that the features are taken from; None: the backbone's own choice."""
     stride: Count | None = None
+    """Input pixels between two cells of the feature grid; None: the network's own."""
     size: Annotated[int, Field(ge=64, multiple_of=32)] = 448
-    scales: Scales = (1.0, 1.5, 2.0)
-    center: bool = True
+    """Side of the square that photos are resized to, in pixels."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How photos, priors, co-saliency and heat maps are resized; "bicubic" is MATLAB's ``imresize``."""
+    center: bool = True
+    """Whether the category's mean feature is subtracted."""
+
+
+class PriorSettings(_Settings):
+    """The saliency prior, which the saliency loss learns from."""
 
     prior: Literal["single", "class", "recognized"] = "recognized"
+    """"single": what stands out in each photo; "class": the first principal component of all photos' features (DDT), times
+    "single"; "recognized": the components that agree with the network's own ImageNet classifier."""
+    scales: Scales = (1.0, 1.5, 2.0)
+    """Multiples of ``size`` at which a "recognized" prior sees the photos, the first being 1."""
+
+
+class TrainingSettings(_Settings):
+    """Training on the photos of one category."""
+
     epochs: Annotated[int, Field(ge=0)] = 10
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 6
+    """Even, since images are paired."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     optimizer: Literal["released", "adamw"] = "adamw"
+    """"released": the authors' Adam, its state cleared at every epoch, biases at twice the rate."""
     freeze: str | None = "middle"
+    """The last stage that is not trained; None: all are."""
     head_start: bool = True
+    """Whether the score map starts as a linear fit of the prior, and not at zero."""
     saliency_weight: Weight = 1.0
+    """Of the saliency loss (Eq. 6) in Eq. 1."""
     copeak_weight: Weight = 0.5
+    """Of the co-peak loss (Eq. 3) in Eq. 1."""
     affinity_weight: Weight = 0.1
+    """Of the affinity loss (Eqs. 4 and 5) in Eq. 1."""
     alpha: Weight = 4.0
+    """Weight of the second term of the affinity loss."""
     form: Literal["released", "published"] = "released"
+    """Form of the co-peak and affinity losses. "published" is for comparison: as printed, the affinity loss is a sum over all
+    pairs of cells and at the published weights thousands of times the other two, so it alone decides; with
+    ``center`` it has no lower bound."""
+    partners: Count | None = 20
+    """How many of the category's photos are kept for co-peaks; None: all."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the order of the photos."""
+
+
+class InferenceSettings(_Settings):
+    """From a photo to its instances. These may be changed after training (``CoSegmenter.with_settings``)."""
 
     peak_scales: Scales = (1.0, 0.5, 0.7, 1.5, 2.0, 3.0)
+    """Multiples of ``size`` at which peaks are looked for, the first being 1."""
     seeds: Literal["score", "copeak"] = "score"
+    """"score": peaks of the score map; "copeak": ends of co-peaks with other photos."""
     group_peaks: bool = True
+    """Whether peaks of one hill of the co-saliency may also be parts of one instance."""
     level_sets: bool = True
-    partners: Count | None = 20
+    """Whether the connected parts of the co-saliency above some levels are proposals too, for peaks that are found at a size
+    below ``size``; never beside ready-made proposals."""
     heat_stop: str | None = "middle"
+    """The stage at which heat maps are read; None: the image."""
     work_size: Annotated[int, Field(ge=64)] | None = 448
+    """Longest side at which masks are ranked, in pixels; None: the photo's own, of which every peak's heat map then is: 0.1 GB
+    a peak for 24 megapixels."""
     proposals: Count | None = 1000
+    """How many a photo, the best first; None: every ready-made one, 1000 where they are made here."""
     ranking: Literal["released", "distinct"] = "distinct"
-    refine: bool = True
+    """"released": Eq. 7, with heat maps that keep the values they have at the network's input as they are resized, and a peak
+    in every cell of a plateau of the score map; "distinct": Eq. 7 times fit and contrast, with heat maps that sum to one,
+    and one peak a plateau."""
     ranking_saliency: bool = True
+    """Whether Eq. 7 uses the co-saliency."""
     beta: Weight = 0.8
+    """Of the first term of Eq. 7."""
     gamma: Weight = 1e-5
+    """Of the last term of Eq. 7."""
+    refine: bool = True
+    """Whether the outline of a chosen mask moves to where the photo's colours change."""
     nms_iou: Share = 0.4
+    """Of two masks that overlap by this IoU or more the one with the lower score is dropped."""
     noise_percentile: Annotated[float, Field(ge=0, le=100)] = 20.0
+    """The percentage of a category's instances that the noise filter drops, those with the lowest scores."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+
+# Pydantic takes the fields of the last base first.
+class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSettings):
+    """Every setting of the method. ``CoSegConfig()`` is our default, ``CoSegConfig.released()`` the authors' released method on
+    the same backbone, ``CoSegConfig.published()`` what the paper prints where that differs."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> CoSegConfig:
@@ -90,7 +129,9 @@ class CoSegConfig(BaseModel):
             if getattr(self, name)[0] != 1:
                 raise ValueError(f"{name} must begin with 1, got {getattr(self, name)}")
         if self.ranking == "distinct" and not self.ranking_saliency:
-            raise ValueError("ranking must be 'released' where ranking_saliency is False: nothing stands out, got 'distinct'")
+            raise ValueError(
+                "ranking must be 'released' where ranking_saliency is False: nothing stands out, got 'distinct'"
+            )
         return self
 
     @property
@@ -100,8 +141,8 @@ class CoSegConfig(BaseModel):
 
     @property
     def recognized_sizes(self) -> list[int]:
-        """The sides of the squares that a recognized prior's classifier sees: ``sizes``, and of ``peak_sizes`` all that are no
-        larger than these."""
+        """The sides of the squares that the classifier of a "recognized" prior sees: ``sizes``, and of ``peak_sizes`` all that are
+        no larger than these."""
         return list(dict.fromkeys([*self.sizes, *(side for side in self.peak_sizes if side < max(self.sizes))]))
 
     @property
@@ -110,7 +151,7 @@ class CoSegConfig(BaseModel):
         return self._sides(self.peak_scales)
 
     def _sides(self, scales: tuple[float, ...]) -> list[int]:
-        # Small squares have few multiples of 32: one look at each of them, none at nothing.
+        # Small squares have few multiples of 32: each of them once.
         return list(dict.fromkeys(32 * max(round(self.size * scale / 32), 1) for scale in scales))
 
     @classmethod
@@ -154,3 +195,17 @@ class CoSegConfig(BaseModel):
         is as free as there (the paper's is "vgg16_fc6").
         """
         return cls.released(**{"seeds": "copeak", "partners": None, "form": "published"} | changes)
+
+
+def _describe(groups: tuple[type[_Settings], ...]) -> str:
+    """The fields of each group, as ``CoSegConfig?`` shows them."""
+    lines = []
+    for group in groups:
+        lines += ["", " ".join(group.__doc__.split()), ""]
+        for name, field in group.model_fields.items():
+            lines.append(f"{name} = {field.default!r}")
+            lines += [f"    {line}" for line in [" ".join(field.description.split())] if line] if field.description else []
+    return "\n".join(lines)
+
+
+CoSegConfig.__doc__ += _describe((NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings))

@@ -131,7 +131,7 @@ def prepare_proposals(image: WorkImage, config: CoSegConfig, masks: torch.Tensor
 def see(model: CoPeakNet, image: WorkImage, config: CoSegConfig, side: int | None = None) -> View:
     """Run the network on a photo; side: one of ``config.peak_sizes`` (None: the first)."""
     with torch.no_grad():
-        at_stop = activations_of(model, image.at(side or config.size), config.heat_stop)
+        at_stop = model.activations(image.at(side or config.size), config.heat_stop)
         output = model.resume(at_stop, config.heat_stop)
         big = model.saliency_at_image_size(output.score)
     return View(at_stop, output, resize_maps(big[0], image.pixels.shape[:2], config.interpolation)[0])
@@ -275,10 +275,6 @@ def without_noise(found: Sequence[Sequence[Instance]], config: CoSegConfig) -> l
         [one for one, keep in zip(instances, keeps.tolist(), strict=True) if keep]
         for instances, keeps in zip(found, kept, strict=True)
     ]
-
-
-def activations_of(model: CoPeakNet, images: torch.Tensor, stage: str | None) -> torch.Tensor:
-    return images if stage is None else model.backbone(images, until=stage)
 
 
 @torch_defaults()

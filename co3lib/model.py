@@ -66,6 +66,10 @@ class CoPeakNet(nn.Module):
         """images: (B, 3, H, W), RGB in [0, 1]."""
         return self.resume(images, None)
 
+    def activations(self, images: torch.Tensor, stage: str | None) -> torch.Tensor:
+        """The output of the backbone's stage ``stage``, from which ``resume`` goes on; None: the images themselves."""
+        return images if stage is None else self.backbone(images, until=stage)
+
     def resume(self, activations: torch.Tensor, after: str | None) -> CoPeakOutput:
         """Go on from the output of the backbone's stage ``after``; None: from the images."""
         features = self.backbone.resume(activations, after) - self.center

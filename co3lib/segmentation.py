@@ -18,9 +18,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from . import checks
-from .backbones import Backbone, Recognizer, build_backbone, build_recognizer
+from .backbones import Backbone, Recognizer, build_backbone, build_both
 from .beyond.priors import class_prior, recognition_by_scale, recognized_prior
-from .config import CoSegConfig
+from .config import CoSegConfig, InferenceSettings
 from .datasets.checkpoints import load_tensors, save_tensors
 from .datasets.images import resize_maps
 from .inference import (
@@ -28,7 +28,6 @@ from .inference import (
     Look,
     Proposals,
     WorkImage,
-    activations_of,
     choose_masks,
     look,
     partners_of,
@@ -41,17 +40,13 @@ from .instance import Instance
 from .model import CoPeakNet
 from .saliency import saliency_prior
 from .torch_defaults import torch_defaults, with_gradients
-from .training import start_head, train
+from .training import start_features, start_head, train
 
 __all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
 _RECOGNITION = 16  # power of how well the category is recognised at a size, in what the size counts
 # Settings of fit. Only size and interpolation are read by predict as well, but with others than those of the network's
 # training and of the kept partners it would give what no fit leads to.
-_FITTED = (
-    "backbone", "weights", "tap", "stride", "size", "scales", "center", "interpolation", "prior", "epochs", "batch_size",
-    "learning_rate", "optimizer", "freeze", "head_start", "saliency_weight", "copeak_weight", "affinity_weight", "alpha",
-    "form", "partners", "seed",
-)  # fmt: skip
+_FITTED = [name for name in CoSegConfig.model_fields if name not in InferenceSettings.model_fields]
 
 
 class CoSegmenter:
@@ -97,18 +92,13 @@ class CoSegmenter:
     @with_gradients()
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
         """``fit`` for photos that ``prepare`` has made ready, or makes ready as they are asked for."""
-        model = CoPeakNet(_backbone(self.config))
+        # A network without a classifier is refused here, before any photo is read.
+        networks = _networks(self.config) if priors is None and self.config.prior == "recognized" else None
+        model = CoPeakNet(networks[0] if networks else _backbone(self.config))
         config = self.config = _with_stages(self.config, model.backbone)
-        recognizing = priors is None and config.prior == "recognized"
-        if recognizing:
-            _recognizer(config)  # a network without a classifier is refused before any photo is read
         work = list(work)
-        with torch.no_grad():
-            activations = torch.cat([activations_of(model, image.tensor, config.freeze) for image in work])
-            features = torch.cat([model.resume(one[None], config.freeze).features for one in activations])
-            if config.center:
-                model.center.copy_(features.mean((0, 2, 3), keepdim=True))
-        recognized = self.recognize(work, progress) if recognizing else None
+        activations, features = start_features(model, (image.tensor for image in work), config.freeze, config.center)
+        recognized = self.recognize(work, progress, networks) if networks else None
         targets = self.priors_of(work, features, progress, recognized) if priors is None else self._at_network_size(priors)
         self.recognition = {}
         if recognized is not None:
@@ -147,12 +137,12 @@ class CoSegmenter:
 
     @torch_defaults()
     def recognize(
-        self, work: Sequence[WorkImage], progress: bool = True
+        self, work: Sequence[WorkImage], progress: bool = True, networks: tuple[Backbone, Recognizer] | None = None
     ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
-        """Features (N, C, h, w) and the classifier's logits (N, classes, h, w) of the photos at ``config.recognized_sizes``."""
+        """Features (N, C, h, w) and the classifier's logits (N, classes, h, w) of the photos at ``config.recognized_sizes``;
+        networks: as ``build_both`` gives them, not trained yet (None: built here)."""
         config = self.config
-        backbone = _backbone(config)
-        recognizer = _recognizer(config)
+        backbone, recognizer = networks or _networks(config)
         features, logits = ({side: [] for side in config.recognized_sizes} for _ in range(2))
         for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
             for side in config.recognized_sizes:
@@ -279,8 +269,8 @@ def _photos(images) -> Sequence:
     return images if isinstance(images, Sequence) else list(images)
 
 
-def _recognizer(config: CoSegConfig) -> Recognizer:
-    return build_recognizer(config.backbone, config.weights, config.tap, config.stride)
+def _networks(config: CoSegConfig) -> tuple[Backbone, Recognizer]:
+    return build_both(config.backbone, config.weights, config.tap, config.stride)
 
 
 def _backbone(config: CoSegConfig) -> Backbone:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .config import CoSegConfig
 from .correlation import correlate, pair_up
 from .datasets.checkpoints import load_tensors, save_tensors
 from .files import path_of
+from .linear import ridge
 from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet, CoPeakOutput
 from .torch_defaults import torch_defaults, with_gradients
@@ -69,7 +70,26 @@ def batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator
 
 
 @torch_defaults()
-def start_head(model: CoPeakNet, features: torch.Tensor, priors: torch.Tensor, ridge: float = 1e-2) -> None:
+def start_features(
+    model: CoPeakNet, images: Iterable[torch.Tensor], stage: str | None, center: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run a network on its category's photos, once before training, and set its ``center`` to their mean feature if asked.
+
+    images: of N, (1, 3, H, W) each; stage: up to which the backbone stays as it is (None: all of it is trained). Returns the
+    activations (N, C', h', w'), the output of that stage, from which ``train`` goes on, and the features (N, C, h, w), not
+    centred yet.
+    """
+    with torch.no_grad():
+        activations = torch.cat([model.activations(image, stage) for image in images])
+        model.center.zero_()
+        features = torch.cat([model.resume(one[None], stage).features for one in activations])
+        if center:
+            model.center.copy_(features.mean((0, 2, 3), keepdim=True))
+    return activations, features
+
+
+@torch_defaults()
+def start_head(model: CoPeakNet, features: torch.Tensor, priors: torch.Tensor, strength: float = 1e-2) -> None:
     """Set the score's weights to the ridge regression of the prior's logit on the features, instead of zero.
 
     features: (N, C, h, w), as the model gives them; priors: (N, 1, H, W) in [0, 1]. The network then starts with a
@@ -77,15 +97,10 @@ def start_head(model: CoPeakNet, features: torch.Tensor, priors: torch.Tensor, r
     """
     small = interpolate(priors, features.shape[2:], mode="area").clamp(0.02, 0.98)
     target = small.logit().flatten().double()
-    cells = features.movedim(1, -1).flatten(0, 2).double()
-    cell_mean, target_mean = cells.mean(0), target.mean()
-    centred = cells - cell_mean
-    gram = centred.T @ centred
-    gram += ridge * gram.diagonal().mean().clamp_min(1e-9) * torch.eye(len(gram), dtype=gram.dtype)
-    weight = torch.linalg.solve(gram, centred.T @ (target - target_mean))
+    weight, bias = ridge(features.movedim(1, -1).flatten(0, 2).double(), target, strength)
     with torch.no_grad():
         model.head.weight.copy_(weight.view_as(model.head.weight))
-        model.head.bias.fill_(float(target_mean - cell_mean @ weight))
+        model.head.bias.fill_(float(bias))
 
 
 @with_gradients()

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from co3lib.correlation import correlate
 
-_LIKENESS = {0.9: ("#0072B2", "-"), 0.5: ("#E69F00", "--"), 0.2: ("#009E73", "-."), 0.05: ("#D55E00", ":")}
-_plain = matplotlib.style.context("default")
+from ..style import BLUE, GREEN, ORANGE, VERMILION, dots, plain
+
+_LIKENESS = {0.9: (BLUE, "-"), 0.5: (ORANGE, "--"), 0.2: (GREEN, "-."), 0.05: (VERMILION, ":")}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def describe_terms(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpn
     )
 
 
-@_plain
+@plain
 def terms_figure(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> Figure:
     """Cell p in the first photo, and for every cell q of the second: its likeness, co-saliency, and both terms of Eq. 4, the
     terms with shared colour limits."""
@@ -76,7 +76,7 @@ def terms_figure(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpnes
     grid = terms.others.shape
     for axis, pixels in zip(axes, pair.pixels, strict=False):
         axis.imshow(pixels, extent=(0, grid[1], grid[0], 0), aspect="auto")
-    axes[0].scatter(column + 0.5, row + 0.5, s=60, color="white", edgecolors="black", linewidths=1.2)
+    dots(axes[0], column + 0.5, row + 0.5, area=60)
     low = min(0.0, float(terms.together.min()), float(terms.apart.min()))
     high = max(1e-6, float(terms.together.max()), float(terms.apart.max()))
     maps = (
@@ -95,7 +95,7 @@ def terms_figure(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpnes
     return figure
 
 
-@_plain
+@plain
 def partner_figure(alpha: float) -> Figure:
     """What a cell q costs beside a fully salient cell p, against S(q), a line a likeness; a dot where it costs least."""
     figure = Figure(figsize=(5.5, 3))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.cm import ScalarMappable
@@ -21,9 +21,9 @@ from torch.nn.functional import max_pool1d
 from co3lib.correlation import correlate
 from co3lib.datasets.images import fit_within
 
+from ..style import BLUE, VERMILION, dots, plain
 from .saliency import Category
 
-_plain = matplotlib.style.context("default")
 _LONGEST = 240  # pixels of a photo in a figure that a slider redraws
 _GAP = 0.06  # between two photos, in widths
 RADII = (1, 2)
@@ -124,7 +124,7 @@ def hits(cells: torch.Tensor, masks: torch.Tensor, grid: Sequence[int]) -> Hits:
     return Hits(len(cells), int(on.any(0).sum()), len(masks), int(on.any(1).sum()))
 
 
-@_plain
+@plain
 def numbers_figure(maps: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Figure:
     """Small maps as numbers on colour, title -> (values (h, w), marked (h, w) bool); marked cells have a frame."""
     figure = Figure(figsize=(3.4 * len(maps), 2.8), layout="constrained")
@@ -145,7 +145,7 @@ def numbers_figure(maps: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Fig
     return figure
 
 
-@_plain
+@plain
 def score_figure(photo: np.ndarray, score: torch.Tensor, maxima: torch.Tensor, peaks: torch.Tensor) -> Figure:
     """A photo and its score map (h, w): regional maxima as rings, those that are peaks as full dots; masks (h, w) bool."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
@@ -161,7 +161,7 @@ def score_figure(photo: np.ndarray, score: torch.Tensor, maxima: torch.Tensor, p
     return figure
 
 
-@_plain
+@plain
 def lines_figure(pair: Pair, panels: Mapping[str, tuple[CoPeaks, float]]) -> Figure:
     """The pair of photos once for each panel, with a line for each co-peak from its end in the first photo to that in the
     second; panels: title -> (co-peaks, value at which the colours end). The correlation is the line's colour."""
@@ -175,7 +175,7 @@ def lines_figure(pair: Pair, panels: Mapping[str, tuple[CoPeaks, float]]) -> Fig
     return figure
 
 
-@_plain
+@plain
 def step_figure(pair: Pair, rank: int, quantile: float, radius: int) -> Figure:
     """One co-peak of a pair, the ``rank``-th highest (from 1; the last where there are fewer), with all the others pale;
     beside it the two slices of the correlation that it is a maximum of."""
@@ -200,17 +200,17 @@ def step_figure(pair: Pair, rank: int, quantile: float, radius: int) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def losses_figure(means: torch.Tensor) -> Figure:
     """Both forms of the co-peak loss and the size of their gradients over the mean co-peak correlation; means: (P,), those
     of real pairs, as ticks on the axis."""
     figure = Figure(figsize=(8.6, 3.1), layout="constrained")
     loss, gradient = figure.subplots(1, 2)
     x = np.linspace(0.005, 1, 400)
-    loss.plot(x, np.log1p(np.exp(-x)), color="#0072B2", label="released: log(1 + exp(-x))")
-    loss.plot(x, -np.log(x), color="#D55E00", linestyle="--", label="published: -log(x)")
-    gradient.plot(x, 1 / (1 + np.exp(x)), color="#0072B2", label="released: 1 / (1 + exp(x))")
-    gradient.plot(x, 1 / x, color="#D55E00", linestyle="--", label="published: 1 / x")
+    loss.plot(x, np.log1p(np.exp(-x)), color=BLUE, label="released: log(1 + exp(-x))")
+    loss.plot(x, -np.log(x), color=VERMILION, linestyle="--", label="published: -log(x)")
+    gradient.plot(x, 1 / (1 + np.exp(x)), color=BLUE, label="released: 1 / (1 + exp(x))")
+    gradient.plot(x, 1 / x, color=VERMILION, linestyle="--", label="published: 1 / x")
     gradient.set_yscale("log")
     for axis, title in ((loss, "loss of one pair"), (gradient, "size of its gradient (log scale)")):
         axis.set_title(title, fontsize=10)
@@ -220,7 +220,7 @@ def losses_figure(means: torch.Tensor) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def votes_figure(photo: np.ndarray, votes: torch.Tensor, seeds: Mapping[str, torch.Tensor]) -> Figure:
     """Votes (h, w) as a map, and the photo once for each kind of seed, title -> cells (Q, 2)."""
     figure = Figure(figsize=(3.1 * (1 + len(seeds)), 3.2), layout="constrained")
@@ -243,7 +243,7 @@ def _quantile(values: torch.Tensor, share: float) -> float:
 
 def _frame(i: int, j: int, radius: int = 0) -> Rectangle:
     side = 2 * radius + 1
-    return Rectangle((j - side / 2, i - side / 2), side, side, fill=False, edgecolor="#D55E00", linewidth=2.5)
+    return Rectangle((j - side / 2, i - side / 2), side, side, fill=False, edgecolor=VERMILION, linewidth=2.5)
 
 
 def _dots(axis, cells: torch.Tensor, grid, filled: bool = True) -> None:
@@ -270,4 +270,4 @@ def _draw_lines(axis, pair: Pair, copeaks: CoPeaks, scale: Normalize, chosen: in
         axis.add_collection(LineCollection(ends[[chosen]], colors="black", linewidths=4.5))
         axis.add_collection(LineCollection(ends[[chosen]], colors=colors[[chosen]], linewidths=2.5))
         ends = ends[[chosen]]
-    axis.scatter(*ends.reshape(-1, 2).T, s=24, color="white", edgecolors="black", linewidths=1, zorder=3)
+    dots(axis, *ends.reshape(-1, 2).T, linewidth=1, zorder=3)

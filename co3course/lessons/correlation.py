@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -19,11 +18,12 @@ from skimage.data import stereo_motorcycle
 
 from co3lib.datasets.images import fit_within, resize_image
 
-RIGHT, WRONG, SAME, DIFFERENT = "#009E73", "#D55E00", "#0072B2", "#E69F00"
+from ..style import BLUE, FAINT, GREEN, ORANGE, VERMILION, plain
+
+RIGHT, WRONG, SAME, DIFFERENT = GREEN, VERMILION, BLUE, ORANGE
 FIRST_CORNER, SECOND_CORNER, WINDOW = (0, 200), (90, 60), (400, 480)  # rows and columns of the stereo photos, in pixels
 _LONGEST = 240  # pixels of a photo in a figure: more would not be seen
 _NUMBERED = ((4, 1), (4, 7), (5, 6), (7, 4), (8, 9), (9, 6), (10, 1), (12, 8))  # cells of a 14 x 14 grid that a figure follows
-_plain = matplotlib.style.context("default")
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def auc(higher: torch.Tensor, lower: torch.Tensor) -> float:
 # ------------------------------------------------------------------------------------------------------ figures
 
 
-@_plain
+@plain
 def features_figure(photo: np.ndarray, features: torch.Tensor, channels: Sequence[int]) -> Figure:
     """A photo under its feature grid, some channels with the same limits, and the length of every cell's vector.
 
@@ -165,7 +165,7 @@ def features_figure(photo: np.ndarray, features: torch.Tensor, channels: Sequenc
     return figure
 
 
-@_plain
+@plain
 def cell_figure(pairs: Mapping[str, Pair], features: str, row: int, column: int) -> Figure:
     """Cell ``(row, column)`` of the first photo and its correlation over the second, raw and guided by the saliency, on one
     scale, that of the whole raw tensor. ``features``: which of the pairs."""
@@ -201,7 +201,7 @@ def describe_cell(pairs: Mapping[str, Pair], features: str, row: int, column: in
     return f"{cell}; features {features}: {said[0]} (solid), {said[1]} (dashed)."
 
 
-@_plain
+@plain
 def split_figure(splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Figure:
     """For each kind of features, how the correlations of two inside cells and of an inside and an outside one spread."""
     figure = Figure(figsize=(10, 2.9), layout="constrained")
@@ -215,7 +215,7 @@ def split_figure(splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Fig
             share = np.histogram(values.numpy().clip(-0.6, 1), bins)[0] / len(values)
             label = f"{label}, mean {float(values.mean()):+.2f}"
             axis.stairs(share, bins, color=color, linewidth=2, linestyle=style, label=label)
-        axis.axvline(0, color="#777777", linewidth=0.8)
+        axis.axvline(0, color=FAINT, linewidth=0.8)
         axis.set_title(f"{name}: AUC {auc(same, different):.2f}", fontsize=11, loc="left")
         axis.set_xlabel("correlation T")
         axis.legend(frameon=False, fontsize=8, loc="upper right")
@@ -224,7 +224,7 @@ def split_figure(splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Fig
     return figure
 
 
-@_plain
+@plain
 def stereo_figure(stereo: Stereo, found: Mapping[str, torch.Tensor]) -> Figure:
     """Top: some cells of the first view, and in the second where the first of the matches puts them (square) and where they
     truly are (cross). Bottom: for each of two matches, which cells of the first view are right and which wrong."""

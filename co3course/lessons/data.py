@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 import torch
@@ -20,8 +19,9 @@ from co3lib.datasets.images import fit_within, resize_nearest
 from co3lib.instance import Instance
 from co3lib.overlap import mask_iou, tight_box
 
+from ..style import BLUE, plain
+
 _LONGEST = 320  # pixels of a photo in a figure: more would not be seen
-_plain = matplotlib.style.context("default")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def best_proposals(proposals: torch.Tensor, truth: torch.Tensor) -> tuple[torch.
 # ------------------------------------------------------------------------------------------------------ figures
 
 
-@_plain
+@plain
 def tasks_figure(one: Page) -> Figure:
     """The photo, the answer of co-segmentation (one mask) and that of instance co-segmentation (one a thing)."""
     union = one.masks.any(0)[None]
@@ -76,7 +76,7 @@ def tasks_figure(one: Page) -> Figure:
     return _row(pictures, titles, 3.2)
 
 
-@_plain
+@plain
 def page_figure(pages: Mapping[str, Sequence[Page]], category: str, number: int, masks: bool) -> Figure:
     """Photo ``number`` (counted from 1) of a class, with its instances in colours or without."""
     one = pages[category][number - 1]
@@ -96,26 +96,26 @@ def describe_page(pages: Mapping[str, Sequence[Page]], category: str, number: in
     return f"Photo {number} of the class {category}: {len(one.masks)} instances covering {sizes} of it; masks {shown}."
 
 
-@_plain
+@plain
 def statistics_figure(table: pd.DataFrame) -> Figure:
     """Left: how many photos have how many instances; right: the size of every instance, a dot each, by class."""
     figure = Figure(figsize=(10, 3), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     counts = table.groupby(["class", "photo"]).size().value_counts().sort_index()
-    left.bar(counts.index, counts.values, color="#0072B2", width=0.7)
+    left.bar(counts.index, counts.values, color=BLUE, width=0.7)
     left.bar_label(left.containers[0])
     left.set(xlabel="instances in the photo", ylabel="photos", xticks=counts.index, ylim=(0, counts.max() * 1.15))
     names = list(dict.fromkeys(table["class"]))
     for k, name in enumerate(names):
         values = np.sort(table.share[table["class"] == name].to_numpy())
-        right.plot(100 * values, np.full(len(values), k), "o", color="#0072B2", alpha=0.45, markeredgewidth=0)
+        right.plot(100 * values, np.full(len(values), k), "o", color=BLUE, alpha=0.45, markeredgewidth=0)
         right.plot(100 * np.median(values), k, "|", color="black", markersize=18, markeredgewidth=2)
     right.set(yticks=range(len(names)), yticklabels=names, xlim=(0, None), ylim=(len(names) - 0.4, -0.6))
     right.set_xlabel("percent of the photo (bar: the class's median)")
     return figure
 
 
-@_plain
+@plain
 def helpers_figure(sample: Sample, prior: torch.Tensor, proposals: torch.Tensor) -> Figure:
     """A photo, its prior (H, W) in [0, 1], and for each true instance the best of its proposals (K, H, W) bool."""
     one = page(sample)

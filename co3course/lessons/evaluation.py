@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.collections import LineCollection
@@ -19,12 +18,13 @@ from co3lib.evaluation import THRESHOLDS, area_under, match, pooled_average_prec
 from co3lib.instance import Instance
 from co3lib.overlap import mask_iou
 
-RIGHT, WRONG, TRUTH = "#009E73", "#D55E00", "#000000"
-COLORS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00")
+from ..style import BLUE, FAINT, GREEN, ORANGE, PURPLE, VERMILION, plain
+
+RIGHT, WRONG, TRUTH = GREEN, VERMILION, "#000000"
+COLORS = (BLUE, ORANGE, PURPLE, GREEN, VERMILION)
 STYLES = ("-", "--", "-.", ":", (0, (1, 1)))
 _LONGEST = 240  # pixels of a photo in a figure: a mask is then moved and drawn at once
 _IOUS = np.round(np.arange(0.05, 1, 0.05), 2)
-_plain = matplotlib.style.context("default")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def describe_changed(scene: Scene, which: int, added: float, right: int, down: i
     return f"{moved}, best IoU {best:.3f}. {describe(changed, iou)}"
 
 
-@_plain
+@plain
 def scene_figure(scene: Scene, iou: float = 0.5, chosen: int | None = None) -> Figure:
     """The detections on the true instances, and precision over recall: numbered points, their envelope, the area under it.
     Detection ``chosen`` (counted from 1) has a black label on both sides."""
@@ -128,7 +128,7 @@ def draw_curve(axis, precision: torch.Tensor, recall: torch.Tensor, color: str =
     """Precision over recall as measured (thin), its monotone envelope (thick) and the area under it."""
     axis.set(xlim=(0, 1.06), ylim=(0, 1.09), xlabel="recall", ylabel="precision")
     steps = _envelope(precision, recall)
-    axis.plot(recall, precision, color="#777777", linewidth=0.8)
+    axis.plot(recall, precision, color=FAINT, linewidth=0.8)
     axis.fill_between(*steps, step="pre", color=color, alpha=0.18, linewidth=0)
     axis.step(*steps, where="pre", color=color, linewidth=2)
 
@@ -160,7 +160,7 @@ def class_curves(ious: Mapping[str, Sequence[torch.Tensor]], scores: Mapping[str
     return ClassCurves(ious, scores, precisions)
 
 
-@_plain
+@plain
 def class_figure(curves: ClassCurves, iou: float = 0.5) -> Figure:
     """Left: each class's envelope of precision over recall at one IoU; right: its AP at every IoU, the one chosen marked."""
     figure = Figure(figsize=(10, 3.7))
@@ -174,7 +174,7 @@ def class_figure(curves: ClassCurves, iou: float = 0.5) -> Figure:
     left.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision (envelope)")
     left.set_title(f"IoU > {iou:g}", fontsize=11, loc="left")
     axis.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="IoU threshold", ylabel="AP", xticks=(0, *THRESHOLDS, 1))
-    axis.axvline(iou, color="#777777", linewidth=0.8)
+    axis.axvline(iou, color=FAINT, linewidth=0.8)
     axis.set_title("AP at every threshold", fontsize=11, loc="left")
     axis.legend(frameon=False)
     return figure

@@ -9,7 +9,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -24,9 +23,10 @@ from co3lib.model import CoPeakNet, CoPeakOutput
 from co3lib.overlap import box_iou, mask_iou, tight_box
 from co3lib.segmentation import CoSegConfig, CoSegmenter
 
-RIGHT, WRONG, TRUTH = "#009E73", "#D55E00", "#56B4E9"
+from ..style import GREEN, SKY, VERMILION, plain
+
+RIGHT, WRONG, TRUTH = GREEN, VERMILION, SKY
 _LONGEST = 240  # pixels of a photo in a figure
-_plain = matplotlib.style.context("default")
 
 
 def untrained(images: Sequence[np.ndarray], config: CoSegConfig) -> CoSegmenter:
@@ -137,7 +137,7 @@ def gallery(
     return Gallery(photos, small_truth, answers)
 
 
-@_plain
+@plain
 def answer_figure(shown: Gallery, photo: int, method: str) -> Figure:
     """One photo and one method: true boxes, the method's map, its masks with the best one's box."""
     answer = shown.answers[method][photo]
@@ -158,7 +158,7 @@ def answer_figure(shown: Gallery, photo: int, method: str) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def maps_figure(shown: Gallery, photo: int) -> Figure:
     """The photo and every method's map of it, with the same limits, and the box it would answer."""
     figure = Figure(figsize=(2.35 * (1 + len(shown.answers)), 2.6))

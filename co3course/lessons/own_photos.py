@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -21,6 +20,7 @@ from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 
 from ..figures import at_size, overlay_grid
+from ..style import BLUE, plain
 
 SMALL, LONG = 200, 2.5
 """A longer side under so many pixels, and a longer side so many times the shorter, are worth a warning."""
@@ -29,8 +29,7 @@ _ORIENTATION = 0x0112  # EXIF's tag for which side is up
 _LONGEST = 360  # pixels of a photo in an album: more would not be seen
 _SIDE, _LARGE, _PART = 400, 1600, 320  # sides of the made photos and of a part cut out, in pixels
 _TINY, _FIRST, _SECOND = 96, (300, 400), (1100, 900)  # the tiny things' longer side, their places x, y
-_BLUE, _GRAY = "#0072B2", "#BBBBBB"
-_plain = matplotlib.style.context("default")
+_GRAY = "#BBBBBB"
 
 
 # ----------------------------------------------------------------------------------------------------- the folder
@@ -104,7 +103,7 @@ def above(instances: Sequence[Instance], best: float, share: float) -> list[Inst
     return [one for one in instances if one.score >= share * best]
 
 
-@_plain
+@plain
 def album_figure(album: Album, photo: int, share: float) -> Figure:
     """One photo, beside it the same with the instances whose score is at least ``share`` of the album's best."""
     kept = above(album.found[photo], album.best, share)
@@ -120,14 +119,14 @@ def album_figure(album: Album, photo: int, share: float) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def score_figure(album: Album, share: float) -> Figure:
     """Every find's score as a share of the album's best, one column a photo; blue: kept at ``share`` (dashed line)."""
     figure = Figure(figsize=(8, 3.4))
     axis = figure.subplots()
     for k, instances in enumerate(album.found):
         values = np.array([one.score / album.best for one in instances]) if album.best > 0 else np.zeros(len(instances))
-        colors = np.where(values >= share, _BLUE, _GRAY)
+        colors = np.where(values >= share, BLUE, _GRAY)
         axis.scatter(np.full(len(values), k), values, s=30, color=colors, edgecolors="black", linewidths=0.5)
     axis.axhline(share, color="black", linestyle="--", label=f"threshold: {share:g} of the best score")
     axis.set_xticks(range(len(album.names)), album.names, rotation=20, ha="right", fontsize=8, parse_math=False)

@@ -25,7 +25,8 @@ from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
 
 from ..metrics import class_result, photo_results
-from .ranking import BLUE, ORANGE, Scene, _mark, _on_photo, _plain
+from ..style import BLUE, ORANGE, mark, plain
+from .ranking import Scene, _mark, _on_photo
 
 _STEP = 2  # every second pixel is drawn, as in notebook 08
 
@@ -99,7 +100,7 @@ def verdict(name: str, before: tuple[float, float], after: tuple[float, float]) 
 # ---------------------------------------------------------------------------------------------------- the figures
 
 
-@_plain
+@plain
 def maps_figure(pixels: np.ndarray, maps: Mapping[str, torch.Tensor], label: str, limit: float | None = None) -> Figure:
     """A photo (H, W, 3) and maps of it beside it, (h, w) each, from 0 to ``limit`` (None: each to its own maximum), with one
     colour bar that says ``label``."""
@@ -118,7 +119,7 @@ def maps_figure(pixels: np.ndarray, maps: Mapping[str, torch.Tensor], label: str
     return figure
 
 
-@_plain
+@plain
 def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
     """A photo (H, W, 3), and for every look at it, the farthest first, its co-saliency, cell by cell, from 0 to 1, with its
     seeds."""
@@ -140,7 +141,7 @@ def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def groups_figure(
     pixels: np.ndarray, one: Look, groups: torch.Tensor, depth: torch.Tensor, found: Mapping[str, Sequence[Instance]]
 ) -> Figure:
@@ -157,7 +158,7 @@ def groups_figure(
         if len(members) > 1:
             axes[0].plot(*points[members].T, "-", color="white", linewidth=4 * value)
             axes[0].annotate(f"{value:.2f}", points[members].mean(0), color="white", fontsize=8, ha="center", va="bottom")
-    axes[0].plot(*points.T, "o", color="white", markeredgecolor="black", markersize=5)
+    mark(axes[0], *points.T)
     axes[0].set_title(f"co-saliency, {len(points)} peaks, {len(groups) - len(points)} groups", fontsize=9)
     for axis, (title, instances) in zip(axes[1:], found.items(), strict=True):
         axis.imshow(overlay(pixels, instances)[::_STEP, ::_STEP])
@@ -168,7 +169,7 @@ def groups_figure(
     return figure
 
 
-@_plain
+@plain
 def outline_figure(pixels: np.ndarray, proposals: Proposals, before: torch.Tensor, after: torch.Tensor, share) -> Figure:
     """For one mask, before and after it is refined (S,) bool each: the photo with the first, what its colours and its peak's
     share (S,) say of each superpixel around it, and the photo with the second."""
@@ -195,7 +196,7 @@ def outline_figure(pixels: np.ndarray, proposals: Proposals, before: torch.Tenso
     return figure
 
 
-@_plain
+@plain
 def choice_figure(scene: Scene, terms: RankingTerms, peak: int, ways: Sequence[tuple[str, bool, bool]]) -> Figure:
     """For one peak its heat, its target, and the proposal that each of the ``ways`` (title, with fit?, with contrast?)
     chooses, with the proposal's numbers."""
@@ -226,7 +227,7 @@ def numbers(scene: Scene, terms: RankingTerms, peak: int, k: int) -> str:
     return f"fit {terms.fit[peak, k]:.2f}, contrast {terms.contrast[k]:.2f}, IoU {scene.ious[k].max():.2f}"
 
 
-@_plain
+@plain
 def ladder_figure(precisions: Mapping[str, tuple[float, float]]) -> Figure:
     """AP25 and AP50 of every step, first step on top."""
     figure = Figure(figsize=(7.6, 0.55 * len(precisions) + 1.1), layout="constrained")

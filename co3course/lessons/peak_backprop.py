@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -21,7 +20,8 @@ from co3lib.model import CoPeakNet
 from co3lib.peak_backprop import PeakRule, enlarge
 from co3lib.segmentation import CoSegmenter
 
-_plain = matplotlib.style.context("default")
+from ..style import BLUE, VERMILION, mark, plain
+
 _STEP = 2  # every second pixel is drawn: more would not be seen
 IMAGE = "image"
 """The name of the network's input among the stages."""
@@ -142,7 +142,7 @@ def measure(descents: Sequence[Descent], stage: str) -> tuple[float, float, floa
 # ---------------------------------------------------------------------------------------------------- the figures
 
 
-@_plain
+@plain
 def compare_figure(descent: Descent, peak: int, gradient: torch.Tensor) -> Figure:
     """The photo, the ordinary gradient's size (H, W), and the heat map at the image, each over its 99.8th percentile."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -161,7 +161,7 @@ def compare_figure(descent: Descent, peak: int, gradient: torch.Tensor) -> Figur
     return figure
 
 
-@_plain
+@plain
 def way_down_figure(descent: Descent, peak: int, stages: Sequence[str]) -> Figure:
     """One peak's heat at several stages, from the score down, each over its maximum, its sum above it."""
     columns = -(-len(stages) // 2)
@@ -179,7 +179,7 @@ def way_down_figure(descent: Descent, peak: int, stages: Sequence[str]) -> Figur
     return figure
 
 
-@_plain
+@plain
 def stage_figure(descent: Descent, peak: int, stage: str) -> Figure:
     """One peak at one stage: the photo beside the heat map, with the outline of the peak's instance."""
     figure = Figure(figsize=(6.6, 3.6))
@@ -206,13 +206,13 @@ def say_stage(descent: Descent, peak: int, stage: str) -> str:
     )
 
 
-@_plain
+@plain
 def measure_figure(stages: Sequence[str], inside: Sequence[float], covered: Sequence[float]) -> Figure:
     """Where to stop: the share of heat inside the instance and the share of the instance covered, stage by stage."""
     figure = Figure(figsize=(6.5, 3.2), layout="constrained")
     axis = figure.subplots()
-    axis.plot(inside, color="#0072B2", marker="o", label="share of the heat inside the instance")
-    axis.plot(covered, color="#D55E00", marker="s", linestyle="--", label="share of the instance covered by 80 % of the heat")
+    axis.plot(inside, color=BLUE, marker="o", label="share of the heat inside the instance")
+    axis.plot(covered, color=VERMILION, marker="s", linestyle="--", label="share of the instance covered by 80 % of the heat")
     axis.set_xticks(range(len(stages)), stages, rotation=20)
     axis.set(xlabel="heat read at (left: the image)", ylabel="share", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
@@ -228,5 +228,5 @@ def _scaled(values: torch.Tensor, quantile: float = 1.0) -> np.ndarray:
 def _outline(axis, descent: Descent, peak: int) -> None:
     axis.contour(descent.truth[peak, ::_STEP, ::_STEP].numpy(), levels=[0.5], colors="white", linewidths=1)
     y, x = (descent.points[peak] / _STEP).tolist()
-    axis.plot(x, y, "o", color="white", markeredgecolor="black", markersize=5)
+    mark(axis, x, y)
     axis.set_axis_off()

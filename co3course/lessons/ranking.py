@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -28,9 +27,9 @@ from co3lib.ranking import noise_filter, suppress
 from co3lib.segmentation import CoSegmenter
 from co3lib.superpixels import means
 
-_plain = matplotlib.style.context("default")
+from ..style import BLUE, GREEN, ORANGE, VERMILION, mark, plain
+
 _STEP = 2  # every second pixel is drawn: more would not be seen
-BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"  # Okabe and Ito
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def masks_of(scene: Scene, found: Chosen) -> list[Instance]:
 # ---------------------------------------------------------------------------------------------------- the figures
 
 
-@_plain
+@plain
 def proposals_figure(scene: Scene, shown: Sequence[int]) -> Figure:
     """The photo, its superpixels, and the proposals with the indices ``shown``, each in its place on the photo."""
     columns = -(-(len(shown) + 2) // 2)
@@ -184,7 +183,7 @@ def proposals_figure(scene: Scene, shown: Sequence[int]) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def recall_figure(scenes: Sequence[Scene], limits: Sequence[int], ious: Sequence[float] = (0.25, 0.5, 0.75)) -> Figure:
     """Recall of the first proposals, for several demands on the overlap."""
     figure = Figure(figsize=(5.5, 3.2), layout="constrained")
@@ -200,7 +199,7 @@ def recall_figure(scenes: Sequence[Scene], limits: Sequence[int], ious: Sequence
     return figure
 
 
-@_plain
+@plain
 def contour_figure(mask: np.ndarray, dilated: np.ndarray, eroded: np.ndarray, contour: np.ndarray) -> Figure:
     """A mask (H, W), its dilation, its erosion, and where these two differ."""
     figure = Figure(figsize=(10, 2.8), layout="constrained")
@@ -213,7 +212,7 @@ def contour_figure(mask: np.ndarray, dilated: np.ndarray, eroded: np.ndarray, co
     return figure
 
 
-@_plain
+@plain
 def ranking_figure(scene: Scene, peak: int, beta: float = 0.8, gamma: float = 1e-5, cosaliency: bool = True) -> Figure:
     """For one peak: ``R = O S`` and the three proposals that rank highest, each with its score and the score's terms."""
     order = scores(scene, beta, gamma, cosaliency)[peak].argsort(descending=True)[:3]
@@ -260,7 +259,7 @@ def _draw_terms(axis, values: np.ndarray) -> None:
     axis.legend(fontsize=7, ncols=2, loc="upper center")
 
 
-@_plain
+@plain
 def class_figure(
     scenes: Sequence[Scene],
     photo: int,
@@ -326,6 +325,6 @@ def _mean_colours(scene: Scene) -> np.ndarray:
 
 
 def _mark(axis, points: torch.Tensor) -> None:
-    """White dots at pixels (2,) or (M, 2), ``(y, x)``; one call for all, as every call costs milliseconds."""
+    """White dots at pixels (2,) or (M, 2), ``(y, x)``."""
     y, x = (points.reshape(-1, 2) / _STEP).T.tolist()
-    axis.plot(x, y, "o", color="white", markeredgecolor="black", markersize=5)
+    mark(axis, x, y)

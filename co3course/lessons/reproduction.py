@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -18,10 +17,10 @@ from co3lib.datasets import Sample
 from co3lib.experiment import Experiment, Outcome, paper_results, published, read_classes
 
 from ..session import Parameters
+from ..style import BLUE, ORANGE, plain
 
-BLUE, ORANGE, GRAY = "#0072B2", "#E69F00", "#555555"
+GRAY = "#555555"
 _SMOKE_PHOTOS = 6
-_plain = matplotlib.style.context("default")
 
 
 class RowParameters(Parameters):
@@ -176,7 +175,7 @@ def row_table(table: pd.DataFrame, set_name: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(names)).round(1)
 
 
-@_plain
+@plain
 def class_figure(table: pd.DataFrame, outcomes: list[Outcome], set_name: str, measure: str) -> Figure:
     """A measure of every class: a bar at the mean over seeds, a ring at every seed; dashed, our mean over classes; dotted,
     the paper's mean, if it has the set. (The paper prints no value of a single class.)
@@ -203,7 +202,7 @@ def class_figure(table: pd.DataFrame, outcomes: list[Outcome], set_name: str, me
     return figure
 
 
-@_plain
+@plain
 def paper_figure(set_name: str, measure: str) -> Figure:
     """The paper's table as bars: every method on a set by a measure ("AP25", "AP50" or "CorLoc"), in percent, the lowest
     at the bottom; orange what was trained with extra annotations, gray what is not in the paper."""

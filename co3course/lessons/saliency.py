@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.colors import ListedColormap
@@ -24,10 +23,11 @@ from co3lib.losses import saliency_weight
 from co3lib.model import CoPeakNet, CoPeakOutput
 from co3lib.saliency import METHODS, saliency_prior
 from co3lib.segmentation import CoSegmenter
-from co3lib.training import start_head, train
+from co3lib.training import start_features, start_head, train
 
-_plain = matplotlib.style.context("default")
-POSITIVE, NEGATIVE = "#E69F00", "#0072B2"  # orange and blue of Okabe and Ito
+from ..style import BLUE, ORANGE, plain
+
+POSITIVE, NEGATIVE = ORANGE, BLUE
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,11 @@ def read_category(samples: Sequence[Sample], config: CoSegConfig | None = None) 
     work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
     masks = [resize_nearest(sample.masks, image.pixels.shape[:2]) for sample, image in zip(samples, work, strict=True)]
     model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
+    _, features = start_features(model, [image.tensor for image in work], None)
+    prior = CoSegmenter(config).priors_of(work, features, progress=False)
+    start_head(model, features - model.center, prior)
     with torch.no_grad():
-        features = torch.cat([model.backbone(image.tensor) for image in work])
-        prior = CoSegmenter(config).priors_of(work, features, progress=False)
-        features = features - features.mean((0, 2, 3), keepdim=True)
-        start_head(model, features, prior)
-        output = CoPeakOutput(features, model.head(features))
+        output = CoPeakOutput(features - model.center, model.head(features - model.center))
     return Category(tuple(image.pixels for image in work), tuple(masks), output, prior)
 
 
@@ -115,10 +114,7 @@ def learn(category: Category, priors: torch.Tensor, config: CoSegConfig, shown: 
     model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
     stage = model.backbone.middle_stage
     tensors = [prepare(photo, config).tensor for photo in category.photos]
-    with torch.no_grad():
-        activations = torch.cat([model.backbone(tensor, until=stage) for tensor in tensors])
-        features = model.backbone.resume(activations, stage)
-        model.center.copy_(features.mean((0, 2, 3), keepdim=True))
+    activations, _ = start_features(model, tensors, stage)
     maps, scores = [], []
 
     def look(_epoch, model) -> None:
@@ -136,7 +132,7 @@ def weigh(positive: torch.Tensor) -> torch.Tensor:
     return saliency_weight(positive[None, None].float())[0, 0]
 
 
-@_plain
+@plain
 def order_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
     """Two enlarged maps (H, W) in [0, 1], and both along the middle row: the sigmoid before, and after the enlarging."""
     figure = Figure(figsize=(9.4, 2.8), layout="constrained")
@@ -155,7 +151,7 @@ def order_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def maps_figure(photo: np.ndarray, maps: Mapping[str, torch.Tensor]) -> Figure:
     """A photo (H, W, 3) uint8 beside maps in [0, 1], of any size."""
     figure = Figure(figsize=(2.3 * (1 + len(maps)), 2.5), layout="constrained")
@@ -172,7 +168,7 @@ def maps_figure(photo: np.ndarray, maps: Mapping[str, torch.Tensor]) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def weight_figure(priors: Priors, kind: str, threshold: float) -> Figure:
     """A photo, one of its priors, the positive pixels, and the weight ``rho``; threshold: in means of the prior, the loss's
     own being 1."""
@@ -193,7 +189,7 @@ def weight_figure(priors: Priors, kind: str, threshold: float) -> Figure:
     return figure
 
 
-@_plain
+@plain
 def epoch_figure(epochs: Epochs, epoch: int) -> Figure:
     """A photo, its co-saliency after an epoch, and the mean IoU over the epochs with this one marked, beside the prior's."""
     figure = Figure(figsize=(8.4, 2.7), layout="constrained")

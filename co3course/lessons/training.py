@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -22,9 +21,10 @@ from co3lib.inference import Proposals, WorkImage, finish, prepare, prepare_prop
 from co3lib.model import CoPeakNet
 from co3lib.peaks import peak_cells, score_peaks
 from co3lib.segmentation import CoSegmenter
-from co3lib.training import start_head, total_loss, train
+from co3lib.training import start_features, start_head, total_loss, train
 
 from ..metrics import class_result, photo_results
+from ..style import BLUE, GREEN, ORANGE, VERMILION, dots, plain
 
 # What is added to the configuration for each row of the ablation.
 ARMS = {
@@ -35,14 +35,13 @@ ARMS = {
     "ls + lt + la": {},
 }
 _LOOKS = {
-    "ls": ("#0072B2", "-"),
-    "ls + lt": ("#E69F00", "--"),
-    "ls + la": ("#009E73", ":"),
-    "ls + lt + la": ("#D55E00", "-."),
+    "ls": (BLUE, "-"),
+    "ls + lt": (ORANGE, "--"),
+    "ls + la": (GREEN, ":"),
+    "ls + lt + la": (VERMILION, "-."),
 }
 _LOSSES = {"saliency": "saliency loss ls", "copeak": "co-peak loss lt", "affinity": "affinity loss la"}
 _LONGEST = 200  # pixels of a photo in a figure
-_plain = matplotlib.style.context("default")
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,7 @@ def start_of(task: Task, config: CoSegConfig, stage: str) -> tuple[CoPeakNet, to
     """The network before its first epoch, head started and mean feature known, and the photos' activations (N, C', h', w'),
     the output of ``stage``."""
     model = CoPeakNet(build_backbone(config.backbone))
-    with torch.no_grad():
-        activations = torch.cat([model.backbone(image.tensor, until=stage) for image in task.work])
-        features = model.resume(activations, stage).features
-        model.center.copy_(features.mean((0, 2, 3), keepdim=True))
+    activations, features = start_features(model, [image.tensor for image in task.work], stage)
     start_head(model, features - model.center, task.priors[:, None])
     return model, activations
 
@@ -153,7 +149,7 @@ def peaks_on_things(frame: Frame, on_thing: torch.Tensor) -> tuple[int, int]:
     return hits, sum(map(len, cells))
 
 
-@_plain
+@plain
 def frame_figure(task: Task, frames: Sequence[Frame], epoch: int, photo: int) -> Figure:
     """One photo after one epoch: the photo and the prior it learns from, the co-saliency; dots are peaks of the score map,
     white lines the true instances' outlines."""
@@ -173,7 +169,7 @@ def frame_figure(task: Task, frames: Sequence[Frame], epoch: int, photo: int) ->
     return figure
 
 
-@_plain
+@plain
 def film_figure(task: Task, frames: Sequence[Frame], epochs: Sequence[int], photos: Sequence[int]) -> Figure:
     """Co-saliency of some photos (rows) after some epochs (columns), beside the photo; dots are peaks."""
     figure = Figure(figsize=(2.1 * (len(epochs) + 1) + 0.5, 1.75 * len(photos) + 0.2))
@@ -192,7 +188,7 @@ def film_figure(task: Task, frames: Sequence[Frame], epochs: Sequence[int], phot
     return figure
 
 
-@_plain
+@plain
 def curves_figure(runs: Mapping[str, Sequence[Frame]], on_thing: torch.Tensor) -> Figure:
     """The three losses, and how well the score tells things from the rest, over the epochs, one line a way of training
     (names of ``ARMS``); on_thing: (N, h, w) bool."""
@@ -212,7 +208,7 @@ def curves_figure(runs: Mapping[str, Sequence[Frame]], on_thing: torch.Tensor) -
     return figure
 
 
-@_plain
+@plain
 def precision_figure(precision: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """AP at IoU 0.25 and 0.5, one row a way of training, one dot a training; a stroke at the mean.
 
@@ -223,7 +219,7 @@ def precision_figure(precision: Mapping[str, Mapping[str, Sequence[float]]]) -> 
     for axis, iou in zip(axes, ("0.25", "0.5"), strict=True):
         for row, by_iou in enumerate(precision.values()):
             values = by_iou[iou]
-            axis.scatter(values, [row] * len(values), color="#0072B2", s=30)
+            axis.scatter(values, [row] * len(values), color=BLUE, s=30)
             axis.scatter(np.mean(values), row, marker="|", color="black", s=300)
         axis.set_title(f"AP at IoU {iou}", fontsize=10, loc="left")
         axis.set_xlim(0, 1)
@@ -248,4 +244,4 @@ def _picture(axis, values: np.ndarray, title: str, truth: torch.Tensor):
 
 def _dots(axis, cells: torch.Tensor, grid, size) -> None:
     places = (cells.numpy() + 0.5) * np.array(size) / np.array(grid)
-    axis.scatter(places[:, 1], places[:, 0], s=24, color="white", edgecolors="black", linewidths=1)
+    dots(axis, places[:, 1], places[:, 0], linewidth=1)

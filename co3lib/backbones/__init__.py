@@ -1,7 +1,7 @@
 """Backbones: the features of an image, from VGG-16, EfficientNet-Lite or any timm network of the usual parts."""
 
 from .backbone import Backbone, Recognizer, digest
-from .build import DEFAULT, build_backbone, build_recognizer
+from .build import DEFAULT, build_backbone, build_both, build_recognizer
 from .vgg16 import VGG16_VARIANTS
 from .weights import WeightsError
 
@@ -12,6 +12,7 @@ __all__ = [
     "Recognizer",
     "WeightsError",
     "build_backbone",
+    "build_both",
     "build_recognizer",
     "digest",
 ]

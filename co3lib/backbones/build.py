@@ -43,8 +43,8 @@ def build_backbone(
     Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
     back-propagation has no rule for, a wrong tap or an impossible stride.
     """
-    backbone, _ = _whole(name, weights, stride)
-    return cut(backbone, tap or _TAPS.get(name))
+    _, whole = _whole(name, weights, stride)
+    return cut(whole, tap or _TAPS.get(name))
 
 
 @with_gradients()
@@ -53,34 +53,49 @@ def build_recognizer(
 ) -> Recognizer:
     """What stands behind the backbone that ``build_backbone`` gives for the same arguments; raises as that does, and
     ``ValueError`` for a network without a linear classifier."""
-    whole, classifier = _whole(name, weights, stride)
+    return build_both(name, weights, tap, stride)[1]
+
+
+@with_gradients()
+def build_both(
+    name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
+) -> tuple[Backbone, Recognizer]:
+    """What ``build_backbone`` and ``build_recognizer`` give, from one network that is built once; raises as they do."""
+    network, whole = _whole(name, weights, stride)
+    classifier = _classifier(network, whole)
     if classifier is None:
         raise ValueError(
             f"{name} must end in a linear classifier for its classes to be seen, and has none: take prior='class' or 'single', "
             "which need no classes"
         )
-    first = len(cut(whole, tap or _TAPS.get(name)).stages)
-    return Recognizer(list(whole.stages.values())[first:], classifier).requires_grad_(False).eval()
+    backbone = cut(whole, tap or _TAPS.get(name))
+    rest = list(whole.stages.values())[len(backbone.stages) :]
+    return backbone, Recognizer(rest, classifier).requires_grad_(False).eval()
 
 
-def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[Backbone, nn.Module | None]:
-    """All the stages of a network, and its classifier as convolutions."""
+def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[nn.Module, Backbone]:
+    """A network, and all its stages up to the classifier."""
     if name in VGG16_VARIANTS:
         if stride not in (None, 32):
             raise ValueError(f"stride of {name} is 32, got {stride}")
         network = vgg16_network(name, weights)
         stages = vgg16_stages(network, with_fc6=name == "vgg16_fc6")
+        return network, Backbone(name, stages, IMAGENET_MEAN, IMAGENET_STD)
+    return timm_backbone(name, weights, stride)
+
+
+def _classifier(network: nn.Module, whole: Backbone) -> nn.Module | None:
+    """The classifier of a network as convolutions; None where it is not a linear one behind the stages."""
+    if whole.name in VGG16_VARIANTS:
         fc6, fc7, fc8 = linear_layers(network)
-        first = [] if name == "vgg16_fc6" else [as_convolution(fc6, 512, 7), nn.ReLU()]
-        classifier = nn.Sequential(*first, as_convolution(fc7, 4096), nn.ReLU(), as_convolution(fc8, 4096))
-        return Backbone(name, stages, IMAGENET_MEAN, IMAGENET_STD), classifier
-    network, backbone = timm_backbone(name, weights, stride)
-    linear, channels = network.get_classifier(), backbone.channels
+        first = [] if whole.name == "vgg16_fc6" else [as_convolution(fc6, 512, 7), nn.ReLU()]
+        return nn.Sequential(*first, as_convolution(fc7, 4096), nn.ReLU(), as_convolution(fc8, 4096))
+    linear, channels = network.get_classifier(), whole.channels
     hidden: list[nn.Module] = []
-    if name.startswith("vgg"):
+    if whole.name.startswith("vgg"):
         layers = network.pre_logits  # fc6 and fc7, convolutions already, the first without the padding that keeps the grid
         layers.fc1.padding = tuple(size // 2 for size in layers.fc1.kernel_size)
         hidden, channels = [layers.fc1, nn.ReLU(), layers.fc2, nn.ReLU()], layers.fc2.out_channels
     if not isinstance(linear, nn.Linear) or linear.in_features != channels:
-        return backbone, None
-    return backbone, nn.Sequential(*hidden, as_convolution(linear, channels))
+        return None
+    return nn.Sequential(*hidden, as_convolution(linear, channels))

@@ -17,6 +17,7 @@ from skimage.filters import threshold_otsu
 
 from .. import checks
 from ..instance import Instance
+from ..linear import ridge
 from ..overlap import tight_box
 from ..torch_defaults import torch_defaults
 from .priors import as_score, cells_of, mean_at_border, mean_inside
@@ -65,7 +66,5 @@ def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) ->
     # A cell's share of a factor is not linear in its features; the least-squares direction that yields it is.
     share = maps[int(torch.stack(inside).argmax())].flatten()
     cells = cells_of(features)
-    mean = cells.mean(0)
-    gram = (cells - mean).T @ (cells - mean)
-    gram += 1e-2 * gram.diagonal().mean().clamp_min(1e-9) * torch.eye(len(gram))
-    return as_score(features, torch.linalg.solve(gram, (cells - mean).T @ (share - share.mean())), mean)
+    weight, _ = ridge(cells, share)
+    return as_score(features, weight, cells.mean(0))

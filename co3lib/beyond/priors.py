@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from .. import checks
+from ..linear import solve_ridge
 from ..saliency import saliency_prior
 from ..torch_defaults import torch_defaults
 
@@ -65,8 +66,8 @@ def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     component = _agreeing_components(features, mean, covariance, evidence)
     both = (component.clamp_min(_AGREE) * evidence.clamp_min(_AGREE)).sqrt()
     target = torch.cat([interpolate(both[:, None], one.shape[2:], mode="area").flatten() for one in features])
-    ridge = _RIDGE * covariance.diagonal().mean().clamp_min(1e-9) * torch.eye(len(covariance))
-    weight = torch.linalg.solve(covariance + ridge, centred.T @ (target - target.mean()) / len(cells))
+    # The covariance is at hand, so the products are not made again.
+    weight = solve_ridge(covariance, centred.T @ (target - target.mean()) / len(cells), _RIDGE)
     # Half the mean is added back: in between "all that is above the mean" and "all that is above zero".
     offset = target.mean() / 2
     return _mean_over_scales([(one.movedim(1, -1) - mean) @ weight + offset for one in features], finest)

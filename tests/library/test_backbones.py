@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from skimage.data import chelsea
 from torch import nn
 
-from co3lib.backbones import WeightsError, build_backbone, build_recognizer, digest, timm_networks, vgg16
+from co3lib.backbones import WeightsError, build_backbone, build_both, build_recognizer, digest, timm_networks, vgg16
 from co3lib.backbones import weights as weight_files
 from co3lib.datasets.images import to_tensor
 
@@ -103,6 +103,14 @@ def test_the_default_network_knows_a_cat():
     with torch.no_grad():
         logits = network.forward_head(whole(to_tensor(chelsea(), 224)))
     assert int(logits.argmax()) in range(281, 286)  # ImageNet's five domestic cats
+
+
+def test_both_are_parts_of_one_network():
+    backbone, recognizer = build_both(weights="random")
+    alone, behind = build_backbone(weights="random"), build_recognizer(weights="random")
+    assert digest(backbone) == digest(alone) == backbone.weights_sha256 and digest(recognizer) == digest(behind)
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    assert not any(parameter.requires_grad for parameter in recognizer.parameters())
 
 
 def test_the_recognizer_knows_a_cat_and_where_it_is(lite):

@@ -746,8 +746,7 @@ def test_a_look_counts_by_its_size_and_by_how_well_the_category_is_recognised_th
 def test_recognition_is_that_of_the_photos_of_the_last_fit(photos):
     segmenter = fit(photos, size=128)
     image = [prepare(photo, segmenter.config) for photo in photos]
-    recognizer = segmentation.build_recognizer(segmenter.config.backbone, "imagenet", None, None)
-    backbone = segmentation.build_backbone(segmenter.config.backbone, "imagenet", None, None)
+    backbone, recognizer = segmentation.build_both(segmenter.config.backbone, "imagenet", None, None)
     sides = segmenter.config.recognized_sizes
     assert sides == [128, 192, 256, 64, 96] == list(segmenter.recognition)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from co3lib.config import CoSegConfig
 from co3lib.datasets import checkpoints
 from co3lib.datasets.checkpoints import load_tensors, save_tensors
 from co3lib.model import CoPeakNet
-from co3lib.training import Losses, _optimizer, as_the_authors_adam, batches, start_head, total_loss, train
+from co3lib.training import Losses, _optimizer, as_the_authors_adam, batches, start_features, start_head, total_loss, train
 
 OPTIMIZERS = ["released", "adamw"]
 
@@ -331,6 +331,20 @@ def test_freezing_changes_the_cost_and_not_the_numbers():
 
 
 # The start
+
+
+@pytest.mark.parametrize("stage", [None, "first", "second"])
+def test_what_the_network_makes_of_the_photos_before_training(stage):
+    model, (images, _) = small_model(), task(3)
+    every = model.backbone(images).detach()
+    activations, features = start_features(model, list(images.split(1)), stage)
+    assert torch.equal(activations, model.activations(images, stage)) and not features.requires_grad
+    torch.testing.assert_close(features, every)
+    torch.testing.assert_close(model.center, every.mean((0, 2, 3), keepdim=True))
+    torch.testing.assert_close(model.resume(activations, stage).features, features - model.center)
+    # Once more without centring: nothing is left of the first time.
+    torch.testing.assert_close(start_features(model, list(images.split(1)), stage, center=False)[1], every)
+    assert not model.center.any()
 
 
 def test_the_head_starts_with_what_is_linear_in_the_features():
