@@ -121,8 +121,8 @@ class CoSegConfig(BaseModel):
         normalisation are those of the backbone; priors and proposals are made here unless ready-made ones are given; photos
         are turned as their EXIF orientation says; and what depends on MATLAB itself, its random numbers and when it rounds.
         """
-        return cls(
-            **{
+        return cls.model_validate(
+            {
                 "scales": (1.0,),
                 "center": False,
                 "interpolation": "bicubic",

@@ -204,6 +204,8 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
         PhotoResult(sample.image_path.name, name, (truth.shape[1], truth.shape[2]), instances, truth)
         for sample, instances, truth in zip(samples, found, truths, strict=True)
     ]
+    model = segmenter.model
+    assert model is not None  # it has just been fitted
     outcome = Outcome(
         category=name,
         seed=seed,
@@ -212,7 +214,7 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
         found=sum(len(photo.instances) for photo in photos),
         measures=measure(photos),
         seconds=round(seconds, 2),
-        weights_sha256=segmenter.model.backbone.weights_sha256,
+        weights_sha256=model.backbone.weights_sha256,
     )
     _keep(_folder(output, name, seed), photos, outcome)
     checkpoint.unlink(missing_ok=True)

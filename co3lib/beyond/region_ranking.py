@@ -46,7 +46,7 @@ class RegionRanker:
 
     def __init__(
         self,
-        labels: torch.Tensor,
+        labels: torch.Tensor | np.ndarray,
         members: torch.Tensor,
         width: int = 5,
         refiner: RegionRefiner | None = None,

@@ -74,15 +74,17 @@ def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
     score that is not finite.
     """
     categories = {name: k for k, name in enumerate(sorted({photo.category for photo in photos}), start=1)}
-    images, annotations, results = [], [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
+    results: list[dict] = []
     for image_id, (photo, file_name) in enumerate(zip(photos, _file_names(photos), strict=True), start=1):
         height, width = (int(n) for n in photo.size)
         category_id, known = categories[photo.category], photo.truth is not None
         described = {"id": image_id, "file_name": file_name, "height": height, "width": width, "license": _LICENSE["id"]}
         images.append({**described, "name": photo.name, "category_id": category_id, "has_truth": known})
         shared = {"image_id": image_id, "category_id": category_id}
-        truth = checks.masks(photo.truth, f"truth of {photo.name}", ("G", height, width)) if known else ()
-        for mask in truth:
+        masks = checks.masks(photo.truth, f"truth of {photo.name}", ("G", height, width)) if known else ()
+        for mask in masks:
             annotations.append({**shared, "segmentation": _run_lengths(mask.numpy(), photo, "true mask")})
         for found in photo.instances:
             if not math.isfinite(found.score):
@@ -128,12 +130,13 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
         for size in sizes.values():
             if not all(isinstance(side, int) and side > 0 for side in size):
                 raise ValueError(f"a photo's height and width must be whole numbers above 0, got {size}")
+        instances: dict[int, list[Instance]] = {image["id"]: [] for image in truth["images"]}
         photos = {
             image["id"]: PhotoResult(
                 name=image.get("name", image["file_name"]),
                 category=categories[image["category_id"]],
                 size=sizes[image["id"]],
-                instances=[],
+                instances=instances[image["id"]],
                 truth=torch.zeros(0, *sizes[image["id"]], dtype=torch.bool, device="cpu") if image["has_truth"] else None,
             )
             for image in truth["images"]
@@ -154,7 +157,7 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
             if not math.isfinite(score):
                 raise ValueError(f"scores must be finite, got {score}")
             y, x = result["peak"]
-            photos[k].instances.append(Instance(mask, score, (y, x), tight_box(mask)))
+            instances[k].append(Instance(mask, score, (y, x), tight_box(mask)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExportError(f"{paths[1]} is not as write_coco writes it: {_said(error)}") from error
     return list(photos.values())
@@ -244,7 +247,7 @@ def _format(path: Path) -> str:
         fits = True
     except Exception:  # each format has its own way of refusing; no format at all is refused too
         fits = False
-    if not fits:
+    if kind is None or not fits:
         raise ValueError(f"path must end like an image's name in a format that can be written, such as .png, got {path}")
     return kind
 
@@ -310,7 +313,8 @@ def _mask(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
 def _counts(text: str) -> list[int]:
     """The run lengths in COCO's text of them: six bits a letter from "0" on, low ones first; the sixth says that more
     follow, the last fifth is the sign; from the fourth on less the one before the last."""
-    counts, value, shift = [], 0, 0
+    counts: list[int] = []
+    value, shift = 0, 0
     for code in text.encode("ascii"):
         digit = code - 48
         if not 0 <= digit < 64:
