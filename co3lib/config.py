@@ -141,8 +141,8 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
 
     @property
     def recognized_sizes(self) -> list[int]:
-        """The sides of the squares that the classifier of a "recognized" prior sees: ``sizes``, and of ``peak_sizes`` all that are
-        no larger than these."""
+        """The sides of the squares that the classifier of a "recognized" prior sees: ``sizes``, and of ``peak_sizes`` those
+        that are no larger than these."""
         return list(dict.fromkeys([*self.sizes, *(side for side in self.peak_sizes if side < max(self.sizes))]))
 
     @property
@@ -162,8 +162,8 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
         normalisation are those of the backbone; priors and proposals are made here unless ready-made ones are given; photos
         are turned as their EXIF orientation says; and what depends on MATLAB itself, its random numbers and when it rounds.
         """
-        return cls(
-            **{
+        return cls.model_validate(
+            {
                 "scales": (1.0,),
                 "center": False,
                 "interpolation": "bicubic",

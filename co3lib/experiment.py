@@ -202,6 +202,8 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
     seconds = time.perf_counter() - started
     for photo, instances in zip(photos, found, strict=True):
         photo.instances = instances
+    model = segmenter.model
+    assert model is not None  # it has just been fitted
     outcome = Outcome(
         category=name,
         seed=seed,
@@ -210,7 +212,7 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
         found=sum(len(photo.instances) for photo in photos),
         measures=measure(photos),
         seconds=round(seconds, 2),
-        weights_sha256=segmenter.model.backbone.weights_sha256,
+        weights_sha256=model.backbone.weights_sha256,
     )
     _keep(_folder(output, name, seed), photos, outcome)
     checkpoint.unlink(missing_ok=True)

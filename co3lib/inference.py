@@ -76,7 +76,8 @@ class Look:
     @property
     def grid(self) -> tuple[int, int]:
         """How many cells there are, down and across."""
-        return tuple(self.view.output.score.shape[2:])
+        height, width = self.view.output.score.shape[2:]
+        return height, width
 
     @property
     @torch_defaults()
@@ -229,12 +230,13 @@ def choose_masks(seen: Sequence[Look], proposals: Proposals, config: CoSegConfig
         best.append(highest[usable] * one.weight)
         peaks.append(one.points[groups[usable].int().argmax(1)])
         origin.append(torch.full((len(regions),), number))
-    masks, best, peaks, origin = torch.cat(masks), torch.cat(best), torch.cat(peaks), torch.cat(origin)
-    overlaps = mask_iou(masks, masks)
-    agreeing = sum((overlaps[:, origin == number] >= _SAME).any(1).long() for number in range(len(seen)))
-    scores = best * agreeing
+    found = Candidates(torch.cat(masks), torch.cat(best), torch.cat(peaks))
+    look_of = torch.cat(origin)
+    overlaps = mask_iou(found.masks, found.masks)
+    agreeing = sum((overlaps[:, look_of == number] >= _SAME).any(1).long() for number in range(len(seen)))
+    scores = found.scores * agreeing
     kept = suppress(overlaps, scores, config.nms_iou)
-    return Candidates(masks[kept], scores[kept], peaks[kept])
+    return Candidates(found.masks[kept], scores[kept], found.peaks[kept])
 
 
 def _one_each(groups: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

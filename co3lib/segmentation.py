@@ -123,9 +123,9 @@ class CoSegmenter:
         sees in them; None: computed here.
         """
         if self.config.prior == "recognized":
-            features, logits = recognized or self.recognize(work, progress)
+            at_sizes, logits = recognized or self.recognize(work, progress)
             sides = self.config.sizes
-            return self._at_network_size(recognized_prior([features[k] for k in sides], [logits[k] for k in sides]))
+            return self._at_network_size(recognized_prior([at_sizes[k] for k in sides], [logits[k] for k in sides]))
         if self.config.prior == "single":
             bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
             return self._at_network_size([saliency_prior(image.pixels) for image in bar])
@@ -143,14 +143,16 @@ class CoSegmenter:
         networks: as ``build_both`` gives them, not trained yet (None: built here)."""
         config = self.config
         backbone, recognizer = networks or _networks(config)
-        features, logits = ({side: [] for side in config.recognized_sizes} for _ in range(2))
+        features: dict[int, list[torch.Tensor]] = {side: [] for side in config.recognized_sizes}
+        logits: dict[int, list[torch.Tensor]] = {side: [] for side in config.recognized_sizes}
         for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
             for side in config.recognized_sizes:
                 with torch.no_grad():
                     features[side].append(backbone(image.at(side)))
                     logits[side].append(recognizer(features[side][-1]))
         # One side at a time, each photo's own maps being let go: together they are the most that is kept of a photo.
-        return tuple({side: torch.cat(one.pop(side)) for side in config.recognized_sizes} for one in (features, logits))
+        joined = [{side: torch.cat(one.pop(side)) for side in config.recognized_sizes} for one in (features, logits)]
+        return joined[0], joined[1]
 
     @property
     def look_weights(self) -> list[float]:
@@ -197,10 +199,10 @@ class CoSegmenter:
     @torch_defaults()
     def looks(self, image: WorkImage) -> list[Look]:
         """Look at a photo at each of ``config.peak_sizes``."""
-        self._check_fitted()
-        found, partners = [], self.bank
+        model, partners = self._check_fitted(), self.bank
+        found: list[Look] = []
         for side, weight in zip(self.config.peak_sizes, self.look_weights, strict=True):
-            found.append(look(self.model, image, self.config, partners, side, weight))
+            found.append(look(model, image, self.config, partners, side, weight))
             if len(found) == 1:
                 partners = partners_of(found[0].view.output.guided, self.bank)
         return found
@@ -221,13 +223,13 @@ class CoSegmenter:
 
     def save(self, path: str | Path) -> None:
         """Write the fitted segmenter into one safetensors file."""
-        self._check_fitted()
-        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()} | {"bank": self.bank}
+        model = self._check_fitted()
+        tensors = {f"model.{key}": value for key, value in model.state_dict().items()} | {"bank": self.bank}
         metadata = {
             "config": self.config.model_dump_json(),
             "history": json.dumps(self.history),
             "recognition": json.dumps(self.recognition),
-            "backbone_sha256": self.model.backbone.weights_sha256,
+            "backbone_sha256": model.backbone.weights_sha256,
         }
         save_tensors(tensors, path, metadata)
 
@@ -256,9 +258,10 @@ class CoSegmenter:
         segmenter.model = model.requires_grad_(False)
         return segmenter
 
-    def _check_fitted(self) -> None:
+    def _check_fitted(self) -> CoPeakNet:
         if self.model is None:
             raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) or load(path) first")
+        return self.model
 
 
 def _photos(images) -> Sequence:

@@ -85,7 +85,7 @@ class RegionRanker:
     labels: (H, W) integers, the cell of every pixel, 0 .. S - 1; members: (K, S) bool, the cells of every proposal.
     """
 
-    def __init__(self, labels: torch.Tensor, members: torch.Tensor, width: int = 5):
+    def __init__(self, labels: torch.Tensor | np.ndarray, members: torch.Tensor, width: int = 5):
         labels = checks.tensor(labels, "labels", ("H", "W")).numpy()
         self.members = checks.masks(members, "members", ("K", "S")).float()
         cells = self.members.shape[1]

@@ -77,7 +77,7 @@ def _checked_v5(content: bytes) -> bytes:
         if wanted and (len(parts) < wanted + bool(flags & 0x800) or any(kind in (_MATRIX, _COMPRESSED) for kind, _ in parts)):
             raise ValueError("it is cut off or damaged")
 
-    written = [content[:128]]
+    written: list[bytes | memoryview] = [content[:128]]
     for kind, body, whole in elements(memoryview(content)[128:]):
         if kind == _COMPRESSED:
             written.append(zlib.decompressobj().decompress(body, 8 * _MOST))

@@ -85,7 +85,9 @@ def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
     score that is not finite.
     """
     categories = {name: k for k, name in enumerate(sorted({photo.category for photo in photos}), start=1)}
-    images, annotations, results = [], [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
+    results: list[dict] = []
     for image_id, (photo, file_name) in enumerate(zip(photos, _file_names(photos), strict=True), start=1):
         height, width = photo.size
         category_id, truth = categories[photo.category], photo.truth
@@ -138,6 +140,7 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
         for size in sizes.values():
             if not all(isinstance(side, int) and side > 0 for side in size):
                 raise ValueError(f"a photo's height and width must be whole numbers above 0, got {size}")
+        instances: dict[int, list[Instance]] = {image["id"]: [] for image in truth["images"]}
         known: dict[int, list[dict]] = {image["id"]: [] for image in truth["images"] if image["has_truth"]}
         for annotation in truth["annotations"]:
             known.setdefault(annotation["image_id"], []).append(annotation["segmentation"])
@@ -151,7 +154,7 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
                 name=image.get("name", image["file_name"]),
                 category=categories[image["category_id"]],
                 size=sizes[k],
-                instances=[],
+                instances=instances[k],
                 truth=None if masks is None else torch.from_numpy(np.array(masks, bool).reshape(-1, *sizes[k])),
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -164,7 +167,7 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
             if not math.isfinite(score):
                 raise ValueError(f"scores must be finite, got {score}")
             y, x = result["peak"]
-            photos[k].instances.append(Instance(mask, score, (y, x), tight_box(mask)))
+            instances[k].append(Instance(mask, score, (y, x), tight_box(mask)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExportError(f"{paths[1]} is not as write_coco writes it: {_said(error)}") from error
     return list(photos.values())
@@ -260,7 +263,7 @@ def _format(path: Path) -> str:
         fits = True
     except Exception:  # each format has its own way of refusing; no format at all is refused too
         fits = False
-    if not fits:
+    if kind is None or not fits:
         raise ValueError(f"path must end like an image's name in a format that can be written, such as .png, got {path}")
     return kind
 
@@ -326,7 +329,8 @@ def _mask(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
 def _counts(text: str) -> list[int]:
     """The run lengths in COCO's text of them: six bits a letter from "0" on, low ones first; the sixth says that more
     follow, the last fifth is the sign; from the fourth on less the one before the last."""
-    counts, value, shift = [], 0, 0
+    counts: list[int] = []
+    value, shift = 0, 0
     for code in text.encode("ascii"):
         digit = code - 48
         if not 0 <= digit < 64:

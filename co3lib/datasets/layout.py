@@ -82,12 +82,12 @@ class Sample:
         if values.ndim != 2 or not values.size:
             raise DatasetError(f"{path} must hold a map of shape (H, W), got {values.shape}")
         try:
-            values = checks.saliency_map(values, str(path))
+            saliency = checks.saliency_map(values, str(path))
         except ValueError as error:
             raise DatasetError(str(error)) from error
         size, turn = self._size_and_turn()
-        values = torch.from_numpy(self._as_shown(values.numpy(), path, size, turn))
-        return interpolate(values[None, None], size, mode="bilinear")[0, 0]
+        shown = torch.from_numpy(self._as_shown(saliency.numpy(), path, size, turn))
+        return interpolate(shown[None, None], size, mode="bilinear")[0, 0]
 
     @property
     def proposals(self) -> torch.Tensor | None:

@@ -286,6 +286,11 @@ def test_the_environment_is_made_once(clone):
     assert clone("lab")[1] == ["jupyter lab"]
 
 
+def test_lint_checks_style_types_and_spelling(clone):
+    clone("install")
+    assert [line.split()[1] for line in clone("lint")[1]] == ["ruff", "mypy", "codespell_lib"]
+
+
 def test_help_names_every_target(clone):
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
     said = clone("help")[0].stdout
