@@ -201,11 +201,13 @@ def _describe(groups: tuple[type[_Settings], ...]) -> str:
     """The fields of each group, as ``CoSegConfig?`` shows them."""
     lines = []
     for group in groups:
-        lines += ["", " ".join(group.__doc__.split()), ""]
+        lines += ["", " ".join((group.__doc__ or "").split()), ""]
         for name, field in group.model_fields.items():
             lines.append(f"{name} = {field.default!r}")
-            lines += [f"    {line}" for line in [" ".join(field.description.split())] if line] if field.description else []
+            lines += [f"    {' '.join(field.description.split())}"] if field.description else []
     return "\n".join(lines)
 
 
-CoSegConfig.__doc__ += _describe((NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings))
+CoSegConfig.__doc__ = (CoSegConfig.__doc__ or "") + _describe(
+    (NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings)
+)

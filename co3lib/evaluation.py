@@ -157,9 +157,9 @@ def evaluate(found: Sequence[Sequence[Instance]], truth: Iterable[torch.Tensor])
     """
     ious, scores, boxes = [], [], []
     for instances, masks in zip(found, truth, strict=True):
-        overlap, values = _overlap(instances, masks)
+        overlap, own_scores = _overlap(instances, masks)
         ious.append(overlap)
-        scores.append(values)
+        scores.append(own_scores)
         boxes.append(mask_boxes(masks))
     values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
     return values | {"CorLoc": corloc([best_box(instances) for instances in found], boxes)}

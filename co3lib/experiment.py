@@ -208,7 +208,7 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
         category=name,
         seed=seed,
         photos=len(photos),
-        instances=sum(len(photo.truth) for photo in photos),
+        instances=sum(len(sample.mask_paths) for sample in samples),
         found=sum(len(photo.instances) for photo in photos),
         measures=measure(photos),
         seconds=round(seconds, 2),

@@ -11,6 +11,7 @@ Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -73,7 +74,7 @@ def build_both(
     return backbone, Recognizer(rest, classifier).requires_grad_(False).eval()
 
 
-def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[nn.Module, Backbone]:
+def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[Any, Backbone]:
     """A network, and all its stages up to the classifier."""
     if name in VGG16_VARIANTS:
         if stride not in (None, 32):
@@ -84,7 +85,7 @@ def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[nn.Modul
     return timm_backbone(name, weights, stride)
 
 
-def _classifier(network: nn.Module, whole: Backbone) -> nn.Module | None:
+def _classifier(network: Any, whole: Backbone) -> nn.Module | None:
     """The classifier of a network as convolutions; None where it is not a linear one behind the stages."""
     if whole.name in VGG16_VARIANTS:
         fc6, fc7, fc8 = linear_layers(network)

@@ -58,11 +58,11 @@ class PhotoResult:
     def __init__(
         self, name: str, category: str, size: tuple[int, int], instances: Sequence[Instance], truth: torch.Tensor | None = None
     ):
-        self.name, self.category, self.size, self.instances = name, category, tuple(int(n) for n in size), instances
+        self.name, self.category, self.size, self.instances = name, category, (int(size[0]), int(size[1])), instances
+        self._truth = None
         if truth is not None:
-            truth = checks.masks(truth, f"truth of {name}", ("G", *self.size)).numpy()
-            truth = [rle.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in truth]
-        self._truth = truth
+            masks = checks.masks(truth, f"truth of {name}", ("G", *self.size)).numpy()
+            self._truth = [rle.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
 
     @property
     def truth(self) -> torch.Tensor | None:
@@ -90,11 +90,11 @@ def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
     results: list[dict] = []
     for image_id, (photo, file_name) in enumerate(zip(photos, _file_names(photos), strict=True), start=1):
         height, width = photo.size
-        category_id, truth = categories[photo.category], photo.truth
+        category_id, masks = categories[photo.category], photo.truth
         described = {"id": image_id, "file_name": file_name, "height": height, "width": width, "license": _LICENSE["id"]}
-        images.append({**described, "name": photo.name, "category_id": category_id, "has_truth": truth is not None})
+        images.append({**described, "name": photo.name, "category_id": category_id, "has_truth": masks is not None})
         shared = {"image_id": image_id, "category_id": category_id}
-        for mask in () if truth is None else truth:
+        for mask in () if masks is None else masks:
             annotations.append({**shared, "segmentation": _run_lengths(mask.numpy(), photo, "true mask")})
         for found in photo.instances:
             if not math.isfinite(found.score):
