@@ -19,7 +19,7 @@ from co3lib.segmentation import CoSegmenter
 @pytest.fixture(scope="module")
 def segmenter():
     paths = [sample.image_path for sample in demo_set("collage")["cat"][:2]]
-    return CoSegmenter(CoSegConfig(epochs=0)).fit(paths, progress=False)
+    return CoSegmenter(CoSegConfig(epochs=0, prior="class")).fit(paths, progress=False)
 
 
 @pytest.fixture(scope="module")
