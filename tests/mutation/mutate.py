@@ -52,7 +52,7 @@ MODULES = {
 }
 
 # Where a module's tests take long, only every so many of its mutants is run.
-EVERY = {"segmentation": 4, "datasets": 3}
+EVERY = {"segmentation": 8, "datasets": 3}
 
 _OPERATORS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
