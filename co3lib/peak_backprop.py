@@ -117,9 +117,7 @@ def _two_activations(first, second) -> bool:
 
 
 @torch_defaults()
-def peak_response_maps(
-    model: CoPeakNet, image: torch.Tensor, peaks: torch.Tensor, stop: str | None = None
-) -> torch.Tensor:
+def peak_response_maps(model: CoPeakNet, image: torch.Tensor, peaks: torch.Tensor, stop: str | None = None) -> torch.Tensor:
     """The heat map of each peak.
 
     model: the network; image: (1, 3, H, W) RGB in [0, 1]; peaks: (Q, 2) cells ``(i, j)`` of the score map; stop: the
@@ -143,9 +141,7 @@ def enlarge(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bil
 
 
 @torch_defaults()
-def response_maps_from(
-    model: CoPeakNet, activations: torch.Tensor, stage: str | None, peaks: torch.Tensor
-) -> torch.Tensor:
+def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str | None, peaks: torch.Tensor) -> torch.Tensor:
     """``peak_response_maps`` from the output of ``stage`` on, at that output's own size.
 
     activations: (1, C, h', w'), or the image if ``stage`` is None. Returns (Q, h', w').

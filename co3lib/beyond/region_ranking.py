@@ -147,7 +147,7 @@ class RegionRanker:
         inside = self._sums(response, self.labels, members.shape[1]) @ members.T
         at_contour = response[:, self.contour_pixels]
         contour = self._sums(at_contour, self.contour_group, len(on_contour)) @ on_contour
-        background = self._sums((1 - saliency).flatten()[None], self.labels, members.shape[1]) @ members.T
+        background = self._sums((1 - saliency).to(response.dtype).flatten()[None], self.labels, members.shape[1]) @ members.T
         return PaperSums(inside, contour, background[0])
 
     def terms(
@@ -174,14 +174,16 @@ class RegionRanker:
         heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", *self.size), floating=True).clamp_min(0)
         heat_maps = heat_maps / heat_maps.sum((1, 2), keepdim=True).clamp_min(_TINY)
         paper = self.scores(heat_maps, saliency, beta, gamma, groups).clamp_min(0)
-        share, mean = self.shares(heat_maps, saliency, groups), self._mean(saliency)
+        share = self.shares(heat_maps, saliency, groups)
+        mean, members, border, area = (
+            one.to(share.dtype) for one in (self._mean(saliency), self.members, self._border_with_outside, self.area)
+        )
         power = torch.as_tensor(power, dtype=share.dtype, device=share.device).reshape(-1, 1)
         target = (share / share.amax(1, keepdim=True).clamp_min(FAINT)) ** power
-        size, weighed = self.members @ self.area, target * self.area
-        common = weighed @ self.members.T
+        size, weighed = members @ area, target * area
+        common = weighed @ members.T
         fit = common / (size + weighed.sum(1, keepdim=True) - common).clamp_min(_TINY)
-        inside = self.members @ (mean * self.area) / size.clamp_min(1)
-        border = self._border_with_outside
+        inside = members @ (mean * area) / size.clamp_min(1)
         contrast = inside - (border @ mean) / border.sum(1).clamp_min(1)
         return RankingTerms(paper, fit, contrast, self.usable, target)
 

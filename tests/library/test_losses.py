@@ -68,9 +68,7 @@ def test_saliency_equal_to_its_prior_costs_nothing():
 @pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
 def test_a_flat_prior_asks_for_nothing(value):
     # All pixels are of one kind, and the share of the other kind is zero.
-    assert (
-        saliency_loss(uniform(1, 1, 3, 7, seed=5), torch.full((1, 1, 3, 7), value, dtype=torch.float64)) == 0
-    )
+    assert saliency_loss(uniform(1, 1, 3, 7, seed=5), torch.full((1, 1, 3, 7), value, dtype=torch.float64)) == 0
 
 
 def test_saliency_gradient():

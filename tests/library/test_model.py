@@ -109,9 +109,7 @@ def test_bilinear_kernels_of_any_size(size):
     close(bilinear_kernel(size), triangle[:, None] * triangle)
 
 
-@pytest.mark.parametrize(
-    "score", [torch.zeros(2, 3, 3), torch.zeros(2, 2, 3, 3), torch.zeros(2, 1, 3, 3, dtype=torch.long)]
-)
+@pytest.mark.parametrize("score", [torch.zeros(2, 3, 3), torch.zeros(2, 2, 3, 3), torch.zeros(2, 1, 3, 3, dtype=torch.long)])
 def test_a_bad_score_is_named(score):
     with pytest.raises(ValueError, match="score"):
         upsample(score, 2)

@@ -207,9 +207,7 @@ def test_single_precision():
     values, weight, grad, options = layer("padded", seed=15)
     single = backwards(values.float(), weight.float(), grad.float(), **options)
     assert single.dtype == torch.float32
-    torch.testing.assert_close(
-        single.double(), backwards(values, weight, grad, **options), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(single.double(), backwards(values, weight, grad, **options), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ from reference import close, load
 from strategies import examples, masks, random, uniform
 
 from co3lib.beyond.region_ranking import FIT_POWER, LEVELS, RegionRanker
+from co3lib.instance import Instance
 from co3lib.ranking import contours, mask_nms, noise_filter, rank_proposals, within_size_limits
+
+
+def ranking_of(ranker: RegionRanker, name: str):
+    """The paper's scores, or the default's."""
+    return ranker.scores if name == "scores" else lambda *maps, **options: ranker.terms(*maps, **options).score()
 
 
 def rectangle(height: int, width: int, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
@@ -24,6 +30,13 @@ def indices(kept) -> list[int]:
     return torch.as_tensor(kept).tolist()
 
 
+def test_an_instance_gives_its_mask_at_the_photos_size():
+    mask = rectangle(3, 4, 1, 3, 0, 2).numpy()
+    own, enlarged = (Instance(mask, 0.5, (1, 0), (0, 1, 2, 3), size) for size in (None, (6, 12)))
+    assert own.mask.dtype == bool and np.array_equal(own.mask, mask) and own.size == (3, 4)
+    assert np.array_equal(enlarged.mask, mask.repeat(2, 0).repeat(3, 1)) and enlarged.size == (6, 12)
+
+
 # Contours
 
 
@@ -33,6 +46,13 @@ def test_contours_are_the_loops(drawn, width):
     actual = contours(torch.from_numpy(drawn), width=width)
     assert actual.dtype == torch.bool
     np.testing.assert_array_equal(actual.numpy(), naive.contours(drawn, width))
+
+
+@examples(40)
+@given(st.integers(1, 3), st.integers(1, 3), st.sampled_from([3, 5, 7]), st.integers(0, 100))
+def test_contours_by_a_square_larger_than_the_image_are_the_loops(height, width, square, seed):
+    drawn = (uniform(2, height, width, seed=seed) < 0.5).numpy()
+    np.testing.assert_array_equal(contours(torch.from_numpy(drawn), square).numpy(), naive.contours(drawn, square))
 
 
 def test_contours_of_real_shapes_are_the_loops():
@@ -96,9 +116,7 @@ def test_the_terms_of_equation_seven():
     for beta, gamma in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.8, 1e-5)]:
         scores = rank_proposals(heat, saliency, proposal[None], beta=beta, gamma=gamma)
         close(scores, (beta * inside + along - gamma * outside).reshape(1, 1))
-    close(
-        rank_proposals(heat, saliency, proposal[None]), (0.8 * inside + along - 1e-5 * outside).reshape(1, 1)
-    )
+    close(rank_proposals(heat, saliency, proposal[None]), (0.8 * inside + along - 1e-5 * outside).reshape(1, 1))
 
 
 def test_proposals_outside_the_size_limits_never_win():
@@ -148,6 +166,8 @@ def test_nothing_to_rank():
         (torch.ones(2, 4, 5), torch.ones(4, 5), torch.ones(4, 5, dtype=torch.bool), "proposals"),
         (torch.ones(2, 4, 5), torch.ones(4, 5), torch.ones(3, 8, 5, dtype=torch.bool), "proposals"),
         (torch.ones(2, 4, 5), torch.ones(4, 5), torch.full((3, 4, 5), 0.5), "proposals"),
+        (torch.ones(2, 4, 5, dtype=torch.long), torch.ones(4, 5), torch.ones(3, 4, 5, dtype=torch.bool), "heat_maps"),
+        (torch.ones(2, 4, 5), torch.ones(4, 5, dtype=torch.long), torch.ones(3, 4, 5, dtype=torch.bool), "saliency"),
     ],
 )
 def test_bad_ranking_arguments_are_named(heat, saliency, proposals, name):
@@ -168,9 +188,7 @@ def test_suppression_of_the_authors_code():
 @examples(80)
 @given(masks(st.integers(0, 8), 3, 4), st.data(), st.sampled_from([0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0]))
 def test_suppression_is_the_loops(drawn, data, limit):
-    scores = np.array(
-        data.draw(st.lists(st.integers(0, 4), min_size=len(drawn), max_size=len(drawn))), dtype=float
-    )
+    scores = np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(drawn), max_size=len(drawn))), dtype=float)
     kept = mask_nms(torch.from_numpy(drawn), torch.from_numpy(scores), iou=limit)
     assert indices(kept) == naive.mask_nms(drawn, scores, limit)
 
@@ -428,8 +446,9 @@ def test_bad_maps_and_groups_are_named_in_both_rankings(ranking):
     for heat in (torch.ones(4, 5), torch.ones(2, 5, 4), torch.ones(2, 4, 5, dtype=torch.long)):
         with pytest.raises(ValueError, match="heat_maps"):
             score(heat, good[1])
-    with pytest.raises(ValueError, match="saliency"):
-        score(good[0], torch.ones(5, 4))
+    for saliency in (torch.ones(5, 4), torch.ones(4, 5, dtype=torch.long)):
+        with pytest.raises(ValueError, match="saliency"):
+            score(good[0], saliency)
     for groups in (torch.ones(2, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool), torch.full((1, 2), 0.5)):
         with pytest.raises(ValueError, match="groups"):
             score(*good, groups=groups)
@@ -575,6 +594,80 @@ def test_both_rankings_have_the_papers_weights_and_include_the_size_limits():
         assert torch.isfinite(scores).tolist() == [[True, False, True, False]] * 2
         torch.testing.assert_close(scores[:, [0, 2]], expected[:, [0, 2]], rtol=1e-5, atol=1e-6)
     assert within_size_limits(masks_).tolist() == [True, False, True, False]
+    for one, fits in zip(members.split(1), [True, False, True, False], strict=True):
+        assert torch.isfinite(RegionRanker(labels, one).terms(heat, saliency).score()).tolist() == [[fits]] * 2
+
+
+def test_all_of_a_photo_of_one_pixel_is_too_much():
+    assert within_size_limits(torch.ones(1, 1, 1, dtype=torch.bool)).tolist() == [False]
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_labels_may_be_whole_numbers_of_any_type(kind):
+    labels, members, heat, saliency = patches(5)
+    actual, expected = RegionRanker(labels.to(kind), members), RegionRanker(labels, members)
+    assert torch.equal(actual.scores(heat, saliency), expected.scores(heat, saliency))
+    assert torch.equal(actual.masks(torch.arange(7)), expected.masks(torch.arange(7)))
+
+
+@pytest.mark.parametrize("ranking", ["scores", "default_scores"])
+def test_both_rankings_of_unions_have_the_papers_weights(ranking):
+    labels, members, heat, saliency = patches(7)
+    score = getattr(RegionRanker(labels, members), ranking)
+    assert torch.equal(score(heat, saliency), score(heat, saliency, beta=0.8, gamma=1e-5))
+    assert not torch.equal(score(heat, saliency), score(heat, saliency, beta=0.8, gamma=2e-5))
+
+
+@pytest.mark.parametrize("ranking", ["scores", "default_scores"])
+@pytest.mark.parametrize("kinds", [("double", "double"), ("float", "double"), ("double", "float")])
+def test_heat_and_saliency_may_be_of_either_precision(ranking, kinds):
+    labels, members, heat, saliency = patches(4)
+    score, groups = ranking_of(RegionRanker(labels, members), ranking), torch.tensor([[True, False, True]])
+    for options in ({}, {"groups": groups}):
+        actual = score(getattr(heat, kinds[0])(), getattr(saliency, kinds[1])(), **options)
+        torch.testing.assert_close(actual, score(heat, saliency, **options).double(), rtol=1e-4, atol=1e-7)
+
+
+def test_a_peak_without_heat_and_a_cell_without_pixels_change_nothing():
+    labels, members, heat, saliency = patches(6)
+    expected = RegionRanker(labels, members).terms(heat, saliency).score()
+    more = torch.cat([members, torch.arange(7)[:, None] < 3], 1)  # the thirteenth cell is nowhere
+    actual = RegionRanker(labels, more).terms(torch.cat([heat, torch.zeros(1, 20, 24)]), saliency).score()
+    assert (expected > 0).any()
+    close(actual[:3], expected)
+    assert ((actual[3] == 0) | torch.isneginf(actual[3])).all()
+
+
+def test_shares_of_single_pixels():
+    # Two peaks of the same strength, one on the left and one on the right; nobody's heat is in the middle.
+    ranker, saliency = RegionRanker(torch.arange(3)[None], torch.ones(1, 3, dtype=torch.bool)), torch.tensor([[0.2, 0.4, 0.6]])
+    heat = torch.tensor([[[5.0, -9, 0]], [[-1, 0, 7]], [[0, -2, 0]]])
+    close(ranker.shares(heat, saliency), torch.tensor([[0.2, 0, 0], [0, 0, 0.6], [0, 0, 0]]))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_distinct_scores_where_everything_is_faint_are_the_loops(seed):
+    labels, members, heat, saliency = patches(seed)
+    saliency = 0.04 * saliency * uniform(12, seed=seed + 9).float()[labels]
+    actual = RegionRanker(labels, members).terms(heat, saliency, beta=0.6, gamma=0.0).score()
+    expected = naive.distinct_scores(*[one.numpy() for one in (heat, saliency, labels, members)], beta=0.6, gamma=0.0)
+    assert (expected > 1e-9).any()
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-12)
+
+
+def test_distinct_scores_are_never_below_zero():
+    labels, heat, saliency = halves_and_quarter()
+    bright, dark = torch.tensor([[0, 1, 1, 0]]).bool(), torch.tensor([[1, 0, 0, 0]]).bool()
+    # Where the background weighs more than all else, and where the only proposal is darker than what is around it.
+    for members, gamma in ((bright, 10.0), (dark, 0.0)):
+        scores = RegionRanker(labels, members).terms(heat, saliency - 0.1 * (saliency > 0), gamma=gamma).score()
+        assert (scores >= 0).all()
+
+
+def test_standing_out_by_a_twentieth_is_enough():
+    saliency = torch.tensor([[0, 0.05, 0, 0, 1, 0, 0, 0.04, 0]])
+    ranker = RegionRanker(torch.arange(9)[None], torch.eye(9, dtype=torch.bool)[[1, 4, 7]])
+    assert torch.isfinite(ranker.terms(torch.ones(1, 1, 9), saliency).score()).tolist() == [[True, True, False]]
 
 
 def test_scores_of_nan_are_refused():

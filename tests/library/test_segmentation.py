@@ -784,8 +784,9 @@ CHANGED = {
     "center": False, "interpolation": "bicubic", "prior": "single", "epochs": 2, "batch_size": 4, "learning_rate": 0.1,
     "optimizer": "released", "freeze": None, "head_start": False, "saliency_weight": 2.0, "copeak_weight": 2.0,
     "affinity_weight": 2.0, "alpha": 2.0, "form": "published", "partners": 1, "seed": 1, "peak_scales": (1.0,),
-    "seeds": "copeak", "group_peaks": False, "level_sets": False, "heat_stop": None, "work_size": 80, "proposals": 9, "ranking": "released",
-    "refine": False, "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1, "noise_percentile": 90.0,
+    "seeds": "copeak", "group_peaks": False, "level_sets": False, "heat_stop": None, "work_size": 80, "proposals": 9,
+    "ranking": "released", "refine": False, "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1,
+    "noise_percentile": 90.0,
 }  # fmt: skip
 
 

@@ -56,7 +56,7 @@ MODULES = {
 }
 
 # Where a module's tests take long, only every so many of its mutants is run.
-EVERY = {"segmentation": 4, "inference": 4, "datasets/layout": 3, "datasets/mask_files": 3, "datasets/array_files": 3}
+EVERY = {"segmentation": 8, "inference": 8, "datasets/layout": 3, "datasets/mask_files": 3, "datasets/array_files": 3}
 
 _OPERATORS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
