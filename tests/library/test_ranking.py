@@ -613,7 +613,7 @@ def test_labels_may_be_whole_numbers_of_any_type(kind):
 @pytest.mark.parametrize("ranking", ["scores", "default_scores"])
 def test_both_rankings_of_unions_have_the_papers_weights(ranking):
     labels, members, heat, saliency = patches(7)
-    score = getattr(RegionRanker(labels, members), ranking)
+    score = ranking_of(RegionRanker(labels, members), ranking)
     assert torch.equal(score(heat, saliency), score(heat, saliency, beta=0.8, gamma=1e-5))
     assert not torch.equal(score(heat, saliency), score(heat, saliency, beta=0.8, gamma=2e-5))
 
