@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -223,6 +224,7 @@ def _change(old: dict, new: dict) -> None:
 def _functions(value) -> list:
     """The functions that a name stands for: a property has up to three; what decorates one is left as it is."""
     found = [value.fget, value.fset, value.fdel] if isinstance(value, property) else [getattr(value, "__func__", value)]
+    found = [value.func] if isinstance(value, cached_property) else found
     return [inspect.unwrap(one) for one in found if inspect.isfunction(one)]
 
 
