@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from skimage.color import rgb2lab
 
 from .. import checks
+from ..overlap import tight_box
 from ..superpixels import borders, means
 
 WINDOW = 0.5
@@ -144,13 +145,19 @@ def one_piece(masks: torch.Tensor) -> torch.Tensor:
 
 
 def _one_piece(mask: np.ndarray) -> np.ndarray:
-    pieces, count = ndimage.label(mask)
+    if not mask.any():
+        return mask
+    x0, y0, x1, y1 = tight_box(mask)
+    part = mask[y0:y1, x0:x1]  # outside the box there is nothing to look for
+    pieces, count = ndimage.label(part)
     if count > 1:
-        mask = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    holes, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
-    small = np.bincount(holes.ravel()) <= HOLE * mask.sum()
+        part = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    holes, count = ndimage.label(ndimage.binary_fill_holes(part) & ~part)
+    small = np.bincount(holes.ravel()) <= HOLE * part.sum()
     small[0] = False  # what is no hole
-    return mask | small[holes]
+    whole = np.zeros_like(mask)
+    whole[y0:y1, x0:x1] = part | small[holes]
+    return whole
 
 
 def minimum_cut(evidence: np.ndarray, first: np.ndarray, second: np.ndarray, cost: np.ndarray) -> np.ndarray:
