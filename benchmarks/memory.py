@@ -23,16 +23,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from co3lib.lessons.own_photos import check_photos
 from measure import markdown, put_between
 from PIL import Image
 from skimage import data
 from tqdm import tqdm
 
+from co3course.lessons.own_photos import check_photos
 from co3lib.config import CoSegConfig
 from co3lib.datasets.export import PhotoResult, write_coco, write_overlays
+from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import Instance
 from co3lib.segmentation import CoSegmenter
 
 _PICTURES = (data.chelsea, data.coffee, data.rocket, data.astronaut)
