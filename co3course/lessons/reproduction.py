@@ -108,8 +108,8 @@ AUTHORS = {
     "seeds of instances": {"seeds": "score", "peak_scales": (1.0,)},
     "heat maps": {"heat_stop": None},
     "ranking": {
-        "ranking": "released", "group_peaks": False, "refine": False, "ranking_saliency": True, "work_size": None, "beta": 0.8,
-        "gamma": 1e-5, "nms_iou": 0.4, "noise_percentile": 20.0,
+        "ranking": "released", "group_peaks": False, "level_sets": False, "refine": False, "ranking_saliency": True,
+        "work_size": None, "beta": 0.8, "gamma": 1e-5, "nms_iou": 0.4, "noise_percentile": 20.0,
     },
 }  # fmt: skip
 """What the authors' code does, in the words of ``CoSegConfig``: read from its source (RunDeepInstCoseg.m, DeepInstCoseg.m,

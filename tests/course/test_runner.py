@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -451,7 +452,9 @@ def ended(pids: list[int]) -> bool:
 def test_kernel_and_papermill_end_with_the_command(tmp_path, how):
     path, output = make(tmp_path / "a.ipynb", SLEEP), tmp_path / "out"
     command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    # Where the tests themselves run under nohup, which hands on that SIGHUP is ignored.
+    heard = partial(signal.signal, how, signal.SIG_DFL) if how != signal.SIGKILL else None
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=heard) as process:
         try:
             kernel, papermill = pids_in(output)
             process.send_signal(how)

@@ -18,7 +18,7 @@ def built_networks() -> dict:
         once = cache(build)
         return lambda *arguments: deepcopy(once(*arguments))
 
-    return {name: copied(getattr(segmentation, name)) for name in ("build_backbone", "build_recognizer")}
+    return {name: copied(getattr(segmentation, name)) for name in ("build_backbone", "build_both")}
 
 
 @pytest.fixture(scope="module")

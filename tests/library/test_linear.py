@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from draws import random
+from strategies import random
 
 from co3lib.linear import ridge, solve_ridge
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from draws import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
+from strategies import examples
 
 from co3lib.superpixels import borders, distinct_sets, means
 
