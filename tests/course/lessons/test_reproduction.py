@@ -99,8 +99,9 @@ def test_no_choice_of_the_configuration_is_missing_from_the_protocol():
         "center": False, "interpolation": "bicubic", "prior": "single", "epochs": 3, "batch_size": 8, "learning_rate": 0.5,
         "optimizer": "released", "freeze": None, "head_start": False, "saliency_weight": 0.1, "copeak_weight": 0.1,
         "affinity_weight": 0.2, "alpha": 1.0, "form": "published", "peak_scales": (1.0,), "seeds": "copeak", "partners": 3,
-        "heat_stop": None, "work_size": 300, "proposals": 10, "ranking": "released", "group_peaks": False, "refine": False,
-        "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1, "noise_percentile": 1.0,
+        "heat_stop": None, "work_size": 300, "proposals": 10, "ranking": "released", "group_peaks": False,
+        "level_sets": False, "refine": False, "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1,
+        "noise_percentile": 1.0,
     }  # fmt: skip
     assert set(changes) == set(CoSegConfig.model_fields) - {"seed"}  # an experiment's seeds are its own
     smoke = experiment_of(parameters(profile="smoke"))
