@@ -281,6 +281,7 @@ def without_noise(found: Sequence[Sequence[Instance]], config: CoSegConfig) -> l
 
 @torch_defaults()
 def partners_of(guided: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
+    """The photos of ``bank`` (M, C, h, w) but for the one that ``guided`` (1, C, h, w) is of."""
     # The photo itself may be in the bank, at the size of the first look; a co-peak with itself says nothing.
     if bank.shape[1:] != guided.shape[1:]:
         return bank

@@ -27,6 +27,7 @@ _TINY = 1e-12
 FIT_POWER = 1.5
 """How much the fit counts beside the contrast. With 1 a proposal over two touching instances ties with either of them, as what
 one gains in fit it loses in contrast; 2 measured no better."""
+
 LEVELS = (0.3, 0.5, 0.7)
 """Levels at which the co-saliency is cut, as fractions of its highest value."""
 
