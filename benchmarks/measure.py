@@ -28,7 +28,8 @@ from tqdm import tqdm
 from co3lib.beyond.baselines import connected_components
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.evaluation import area_under, evaluate, match, overlaps, precision_recall
+from co3lib.evaluation import area_under, best_box, mask_boxes, match, overlaps, precision_recall
+from co3lib.evaluation import measures as measures_of
 from co3lib.files import make_folder, write_text
 from co3lib.inference import finish, prepare, prepare_proposals
 from co3lib.instance import masks_of
@@ -73,6 +74,7 @@ class ClassRun:
         self.config = config
         self.samples = samples
         self.masks = [sample.masks for sample in samples]
+        self.boxes = [mask_boxes(masks) for masks in self.masks]
         started = time.perf_counter()
         self.work = [prepare(sample.image_path, config, k) for k, sample in enumerate(samples)]
         self.proposals = [
@@ -88,7 +90,7 @@ class ClassRun:
             for found, truth in zip(instances, self.masks, strict=True)
         ]
         measures = {
-            **evaluate(instances, self.masks),
+            **measures_of(ious, scores, [best_box(found) for found in instances], self.boxes),
             "s a photo": seconds / len(self.samples),
         }
         for size, limits in SIZES.items():

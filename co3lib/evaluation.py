@@ -161,8 +161,19 @@ def evaluate(found: Sequence[Sequence[Instance]], truth: Iterable[torch.Tensor])
         ious.append(overlap)
         scores.append(own_scores)
         boxes.append(mask_boxes(masks))
+    return measures(ious, scores, [best_box(instances) for instances in found], boxes)
+
+
+def measures(
+    ious: Sequence[torch.Tensor],
+    scores: Sequence[torch.Tensor],
+    best_boxes: Sequence[torch.Tensor | None],
+    boxes: Sequence[torch.Tensor],
+) -> dict[str, float]:
+    """``evaluate`` from what is known already: ious and scores as ``overlaps`` gives them; best_boxes: ``best_box`` of every
+    photo; boxes: ``mask_boxes`` of what there is to find in it."""
     values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
-    return values | {"CorLoc": corloc([best_box(instances) for instances in found], boxes)}
+    return values | {"CorLoc": corloc(best_boxes, boxes)}
 
 
 def _overlap(instances: Sequence[Instance], masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
