@@ -59,6 +59,7 @@ fuzz: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check --quiet
 	$(BIN)/python -m mypy
 	$(BIN)/python -m codespell_lib $(SPELLED)
 

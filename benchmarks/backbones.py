@@ -51,8 +51,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=448)
     parser.add_argument("--stride", type=int, default=None)
     arguments = parser.parse_args()
-    tap = {"efficientnet_lite0": "bn2"}.get(arguments.backbone)
-    backbone = build_backbone(arguments.backbone, arguments.weights, tap, arguments.stride)
+    feature_stage = {"efficientnet_lite0": "bn2"}.get(arguments.backbone)
+    backbone = build_backbone(arguments.backbone, arguments.weights, feature_stage, arguments.stride)
     rows = []
     for set_name, category, samples in tqdm(every_set(arguments.root), desc="classes", unit="class"):
         images = [to_tensor(sample.image, arguments.size) for sample in samples]

@@ -21,11 +21,12 @@ from tqdm import tqdm
 
 from co3lib.config import CoSegConfig
 from co3lib.datasets.images import resize_nearest
-from co3lib.inference import Candidates, Look, choose_masks, finish, heat_maps
+from co3lib.inference import ScalePeaks, heat_maps
 from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou
 from co3lib.ranking import mask_nms
 from co3lib.segmentation import CoSegmenter
+from co3lib.selection import Candidates, choose_masks, finish
 
 
 def cells_at(masks: torch.Tensor, cells: torch.Tensor, grid) -> torch.Tensor:
@@ -41,11 +42,11 @@ def perfect_cells(masks: torch.Tensor, grid) -> torch.Tensor:
     return torch.stack([best // grid[1], best % grid[1]], 1)
 
 
-def perfect_peaks(model: CoPeakNet, look: Look, masks: torch.Tensor, config: CoSegConfig) -> Look:
+def perfect_peaks(model: CoPeakNet, found: ScalePeaks, masks: torch.Tensor, config: CoSegConfig) -> ScalePeaks:
     """The same look with one seed in every instance."""
-    cells = perfect_cells(masks, look.grid)
-    heat = heat_maps(model, look.view.at_stop, cells, config, tuple(look.view.saliency.shape))
-    return replace(look, cells=cells, heat=heat)
+    cells = perfect_cells(masks, found.grid)
+    heat = heat_maps(model, found.view.activations, cells, config, tuple(found.view.saliency.shape))
+    return replace(found, cells=cells, heat=heat)
 
 
 def perfect_choice(ranker, masks: torch.Tensor, at: torch.Tensor, size) -> Candidates:
@@ -74,7 +75,7 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | list[float]]:
     recall, hit, on, peaks, instances = [], 0, 0, 0, 0
     for image, proposals, masks in zip(run.work, run.proposals, run.masks, strict=True):
         size, model, ranker = image.pixels.shape[:2], segmenter.model, proposals.ranker
-        seen = segmenter.looks(image)
+        seen = segmenter.peaks_at_scales(image)
         at = torch.cat([cells_at(masks, one.cells, one.grid) for one in seen], 1)
         hit, on = hit + int(at.any(1).sum()), on + int(at.any(0).sum())
         peaks, instances = peaks + at.shape[1], instances + len(masks)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from co3lib.config import CoSegConfig
 from co3lib.datasets.images import resize_nearest
-from co3lib.inference import prepare, see, seed_cells
+from co3lib.inference import find_peaks, prepare, run_network
 from co3lib.peak_backprop import peak_response_maps
 from co3lib.segmentation import CoSegmenter
 
@@ -52,9 +52,9 @@ def main() -> None:
         segmenter = CoSegmenter(config)
         segmenter.fit_prepared(work, progress=False)
         for image, sample in list(zip(work, samples, strict=True))[: arguments.photos]:
-            output = see(segmenter.model, image, segmenter.config).output
-            cells = seed_cells(output, segmenter.config, segmenter.bank)
-            masks = resize_nearest(sample.masks, (config.size, config.size))
+            output = run_network(segmenter.model, image, segmenter.config).output
+            cells = find_peaks(output, segmenter.config, segmenter.partners)
+            masks = resize_nearest(sample.masks, (config.input_size, config.input_size))
             grid = tuple(output.score.shape[2:])
             at = cells_at(masks, cells, grid)
             cells, owner = cells[at.any(0)], at.int().argmax(0)[at.any(0)]
@@ -63,7 +63,7 @@ def main() -> None:
             for stop in [None, *segmenter.model.backbone.stage_names, _GAUSSIAN]:
                 started = time.perf_counter()
                 if stop == _GAUSSIAN:
-                    maps = gaussians(cells, grid, config.size)
+                    maps = gaussians(cells, grid, config.input_size)
                 else:
                     maps = peak_response_maps(segmenter.model, image.tensor, cells, stop)
                 milliseconds = 1000 * (time.perf_counter() - started) / len(cells)

@@ -26,14 +26,16 @@ from common import every_set
 from tqdm import tqdm
 
 from co3lib.beyond.baselines import connected_components
+from co3lib.beyond.category_priors import category_priors
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.evaluation import area_under, best_box, mask_boxes, match, overlaps, precision_recall
 from co3lib.evaluation import measures as measures_of
 from co3lib.files import make_folder, write_text
-from co3lib.inference import finish, prepare, prepare_proposals
+from co3lib.inference import prepare
 from co3lib.instance import masks_of
 from co3lib.segmentation import CoSegmenter
+from co3lib.selection import finish, prepare_proposals
 
 LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1, 1)}
 PRIORS = ("single", "class")
@@ -42,9 +44,9 @@ COMPONENTS, UNTRAINED, ALL = "components of the prior", "untrained", "ls + lt + 
 SIZES = {"under 1 %": (0.0, 0.01), "1 to 10 %": (0.01, 0.1), "over 10 %": (0.1, 1.0)}
 """Shares of its photo that an instance covers."""
 READINGS = {
-    "": {"seeds": "score"},
-    ", seeds from co-peaks": {"seeds": "copeak"},
-    ", ranked without co-saliency": {"seeds": "score", "ranking_saliency": False},
+    "": {"peak_source": "score"},
+    ", seeds from co-peaks": {"peak_source": "copeak"},
+    ", ranked without co-saliency": {"peak_source": "score", "rank_with_saliency": False},
 }
 
 
@@ -78,8 +80,7 @@ class ClassRun:
         started = time.perf_counter()
         self.work = [prepare(sample.image_path, config, k) for k, sample in enumerate(samples)]
         self.proposals = [
-            prepare_proposals(image, config, sample.proposals)
-            for image, sample in zip(self.work, samples, strict=True)
+            prepare_proposals(image, config, sample.proposals) for image, sample in zip(self.work, samples, strict=True)
         ]
         self.shared_seconds = time.perf_counter() - started
 
@@ -101,9 +102,7 @@ class ClassRun:
     def components(self, priors: torch.Tensor, seconds: float) -> dict[str, float]:
         started = time.perf_counter()
         found = [
-            connected_components(
-                torch.nn.functional.interpolate(prior[None], image.size, mode="bilinear")[0, 0]
-            )
+            connected_components(torch.nn.functional.interpolate(prior[None], image.size, mode="bilinear")[0, 0])
             for prior, image in zip(priors, self.work, strict=True)
         ]
         return self.measures(found, seconds + time.perf_counter() - started)
@@ -119,7 +118,7 @@ class ClassRun:
 def measure_class(samples: list[Sample], seeds: int) -> list[dict]:
     """All rows of one class: a list of records with method, prior, seed and the measures."""
     torch.set_num_threads(1)
-    base = CoSegConfig(ranking="released", peak_scales=(1.0,), group_peaks=False, refine=False)
+    base = CoSegConfig(ranking="released", peak_scales=(1.0,), group_peaks=False, refine_masks=False)
     run = ClassRun(samples, base)
     rows = []
 
@@ -128,7 +127,7 @@ def measure_class(samples: list[Sample], seeds: int) -> list[dict]:
 
     for prior in PRIORS:
         started = time.perf_counter()
-        targets = CoSegmenter(base.model_copy(update={"prior": prior})).priors_of(run.work, progress=False)
+        targets = category_priors(run.work, base.model_copy(update={"prior": prior}), progress=False)
         prior_seconds = time.perf_counter() - started
         note(COMPONENTS, prior, 0, run.components(targets, prior_seconds))
         for seed in range(seeds):

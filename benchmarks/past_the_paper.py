@@ -30,26 +30,27 @@ from tqdm import tqdm
 
 from co3lib.backbones import build_backbone
 from co3lib.beyond.baselines import dff_head
+from co3lib.beyond.category_priors import category_priors
 from co3lib.beyond.priors import principal_component
 from co3lib.config import CoSegConfig
 from co3lib.datasets.export import overlay
 from co3lib.files import aside, make_folder, write_text
-from co3lib.inference import choose_masks, finish
 from co3lib.instance import Instance
 from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou, tight_box
 from co3lib.segmentation import CoSegmenter
+from co3lib.selection import choose_masks, finish
 
 # Of the real classes; a class of which two sets hold photos is named with its set.
 CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit", "boat", "diningtable", "mug", "pedestrian", ("LARGE", "person")}
 ORDINARY = ["LARGE", "PETS_MUGS", "STREET"]
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
-ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "level_sets": False, "refine": False}
+ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "level_sets": False, "refine_masks": False}
 LADDER = {
     "one look, ranked by fit and contrast": ONE_SIZE,
-    "+ looks at six sizes": {"group_peaks": False, "level_sets": False, "refine": False},
-    "+ groups of peaks": {"level_sets": False, "refine": False},
-    "+ parts of the co-saliency": {"refine": False},
+    "+ looks at six sizes": {"group_peaks": False, "level_sets": False, "refine_masks": False},
+    "+ groups of peaks": {"level_sets": False, "refine_masks": False},
+    "+ parts of the co-saliency": {"refine_masks": False},
     f"+ refined masks = {OURS}": {},
 }
 UNTRAINED = "default, untrained"
@@ -79,16 +80,16 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
         instances = finish(candidates, [image.size for image in run.work], config)
         note(name, run.measures(instances, 0.0), fit_seconds, time.process_time() - started + seconds + shared)
 
-    def see(segmenter: CoSegmenter) -> tuple[list, float]:
+    def timed_peaks(segmenter: CoSegmenter) -> tuple[list, float]:
         """The looks at every photo, and the seconds they took."""
         started = time.process_time()
-        photos = [segmenter.looks(image) for image in run.work]
+        photos = [segmenter.peaks_at_scales(image) for image in run.work]
         return photos, time.process_time() - started
 
     for name, changes in {"ours": LADDER, "released": {RELEASED: {}}, "rivals": {}}[part].items():
         config = base.model_copy(update=changes)
         # What is decided after training needs no other training, what is decided after the heat maps no others.
-        trained = config.model_copy(update={"ranking": "distinct", **ONE_SIZE, "peak_scales": base.peak_scales})
+        trained = config.model_copy(update={"ranking": "fit_contrast", **ONE_SIZE, "peak_scales": base.peak_scales})
         if trained not in fitted:
             first, started = CoSegmenter(trained), time.process_time()
             first.fit_prepared(run.work, progress=False)
@@ -97,27 +98,27 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
         segmenter = first.with_settings(**{key: getattr(config, key) for key in ("ranking", *ONE_SIZE)})
         key = trained, config.peak_scales
         if key not in maps:
-            maps[key] = see(segmenter)
+            maps[key] = timed_peaks(segmenter)
         predict(name, segmenter, seconds, maps[key])
     if part == "ours" and seed == 0:
         started = time.process_time()
-        priors = CoSegmenter(base).priors_of(run.work, progress=False)
+        priors = category_priors(run.work, base, progress=False)
         note(COMPONENTS, run.components(priors, 0.0), time.process_time() - started, 0.0)
     if part == "rivals":
         ours, started = CoSegmenter(base.model_copy(update={"epochs": 0})), time.process_time()
         ours.fit_prepared(run.work, progress=False)
-        predict(UNTRAINED, ours, time.process_time() - started, see(ours))
+        predict(UNTRAINED, ours, time.process_time() - started, timed_peaks(ours))
         for name, make_head in RIVALS.items():
-            segmenter, seconds = rival(run, base, make_head, ours.recognition)
-            predict(name, segmenter, seconds, see(segmenter))
+            segmenter, seconds = rival(run, base, make_head, ours.certainty)
+            predict(name, segmenter, seconds, timed_peaks(segmenter))
     return rows
 
 
-def rival(run: ClassRun, config: CoSegConfig, make_head, recognition) -> tuple[CoSegmenter, float]:
+def rival(run: ClassRun, config: CoSegConfig, make_head, certainty) -> tuple[CoSegmenter, float]:
     """A rival's score in the head of the same untrained network; peaks, heat maps, proposals, ranking and what each size counts
     (recognition) are the default's."""
     started = time.process_time()
-    segmenter = CoSegmenter(config.model_copy(update={"epochs": 0, "head_start": False}))
+    segmenter = CoSegmenter(config.model_copy(update={"epochs": 0, "init_head": False}))
     backbone = build_backbone(config.backbone)
     with torch.no_grad():
         features = torch.cat([backbone(image.tensor) for image in run.work])
@@ -127,12 +128,12 @@ def rival(run: ClassRun, config: CoSegConfig, make_head, recognition) -> tuple[C
     bias = bias + (weight @ center.flatten() if make_head is dff_head else 0)
     flat = [torch.full(image.pixels.shape[:2], 0.5) for image in run.work]
     segmenter.fit_prepared(run.work, flat, progress=False)
-    segmenter.recognition = recognition
+    segmenter.certainty = certainty
     model: CoPeakNet = segmenter.model
     with torch.no_grad():
         model.head.weight.copy_(weight.view_as(model.head.weight))
         model.head.bias.copy_(bias.view_as(model.head.bias))
-        segmenter.bank = torch.cat([model(image.tensor).guided for image in run.work[: len(segmenter.bank)]])
+        segmenter.partners = torch.cat([model(image.tensor).weighted for image in run.work[: len(segmenter.partners)]])
     return segmenter, time.process_time() - started
 
 

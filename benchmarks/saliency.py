@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from co3lib.backbones import build_backbone
-from co3lib.beyond.priors import class_prior
+from co3lib.beyond.priors import ddt_prior
 from co3lib.datasets.images import to_tensor
 from co3lib.saliency import METHODS, saliency_prior
 
@@ -50,8 +50,8 @@ def main() -> None:
                 f"single, {method}": lambda images=images, method=method: [saliency_prior(one, method) for one in images]
                 for method in METHODS
             },
-            "class, features only": lambda features=features: class_prior(features),
-            "class": lambda features=features, images=images: class_prior(features, images),
+            "class, features only": lambda features=features: ddt_prior(features),
+            "class": lambda features=features, images=images: ddt_prior(features, images),
         }
         for name, make in makers.items():
             started = time.process_time()

@@ -20,10 +20,10 @@ from measure import markdown
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from co3lib.beyond.priors import recognized_prior
+from co3lib.beyond.category_priors import classify
+from co3lib.beyond.priors import classifier_prior
 from co3lib.config import CoSegConfig
 from co3lib.inference import prepare
-from co3lib.segmentation import CoSegmenter
 
 GRID = 56
 
@@ -39,15 +39,14 @@ def pixel_ap(maps: torch.Tensor, truth: torch.Tensor) -> float:
 def steadiness(samples, subsets: int) -> dict[str, float]:
     """Pixel AP of the prior of all photos; mean and deviation of that of random subsets."""
     config = CoSegConfig()
-    segmenter = CoSegmenter(config)
-    work = [prepare(sample.image_path, config, k, config.recognized_sizes) for k, sample in enumerate(samples)]
-    features, logits = segmenter.recognize(work, progress=False)
-    truth = torch.stack(
-        [interpolate(one.masks.any(0)[None, None].float(), (GRID, GRID), mode="area")[0, 0] for one in samples]
-    )
+    work = [prepare(sample.image_path, config, k, config.classifier_sizes) for k, sample in enumerate(samples)]
+    seen = classify(work, config, progress=False)
+    truth = torch.stack([interpolate(one.masks.any(0)[None, None].float(), (GRID, GRID), mode="area")[0, 0] for one in samples])
 
     def of(photos: list[int]) -> float:
-        prior = recognized_prior(*([maps[side][photos] for side in config.sizes] for maps in (features, logits)))
+        prior = classifier_prior(
+            *([maps[side][photos] for side in config.prior_sizes] for maps in (seen.features, seen.logits))
+        )
         return pixel_ap(prior, truth[photos])
 
     draw = random.Random(0)

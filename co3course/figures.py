@@ -22,10 +22,11 @@ from matplotlib.figure import Figure
 from co3lib import checks
 from co3lib.datasets.export import overlay
 from co3lib.datasets.images import fit_within, read_image, resize_nearest
-from co3lib.inference import look, prepare, prepare_proposals, rank
+from co3lib.inference import prepare
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.segmentation import CoSegmenter
+from co3lib.selection import prepare_proposals, rank
 
 from .style import dots, plain
 
@@ -35,7 +36,7 @@ _LONGEST = 320  # pixels of a photo in a grid: more would not be seen
 
 
 @dataclass(frozen=True)
-class Story:
+class PipelineTrace:
     """What one photo meets on its way, at work size (H, W).
 
     pixels: (H, W, 3) uint8; saliency: (H, W) in [0, 1]; score: (h, w); cells: (Q, 2), the peaks; best: the
@@ -52,7 +53,7 @@ class Story:
     chosen: Instance
 
 
-def tell(segmenter: CoSegmenter, photo) -> Story:
+def trace_pipeline(segmenter: CoSegmenter, photo) -> PipelineTrace:
     """Go the way of one photo through a fitted segmenter, up to its best peak's mask, and keep what is met
     there.
 
@@ -60,7 +61,7 @@ def tell(segmenter: CoSegmenter, photo) -> Story:
     """
     config = segmenter.config
     image = prepare(photo, config)
-    first = look(segmenter.model, image, config, segmenter.bank)
+    first = segmenter.peaks_at(image)
     view = first.view
     ranker = prepare_proposals(image, config).ranker
     scores = rank(first.heat, view.saliency, ranker, config)
@@ -70,7 +71,7 @@ def tell(segmenter: CoSegmenter, photo) -> Story:
     score, index = scores[best].max(0)
     mask = ranker.masks(index[None])[0].numpy()
     chosen = Instance(mask, float(score), tuple(first.points[best].tolist()), tight_box(mask))
-    return Story(image.pixels, view.saliency, view.output.score[0, 0], first.cells, best, first.heat[best], chosen)
+    return PipelineTrace(image.pixels, view.saliency, view.output.score[0, 0], first.cells, best, first.heat[best], chosen)
 
 
 @plain
@@ -102,7 +103,7 @@ def overlay_grid(
 
 
 @plain
-def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
+def story_figure(story: PipelineTrace, instances: Sequence[Instance]) -> Figure:
     """The way of one photo in six pictures, the heat map over its maximum; instances: what ``predict`` made
     of it."""
     figure = Figure(figsize=(11, 7.4), layout="constrained")
@@ -124,9 +125,7 @@ def story_figure(story: Story, instances: Sequence[Instance]) -> Figure:
         axis.set_axis_off()
         axis.set_title(title, fontsize=11, loc="left")
     axes[0].imshow(story.pixels, extent=extent)
-    _with_bar(
-        figure, axes[1], axes[1].imshow(story.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1)
-    )
+    _with_bar(figure, axes[1], axes[1].imshow(story.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1))
     _with_bar(figure, axes[2], axes[2].imshow(story.score.numpy(), extent=extent, cmap="cividis"))
     _mark(axes[2], points)
     _with_bar(figure, axes[3], axes[3].imshow(heat.numpy(), extent=extent, cmap="magma", vmin=0, vmax=1))
@@ -171,9 +170,7 @@ def at_size(instances: Sequence[Instance], size: tuple[int, int]) -> list[Instan
     for one in instances:
         mask = resize_nearest(torch.from_numpy(one.mask)[None], size)[0].numpy()
         if mask.any():
-            y, x = (
-                int(value * new / old) for value, new, old in zip(one.peak, size, one.mask.shape, strict=True)
-            )
+            y, x = (int(value * new / old) for value, new, old in zip(one.peak, size, one.mask.shape, strict=True))
             resized.append(Instance(mask, one.score, (y, x), tight_box(mask)))
     return resized
 

@@ -38,7 +38,7 @@ img { width: 16rem; height: 12rem; object-fit: contain; object-position: top } h
 
 
 @dataclass(frozen=True)
-class Ran:
+class NotebookRun:
     """A notebook that was run: its file, the seconds from start to end, the executed notebook, and why it failed, if so."""
 
     path: Path
@@ -53,7 +53,7 @@ def find(folder: Path) -> list[Path]:
     return [path for path in found if path.name[0] != "."]
 
 
-def run_all(paths: Sequence[Path], output: Path) -> Iterator[Ran]:
+def run_all(paths: Sequence[Path], output: Path) -> Iterator[NotebookRun]:
     """Run notebooks in the profile "smoke", each into a folder of its name in ``output``."""
     for path in paths:
         started, folder, failure = time.perf_counter(), output / path.stem, ""
@@ -61,10 +61,10 @@ def run_all(paths: Sequence[Path], output: Path) -> Iterator[Ran]:
             run_notebook(path, folder, {"profile": "smoke"})
         except (ValueError, NotebookError, OSError) as error:
             failure = str(error)
-        yield Ran(path, time.perf_counter() - started, folder / path.name, failure)
+        yield NotebookRun(path, time.perf_counter() - started, folder / path.name, failure)
 
 
-def make_gallery(runs: Sequence[Ran], folder: Path) -> None:
+def make_gallery(runs: Sequence[NotebookRun], folder: Path) -> None:
     """Pages of the notebooks that ran, solutions in a folder of theirs, and ``index.html`` with a picture, the title, the
     purpose and the seconds of each. Pages of an earlier gallery are removed; ``ValueError`` for any other in the way."""
     folder = check_pages([one.path for one in runs], folder)
@@ -113,7 +113,7 @@ def _page(path: Path) -> Path:
     return Path("solutions" if path.parent.name == "solutions" else "", f"{path.stem}.html")
 
 
-def _entry(one: Ran, page: str) -> str:
+def _entry(one: NotebookRun, page: str) -> str:
     from nbconvert.filters import markdown2html
 
     book = json.loads(one.executed.read_text(encoding="utf-8"))
@@ -161,7 +161,7 @@ def _relink(text: str, source: Path, target: Path, pages: Mapping[Path, Path]) -
     return re.sub(r'<a href="([^"]*)"', moved, text)
 
 
-def table(runs: Sequence[Ran]) -> str:
+def table(runs: Sequence[NotebookRun]) -> str:
     """What came of each notebook: its seconds, its name, and "failed" where it did."""
     lines = [f"{one.seconds:7.1f} s  {one.path.stem}{'  FAILED' if one.failure else ''}" for one in runs]
     return "\n".join([*lines, f"{sum(one.seconds for one in runs):7.1f} s  together"])

@@ -62,9 +62,7 @@ def check_parameters(path: Path, parameters: Mapping[str, object]) -> dict[str, 
         try:
             checked[name] = TypeAdapter(_TYPES[kind]).validate_python(value)
         except ValidationError as error:
-            raise ValueError(
-                f"parameter {name} of {path.name} must be of type {kind}, got {value!r}"
-            ) from error
+            raise ValueError(f"parameter {name} of {path.name} must be of type {kind}, got {value!r}") from error
     return checked
 
 

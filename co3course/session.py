@@ -66,9 +66,7 @@ class PhotoParameters(Parameters):
     @classmethod
     def _is_folder(cls, photos: str) -> str:
         if photos and not path_of(photos, "photos").is_dir():
-            raise ValueError(
-                f"photos must be a folder with photos of one kind of thing, got {photos!r}, which is not one"
-            )
+            raise ValueError(f"photos must be a folder with photos of one kind of thing, got {photos!r}, which is not one")
         return photos
 
 
@@ -124,9 +122,7 @@ def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, lis
 
     if not parameters.photos:
         classes = demo_set("collage")
-        return (
-            {smoke_class: classes[smoke_class][:_SMOKE_PHOTOS]} if parameters.profile == "smoke" else classes
-        )
+        return {smoke_class: classes[smoke_class][:_SMOKE_PHOTOS]} if parameters.profile == "smoke" else classes
     folder = Path(parameters.photos).expanduser().resolve()
     paths = list_photos(folder)
     if len(paths) < 2:
@@ -212,6 +208,4 @@ def refuse_foreign(path: Path) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on."""
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in VERSIONS
-    }
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in VERSIONS}

@@ -88,7 +88,7 @@ def same_length(**named: Sized) -> None:
         raise ValueError(f"{' and '.join(lengths)} must be equally long: {said}")
 
 
-def choice(value, name: str, options: Sequence[str | None]) -> str:
+def choice(value, name: str, options: Sequence[str | None]):
     """``value`` if it is one of ``options``; ``ValueError`` naming them otherwise."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")

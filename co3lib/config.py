@@ -28,26 +28,31 @@ class NetworkSettings(_Settings):
     """As for ``backbones.build_backbone``."""
     weights: PathText = "imagenet"
     """"imagenet", "random" or a file, as for ``backbones.build_backbone``."""
-    tap: str | None = None
+    feature_stage: str | None = None
     """The stage that the features are taken from; None: the backbone's own choice."""
     stride: Count | None = None
     """Input pixels between two cells of the feature grid; None: the network's own."""
-    size: Annotated[int, Field(ge=64, multiple_of=32)] = 448
+    input_size: Annotated[int, Field(ge=64, multiple_of=32)] = 448
     """Side of the square that photos are resized to, in pixels."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How photos, priors, co-saliency and heat maps are resized; "bicubic" is MATLAB's ``imresize``."""
-    center: bool = True
+    center_features: bool = True
     """Whether the category's mean feature is subtracted."""
+
+    @property
+    def network(self) -> tuple[str, str, str | None, int | None]:
+        """The arguments of ``backbones.build_backbone`` and ``build_both``."""
+        return self.backbone, self.weights, self.feature_stage, self.stride
 
 
 class PriorSettings(_Settings):
     """The saliency prior, which the saliency loss learns from."""
 
-    prior: Literal["single", "class", "recognized"] = "recognized"
-    """"single": what stands out in each photo; "class": the first principal component of all photos' features (DDT), times
-    "single"; "recognized": the components that agree with the network's own ImageNet classifier."""
-    scales: Scales = (1.0, 1.5, 2.0)
-    """Multiples of ``size`` at which a "recognized" prior sees the photos, the first being 1."""
+    prior: Literal["single", "ddt", "classifier"] = "classifier"
+    """"single": what stands out in each photo; "ddt": the first principal component of all photos' features (DDT), times
+    "single"; "classifier": the components that agree with the network's own ImageNet classifier."""
+    prior_scales: Scales = (1.0, 1.5, 2.0)
+    """Multiples of ``input_size`` at which a "classifier" prior sees the photos, the first being 1."""
 
 
 class TrainingSettings(_Settings):
@@ -59,9 +64,9 @@ class TrainingSettings(_Settings):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     optimizer: Literal["released", "adamw"] = "adamw"
     """"released": the authors' Adam, its state cleared at every epoch, biases at twice the rate."""
-    freeze: str | None = "middle"
+    frozen_until: str | None = "middle"
     """The last stage that is not trained; None: all are."""
-    head_start: bool = True
+    init_head: bool = True
     """Whether the score map starts as a linear fit of the prior, and not at zero."""
     saliency_weight: Weight = 1.0
     """Of the saliency loss (Eq. 6) in Eq. 1."""
@@ -71,11 +76,11 @@ class TrainingSettings(_Settings):
     """Of the affinity loss (Eqs. 4 and 5) in Eq. 1."""
     alpha: Weight = 4.0
     """Weight of the second term of the affinity loss."""
-    form: Literal["released", "published"] = "released"
+    loss_form: Literal["released", "published"] = "released"
     """Form of the co-peak and affinity losses. "published" is for comparison: as printed, the affinity loss is a sum over all
     pairs of cells and at the published weights thousands of times the other two, so it alone decides; with
-    ``center`` it has no lower bound."""
-    partners: Count | None = 20
+    ``center_features`` it has no lower bound."""
+    max_partners: Count | None = 20
     """How many of the category's photos are kept for co-peaks; None: all."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the order of the photos."""
@@ -85,32 +90,32 @@ class InferenceSettings(_Settings):
     """From a photo to its instances. These may be changed after training (``CoSegmenter.with_settings``)."""
 
     peak_scales: Scales = (1.0, 0.5, 0.7, 1.5, 2.0, 3.0)
-    """Multiples of ``size`` at which peaks are looked for, the first being 1."""
-    seeds: Literal["score", "copeak"] = "score"
+    """Multiples of ``input_size`` at which peaks are looked for, the first being 1."""
+    peak_source: Literal["score", "copeak"] = "score"
     """"score": peaks of the score map; "copeak": ends of co-peaks with other photos."""
     group_peaks: bool = True
     """Whether peaks of one hill of the co-saliency may also be parts of one instance."""
     level_sets: bool = True
     """Whether the connected parts of the co-saliency above some levels are proposals too, for peaks that are found at a size
-    below ``size``; never beside ready-made proposals."""
-    heat_stop: str | None = "middle"
+    below ``input_size``; never beside ready-made proposals."""
+    heat_map_stage: str | None = "middle"
     """The stage at which heat maps are read; None: the image."""
-    work_size: Annotated[int, Field(ge=64)] | None = 448
+    mask_size: Annotated[int, Field(ge=64)] | None = 448
     """Longest side at which masks are ranked, in pixels; None: the photo's own, of which every peak's heat map then is: 0.1 GB
     a peak for 24 megapixels."""
-    proposals: Count | None = 1000
+    max_proposals: Count | None = 1000
     """How many a photo, the best first; None: every ready-made one, 1000 where they are made here."""
-    ranking: Literal["released", "distinct"] = "distinct"
+    ranking: Literal["released", "fit_contrast"] = "fit_contrast"
     """"released": Eq. 7, with heat maps that keep the values they have at the network's input as they are resized, and a peak
-    in every cell of a plateau of the score map; "distinct": Eq. 7 times fit and contrast, with heat maps that sum to one,
+    in every cell of a plateau of the score map; "fit_contrast": Eq. 7 times fit and contrast, with heat maps that sum to one,
     and one peak a plateau."""
-    ranking_saliency: bool = True
+    rank_with_saliency: bool = True
     """Whether Eq. 7 uses the co-saliency."""
     beta: Weight = 0.8
     """Of the first term of Eq. 7."""
     gamma: Weight = 1e-5
     """Of the last term of Eq. 7."""
-    refine: bool = True
+    refine_masks: bool = True
     """Whether the outline of a chosen mask moves to where the photo's colours change."""
     nms_iou: Share = 0.4
     """Of two masks that overlap by this IoU or more the one with the lower score is dropped."""
@@ -125,34 +130,34 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
 
     @model_validator(mode="after")
     def _fits_together(self) -> CoSegConfig:
-        for name in ("scales", "peak_scales"):
+        for name in ("prior_scales", "peak_scales"):
             if getattr(self, name)[0] != 1:
                 raise ValueError(f"{name} must begin with 1, got {getattr(self, name)}")
-        if self.ranking == "distinct" and not self.ranking_saliency:
+        if self.ranking == "fit_contrast" and not self.rank_with_saliency:
             raise ValueError(
-                "ranking must be 'released' where ranking_saliency is False: nothing stands out, got 'distinct'"
+                "ranking must be 'released' where rank_with_saliency is False: nothing stands out, got 'fit_contrast'"
             )
         return self
 
     @property
-    def sizes(self) -> list[int]:
-        """The sides of the squares at which the prior looks at the photos, in pixels: multiples of 32, ``size`` first."""
-        return self._sides(self.scales)
+    def prior_sizes(self) -> list[int]:
+        """The sides of the squares at which the prior looks at the photos, in pixels: multiples of 32, ``input_size`` first."""
+        return self._sides(self.prior_scales)
 
     @property
-    def recognized_sizes(self) -> list[int]:
-        """The sides of the squares that the classifier of a "recognized" prior sees: ``sizes``, and of ``peak_sizes`` those
-        that are no larger than these."""
-        return list(dict.fromkeys([*self.sizes, *(side for side in self.peak_sizes if side < max(self.sizes))]))
+    def classifier_sizes(self) -> list[int]:
+        """The sides of the squares that the classifier sees for a "classifier" prior: ``prior_sizes``, and of ``peak_sizes``
+        those that are no larger than these."""
+        return list(dict.fromkeys([*self.prior_sizes, *(side for side in self.peak_sizes if side < max(self.prior_sizes))]))
 
     @property
     def peak_sizes(self) -> list[int]:
-        """The sides of the squares at which ``predict`` looks for peaks, in pixels: multiples of 32, ``size`` first."""
+        """The sides of the squares at which ``predict`` looks for peaks, in pixels: multiples of 32, ``input_size`` first."""
         return self._sides(self.peak_scales)
 
     def _sides(self, scales: tuple[float, ...]) -> list[int]:
         # Small squares have few multiples of 32: each of them once.
-        return list(dict.fromkeys(32 * max(round(self.size * scale / 32), 1) for scale in scales))
+        return list(dict.fromkeys(32 * max(round(self.input_size * scale / 32), 1) for scale in scales))
 
     @classmethod
     def released(cls, **changes) -> CoSegConfig:
@@ -164,23 +169,23 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
         """
         return cls.model_validate(
             {
-                "scales": (1.0,),
-                "center": False,
+                "prior_scales": (1.0,),
+                "center_features": False,
                 "interpolation": "bicubic",
                 "prior": "single",
                 "epochs": 40,
                 "learning_rate": 1e-6,
                 "optimizer": "released",
-                "freeze": None,
-                "head_start": False,
+                "frozen_until": None,
+                "init_head": False,
                 "peak_scales": (1.0,),
                 "group_peaks": False,
                 "level_sets": False,
-                "heat_stop": None,
-                "work_size": None,
-                "proposals": None,
+                "heat_map_stage": None,
+                "mask_size": None,
+                "max_proposals": None,
                 "ranking": "released",
-                "refine": False,
+                "refine_masks": False,
             }
             | changes
         )
@@ -190,11 +195,11 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
         """The method as the paper prints it, where that differs from the released code: instances are looked for at the ends
         of co-peaks with all other photos, and the losses are those of Eqs. 3 and 5.
 
-        For comparison: see ``form`` for what the printed affinity loss does to training. ``published(form="released")`` has
-        the paper's seeds with the code's losses. The rest is ``released``, the paper saying the same or nothing; the backbone
-        is as free as there (the paper's is "vgg16_fc6").
+        For comparison: see ``loss_form`` for what the printed affinity loss does to training.
+        ``published(loss_form="released")`` has the paper's peaks with the code's losses. The rest is ``released``, the paper
+        saying the same or nothing; the backbone is as free as there (the paper's is "vgg16_fc6").
         """
-        return cls.released(**{"seeds": "copeak", "partners": None, "form": "published"} | changes)
+        return cls.released(**{"peak_source": "copeak", "max_partners": None, "loss_form": "published"} | changes)
 
 
 def _describe(groups: tuple[type[_Settings], ...]) -> str:

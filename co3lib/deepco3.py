@@ -20,6 +20,7 @@ from .datasets.images import read_image, resize_image, resize_maps, to_tensor
 from .instance import Instance
 from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet
+from .optimizers import as_the_authors_adam, released_optimizer
 from .overlap import tight_box
 from .peak_backprop import peak_response_maps
 from .peaks import peak_cells, score_peaks
@@ -27,7 +28,7 @@ from .proposals import propose
 from .ranking import mask_nms, noise_filter, rank_proposals
 from .saliency import saliency_prior
 from .torch_defaults import torch_defaults, with_gradients
-from .training import as_the_authors_adam, batches, released_optimizer
+from .training import batches
 
 SIZE = 448
 
@@ -77,7 +78,7 @@ def train(images: torch.Tensor, priors: torch.Tensor, backbone: str, epochs: int
             big_saliency = model.saliency_at_image_size(output.score)
 
             # Eq. 3: the correlation of the features at co-peaks, where both are salient, is to be high.
-            correlation = correlate(*pair_up(output.guided))
+            correlation = correlate(*pair_up(output.weighted))
             # Eq. 1: L = ls + 0.5 lt + 0.1 la, the saliency loss being Eq. 6 and the affinity loss Eqs. 4 and 5.
             loss = (
                 saliency_loss(big_saliency, priors[batch])

@@ -74,7 +74,7 @@ class Experiment(BaseModel):
         return config
 
 
-class Outcome(BaseModel):
+class ExperimentResult(BaseModel):
     """What came of one class with one seed: counts; ``measures``, the numbers of ``measure`` in [0, 1]; the seconds of
     fitting and segmenting (of the last sitting, where it was stopped); the weights' SHA-256."""
 
@@ -141,7 +141,7 @@ def recompute(output: str | Path) -> dict[tuple[str, int], dict[str, float]]:
     return {(one.category, one.seed): measure(read_coco(folder)) for folder, one in _finished(path_of(output, "output"))}
 
 
-def read_outcomes(output: str | Path) -> list[Outcome]:
+def read_outcomes(output: str | Path) -> list[ExperimentResult]:
     """What is finished in an output folder, in the order of classes and seeds."""
     return [one for _, one in _finished(path_of(output, "output"))]
 
@@ -204,7 +204,7 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
         photo.instances = instances
     model = segmenter.model
     assert model is not None  # it has just been fitted
-    outcome = Outcome(
+    outcome = ExperimentResult(
         category=name,
         seed=seed,
         photos=len(photos),
@@ -285,7 +285,7 @@ def _is_finished(folder: Path) -> bool:
     return False
 
 
-def _keep(folder: Path, photos: Sequence[PhotoResult], outcome: Outcome) -> None:
+def _keep(folder: Path, photos: Sequence[PhotoResult], outcome: ExperimentResult) -> None:
     # The three files are put in place at once, as a folder: what is there is whole.
     try:
         with aside(folder) as part:
@@ -296,7 +296,7 @@ def _keep(folder: Path, photos: Sequence[PhotoResult], outcome: Outcome) -> None
             raise
 
 
-def _finished(output: Path) -> Iterator[tuple[Path, Outcome]]:
+def _finished(output: Path) -> Iterator[tuple[Path, ExperimentResult]]:
     found = [(path.parent, _read(path)) for path in output.glob(f"*/seed_*/{_OUTCOME}")]
     strays = sorted(str(folder.relative_to(output)) for folder, one in found if not _belongs(one, folder))
     if strays:  # copies and moved folders; counted, they would be there twice or as something else
@@ -305,12 +305,12 @@ def _finished(output: Path) -> Iterator[tuple[Path, Outcome]]:
     yield from sorted(kept, key=lambda pair: (pair[1].category, pair[1].seed))
 
 
-def _read(path: Path) -> Outcome:
+def _read(path: Path) -> ExperimentResult:
     try:
-        return Outcome.model_validate_json(path.read_bytes())
+        return ExperimentResult.model_validate_json(path.read_bytes())
     except (ValidationError, OSError) as error:
         raise ValueError(f"{path} is not the outcome of a class and seed; remove its folder to run it again") from error
 
 
-def _belongs(one: Outcome, folder: Path) -> bool:
+def _belongs(one: ExperimentResult, folder: Path) -> bool:
     return (folder.parent.name, folder.name) == (one.category, f"seed_{one.seed}")

@@ -38,7 +38,7 @@ class CoPeakOutput:
         return normalize_features(self.features)
 
     @property
-    def guided(self) -> torch.Tensor:
+    def weighted(self) -> torch.Tensor:
         """The normalised features, weighted by the co-saliency: (B, C, h, w)."""
         return weight_by_saliency(self.normalized, self.saliency)
 
@@ -64,15 +64,15 @@ class CoPeakNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> CoPeakOutput:
         """images: (B, 3, H, W), RGB in [0, 1]."""
-        return self.resume(images, None)
+        return self.forward_from(images, None)
 
     def activations(self, images: torch.Tensor, stage: str | None) -> torch.Tensor:
-        """The output of the backbone's stage ``stage``, from which ``resume`` goes on; None: the images themselves."""
-        return images if stage is None else self.backbone(images, until=stage)
+        """The output of the backbone's stage ``stage``, from which ``forward_from`` goes on; None: the images themselves."""
+        return images if self.backbone.stage(stage) is None else self.backbone(images, until=stage)
 
-    def resume(self, activations: torch.Tensor, after: str | None) -> CoPeakOutput:
+    def forward_from(self, activations: torch.Tensor, after: str | None) -> CoPeakOutput:
         """Go on from the output of the backbone's stage ``after``; None: from the images."""
-        features = self.backbone.resume(activations, after) - self.center
+        features = self.backbone.forward_from(activations, after) - self.center
         return CoPeakOutput(features, self.head(features))
 
     def saliency_at_image_size(self, score: torch.Tensor) -> torch.Tensor:

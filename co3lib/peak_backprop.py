@@ -148,7 +148,7 @@ def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str |
     """
     with torch.inference_mode(False), torch.enable_grad(), PeakRule():
         start = activations.detach().clone().requires_grad_()  # a clone may be differentiated wherever the original is from
-        score = model.resume(start, stage).score
+        score = model.forward_from(start, stage).score
     height, width = score.shape[2:]
     if len(peaks) and not ((peaks >= 0) & (peaks < torch.tensor([height, width]))).all():
         raise ValueError(f"peaks must be cells of the {height} x {width} score map, got {peaks.tolist()}")

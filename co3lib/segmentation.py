@@ -2,7 +2,8 @@
 
     CoSegmenter(config).fit(photos).predict(photos)
 
-is the paper from end to end; what happens to one photo is in ``inference``, and each step in the module named after it.
+is the paper from end to end; what happens to one photo is in ``inference`` and ``selection``, and each step in the module named
+after it.
 
 Shape letters: N images, C channels, H W size of the work image, ``h w`` feature grid, M instances.
 """
@@ -18,33 +19,20 @@ from PIL import Image
 from tqdm import tqdm
 
 from . import checks
-from .backbones import Backbone, Recognizer, build_backbone, build_both
-from .beyond.priors import class_prior, recognition_by_scale, recognized_prior
+from .backbones import build_backbone, build_both
+from .beyond.category_priors import at_input_size, category_priors, classify
 from .config import CoSegConfig, InferenceSettings
 from .datasets.checkpoints import load_tensors, save_tensors
-from .datasets.images import resize_maps
-from .inference import (
-    Candidates,
-    Look,
-    Proposals,
-    WorkImage,
-    choose_masks,
-    look,
-    partners_of,
-    prepare,
-    prepare_proposals,
-    to_instances,
-    without_noise,
-)
+from .inference import PreparedImage, ScalePeaks, partners_of, peaks_at_scale, prepare
 from .instance import Instance
 from .model import CoPeakNet
-from .saliency import saliency_prior
+from .selection import Candidates, Proposals, choose_masks, prepare_proposals, to_instances, without_noise
 from .torch_defaults import torch_defaults, with_gradients
-from .training import start_features, start_head, train
+from .training import fit_head_to_prior, start_features, train
 
-__all__ = ["Candidates", "CoSegConfig", "CoSegmenter", "Instance", "WorkImage"]
-_RECOGNITION = 16  # power of how well the category is recognised at a size, in what the size counts
-# Settings of fit. Only size and interpolation are read by predict as well, but with others than those of the network's
+__all__ = ["CoSegConfig", "CoSegmenter", "Instance"]
+_CERTAINTY = 16  # power of how well the category is recognised at a size, in what a score counts there
+# Settings of fit. Only input_size and interpolation are read by predict as well, but with others than those of the network's
 # training and of the kept partners it would give what no fit leads to.
 _FITTED = [name for name in CoSegConfig.model_fields if name not in InferenceSettings.model_fields]
 
@@ -66,8 +54,8 @@ class CoSegmenter:
         self.config = config or CoSegConfig()
         self.model: CoPeakNet | None = None
         self.history: list[dict[str, float]] = []
-        self.bank = torch.zeros(0)
-        self.recognition: dict[int, float] = {}
+        self.partners = torch.zeros(0)
+        self.certainty: dict[int, float] = {}
 
     @with_gradients()
     def fit(self, images: Sequence, priors: Sequence | None = None, checkpoint=None, progress: bool = True, on_epoch=None):
@@ -82,8 +70,8 @@ class CoSegmenter:
         if priors is not None:
             checks.same_length(images=images, priors=priors)
         # All of them are kept at once: no larger, and at no more sizes, than the priors need them.
-        config = self.config.model_copy(update={"work_size": self.config.work_size or self.config.size})
-        sides = config.recognized_sizes if priors is None and config.prior == "recognized" else [config.size]
+        config = self.config.model_copy(update={"mask_size": self.config.mask_size or self.config.input_size})
+        sides = config.classifier_sizes if priors is None and config.prior == "classifier" else [config.input_size]
         bar = enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
         work = (prepare(photo, config, k, sides) for k, photo in bar)
         self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
@@ -92,82 +80,39 @@ class CoSegmenter:
     @with_gradients()
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
         """``fit`` for photos that ``prepare`` has made ready, or makes ready as they are asked for."""
+        config = self.config
         # A network without a classifier is refused here, before any photo is read.
-        networks = _networks(self.config) if priors is None and self.config.prior == "recognized" else None
-        model = CoPeakNet(networks[0] if networks else _backbone(self.config))
-        config = self.config = _with_stages(self.config, model.backbone)
+        networks = build_both(*config.network) if priors is None and config.prior == "classifier" else None
+        model = CoPeakNet(networks[0] if networks else build_backbone(*config.network))
+        for name in ("frozen_until", "heat_map_stage"):
+            model.backbone.stage(getattr(config, name), name)
         work = list(work)
-        activations, features = start_features(model, (image.tensor for image in work), config.freeze, config.center)
-        recognized = self.recognize(work, progress, networks) if networks else None
-        targets = self.priors_of(work, features, progress, recognized) if priors is None else self._at_network_size(priors)
-        self.recognition = {}
-        if recognized is not None:
-            likely = [recognized[1][side].softmax(1) for side in config.recognized_sizes]
-            self.recognition = dict(zip(config.recognized_sizes, recognition_by_scale(likely).tolist(), strict=True))
-        if config.head_start:
-            start_head(model, features - model.center, targets)
+        images = (image.tensor for image in work)
+        activations, features = start_features(model, images, config.frozen_until, config.center_features)
+        classified = classify(work, config, progress, networks) if networks else None
+        if priors is None:
+            targets = category_priors(work, config, features, progress, classified)
+        else:
+            targets = at_input_size(priors, config)
+        self.certainty = classified.certainty() if classified else {}
+        if config.init_head:
+            fit_head_to_prior(model, features - model.center, targets)
         self.history = train(model, activations, targets, config, checkpoint, progress, on_epoch)
         model.requires_grad_(False)
         with torch.no_grad():
-            partners = activations[: config.partners]
-            self.bank = torch.cat([model.resume(one[None], config.freeze).guided for one in partners])
+            kept = activations[: config.max_partners]
+            self.partners = torch.cat([model.forward_from(one[None], config.frozen_until).weighted for one in kept])
         self.model = model
 
-    @torch_defaults()
-    def priors_of(
-        self, work: Sequence[WorkImage], features: torch.Tensor | None = None, progress: bool = True, recognized=None
-    ) -> torch.Tensor:
-        """The saliency priors that ``config.prior`` asks for, at network size: (N, 1, size, size).
-
-        features: (N, C, h, w) of the photos, which the prior of the whole class is made from; recognized: what the classifier
-        sees in them; None: computed here.
-        """
-        if self.config.prior == "recognized":
-            at_sizes, logits = recognized or self.recognize(work, progress)
-            sides = self.config.sizes
-            return self._at_network_size(recognized_prior([at_sizes[k] for k in sides], [logits[k] for k in sides]))
-        if self.config.prior == "single":
-            bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
-            return self._at_network_size([saliency_prior(image.pixels) for image in bar])
-        if features is None:
-            backbone = _backbone(self.config)
-            with torch.no_grad():
-                features = torch.cat([backbone(image.tensor) for image in work])
-        return self._at_network_size(class_prior(features, [image.pixels for image in work]))
-
-    @torch_defaults()
-    def recognize(
-        self, work: Sequence[WorkImage], progress: bool = True, networks: tuple[Backbone, Recognizer] | None = None
-    ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
-        """Features (N, C, h, w) and the classifier's logits (N, classes, h, w) of the photos at ``config.recognized_sizes``;
-        networks: as ``build_both`` gives them, not trained yet (None: built here)."""
-        config = self.config
-        backbone, recognizer = networks or _networks(config)
-        features: dict[int, list[torch.Tensor]] = {side: [] for side in config.recognized_sizes}
-        logits: dict[int, list[torch.Tensor]] = {side: [] for side in config.recognized_sizes}
-        for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
-            for side in config.recognized_sizes:
-                with torch.no_grad():
-                    features[side].append(backbone(image.at(side)))
-                    logits[side].append(recognizer(features[side][-1]))
-        # One side at a time, each photo's own maps being let go: together they are the most that is kept of a photo.
-        joined = [{side: torch.cat(one.pop(side)) for side in config.recognized_sizes} for one in (features, logits)]
-        return joined[0], joined[1]
-
     @property
-    def look_weights(self) -> list[float]:
+    def scale_weights(self) -> list[float]:
         """What a score counts at each of ``config.peak_sizes``: 1 / scale ** 3, so that a closer look adds what the others have
         missed and seldom overrules them, times a power of how well the category is recognised at the nearest size that
         the classifier saw; that is known of a recognized prior only."""
-        config, level = self.config, self.recognition or {self.config.size: 1.0}
+        config, level = self.config, self.certainty or {self.config.input_size: 1.0}
         nearest = [min(level, key=lambda seen: abs(seen - side)) for side in config.peak_sizes]
         sides = zip(config.peak_sizes, nearest, strict=True)
-        return [(config.size / side) ** 3 * level[seen] ** _RECOGNITION for side, seen in sides]
-
-    def _at_network_size(self, priors) -> torch.Tensor:
-        size = (self.config.size, self.config.size)
-        maps = (checks.saliency_map(prior, f"priors[{k}]") for k, prior in enumerate(priors))
-        return torch.stack([resize_maps(p[None].float(), size, self.config.interpolation) for p in maps]).clamp(0, 1)
+        return [(config.input_size / side) ** 3 * level[seen] ** _CERTAINTY for side, seen in sides]
 
     @torch_defaults()
     def predict(self, images: Sequence, proposals: Sequence | None = None, progress: bool = True) -> list[list[Instance]]:
@@ -192,20 +137,25 @@ class CoSegmenter:
         return to_instances(self.candidates(image, ready), image.size)
 
     @torch_defaults()
-    def candidates(self, image: WorkImage, proposals: Proposals) -> Candidates:
+    def candidates(self, image: PreparedImage, proposals: Proposals) -> Candidates:
         """One photo's instances before the noise filter."""
-        return choose_masks(self.looks(image), proposals, self.config)
+        return choose_masks(self.peaks_at_scales(image), proposals, self.config)
 
     @torch_defaults()
-    def looks(self, image: WorkImage) -> list[Look]:
-        """Look at a photo at each of ``config.peak_sizes``."""
-        model, partners = self._check_fitted(), self.bank
-        found: list[Look] = []
-        for side, weight in zip(self.config.peak_sizes, self.look_weights, strict=True):
-            found.append(look(model, image, self.config, partners, side, weight))
-            if len(found) == 1:
-                partners = partners_of(found[0].view.output.guided, self.bank)
-        return found
+    def peaks_at_scales(self, image: PreparedImage) -> list[ScalePeaks]:
+        """A photo's peaks and their heat maps at each of ``config.peak_sizes``."""
+        first = self.peaks_at(image)
+        # The photo itself may be among the partners, and is recognised at the first scale only.
+        partners = partners_of(first.view.output.weighted, self.partners)
+        others = zip(self.config.peak_sizes[1:], self.scale_weights[1:], strict=True)
+        model = self._check_fitted()
+        return [first, *(peaks_at_scale(model, image, self.config, partners, side, weight) for side, weight in others)]
+
+    @torch_defaults()
+    def peaks_at(self, image: PreparedImage) -> ScalePeaks:
+        """A photo's peaks and their heat maps at the size of training, the first of ``config.peak_sizes``."""
+        size, weight = self.config.input_size, self.scale_weights[0]
+        return peaks_at_scale(self._check_fitted(), image, self.config, self.partners, size, weight)
 
     @torch_defaults()
     def with_settings(self, **changes) -> CoSegmenter:
@@ -213,22 +163,22 @@ class CoSegmenter:
         takes effect in ``fit``."""
         other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}))
         if self.model is not None:
-            other.config = _with_stages(other.config, self.model.backbone)
+            self.model.backbone.stage(other.config.heat_map_stage, "heat_map_stage")
             for name in _FITTED:
                 old, new = getattr(self.config, name), getattr(other.config, name)
                 if new != old:
                     raise ValueError(f"{name} must stay {old!r}, with which fit was called, got {new!r}; call fit again")
-        other.model, other.bank, other.recognition, other.history = self.model, self.bank, self.recognition, self.history
+        other.model, other.partners, other.certainty, other.history = self.model, self.partners, self.certainty, self.history
         return other
 
     def save(self, path: str | Path) -> None:
         """Write the fitted segmenter into one safetensors file."""
         model = self._check_fitted()
-        tensors = {f"model.{key}": value for key, value in model.state_dict().items()} | {"bank": self.bank}
+        tensors = {f"model.{key}": value for key, value in model.state_dict().items()} | {"partners": self.partners}
         metadata = {
             "config": self.config.model_dump_json(),
             "history": json.dumps(self.history),
-            "recognition": json.dumps(self.recognition),
+            "certainty": json.dumps(self.certainty),
             "backbone_sha256": model.backbone.weights_sha256,
         }
         save_tensors(tensors, path, metadata)
@@ -238,20 +188,20 @@ class CoSegmenter:
     def load(cls, path: str | Path) -> CoSegmenter:
         """A segmenter as ``save`` wrote it; ``ValueError`` naming the file if it is not one."""
         tensors, metadata = load_tensors(path)
-        if "config" not in metadata or "bank" not in tensors:
+        if "config" not in metadata or "partners" not in tensors:
             raise ValueError(f"{path} is not a file written by CoSegmenter.save: it holds no configuration")
         try:
             segmenter = cls(CoSegConfig.model_validate_json(metadata["config"]))
             config = segmenter.config
             # Every weight is in the file, so the network's own need not be had.
-            model = CoPeakNet(build_backbone(config.backbone, "random", config.tap, config.stride))
+            model = CoPeakNet(build_backbone(config.backbone, "random", config.feature_stage, config.stride))
             model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
             model.backbone.weights_sha256 = metadata["backbone_sha256"]
             channels = model.backbone.channels
-            segmenter.bank = checks.tensor(tensors["bank"], "bank", ("M", channels, "h", "w"), floating=True)
+            segmenter.partners = checks.tensor(tensors["partners"], "partners", ("M", channels, "h", "w"), floating=True)
             segmenter.history = json.loads(metadata["history"])
-            recognition = json.loads(metadata.get("recognition", "{}"))
-            segmenter.recognition = {int(side): float(level) for side, level in recognition.items()}
+            certainty = json.loads(metadata["certainty"])
+            segmenter.certainty = {int(side): float(level) for side, level in certainty.items()}
         except Exception as error:  # a damaged file may lack anything
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{path} is not a file that this version of CoSegmenter can load: {said}") from error
@@ -270,21 +220,3 @@ def _photos(images) -> Sequence:
         raise ValueError(f"images must be a list of photos, got a single {type(images).__name__}")
     # A sequence may read its photos as they are asked for; a list of it would hold all of them.
     return images if isinstance(images, Sequence) else list(images)
-
-
-def _networks(config: CoSegConfig) -> tuple[Backbone, Recognizer]:
-    return build_both(config.backbone, config.weights, config.tap, config.stride)
-
-
-def _backbone(config: CoSegConfig) -> Backbone:
-    return build_backbone(config.backbone, config.weights, config.tap, config.stride)
-
-
-def _with_stages(config: CoSegConfig, backbone: Backbone) -> CoSegConfig:
-    """The configuration with "middle" replaced by the backbone's own stage; a stage it does not have is an error."""
-    stages = {}
-    for key in ("freeze", "heat_stop"):
-        stage = getattr(config, key)
-        stages[key] = backbone.middle_stage if stage == "middle" else stage
-        checks.choice(stages[key], key, [None, *backbone.stage_names])
-    return config.model_copy(update=stages)

@@ -38,9 +38,7 @@ def run_of(tmp_path_factory) -> Callable[[Path], Run]:
         output = folder / "out"
         command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output), "-p", "profile", "smoke"]
         started = time.perf_counter()
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
-        )
+        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
         return Run(done, output, time.perf_counter() - started)
 
     return run
@@ -55,9 +53,7 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_terminal_summary(terminalreporter):
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    seconds = dict(
-        value for report in reports for name, value in getattr(report, "user_properties", []) if name == "notebook"
-    )
+    seconds = dict(value for report in reports for name, value in getattr(report, "user_properties", []) if name == "notebook")
     if seconds:
         terminalreporter.section("seconds a notebook, with its start, on this machine as busy as it was")
     for name, value in sorted(seconds.items()):

@@ -133,9 +133,7 @@ def affinity_loss_released(features: np.ndarray, saliency: np.ndarray, alpha: fl
 def affinity_loss_published(features: np.ndarray, saliency: np.ndarray, alpha: float = 4.0) -> float:
     """Eq. 5 for one pair (B = 2): Eq. 4 of (n, m), (n, n) and (m, m), summed."""
     pairs = [(0, 1), (0, 0), (1, 1)]
-    return sum(
-        sum(affinity_terms(features[n], features[m], saliency[n, 0], saliency[m, 0], alpha)) for n, m in pairs
-    )
+    return sum(sum(affinity_terms(features[n], features[m], saliency[n, 0], saliency[m, 0], alpha)) for n, m in pairs)
 
 
 def conv2d(values, weight, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
@@ -173,9 +171,7 @@ def peak_rule(values, weight, grad, stride=1, padding=0, dilation=1, groups=1) -
                 channel = d // (outputs // groups) * per_group + c
                 row, column = y * stride - padding + v * dilation, x * stride - padding + u * dilation
                 if 0 <= row < height and 0 <= column < width:
-                    out[n, channel, row, column] += (
-                        lifted[0, channel, row, column] * positive[d, c, v, u] * share
-                    )
+                    out[n, channel, row, column] += lifted[0, channel, row, column] * positive[d, c, v, u] * share
     return out
 
 
@@ -286,9 +282,7 @@ def rank_scores(response, saliency, proposals, beta=0.8, gamma=1e-5) -> np.ndarr
     return out
 
 
-def distinct_scores(
-    heat, saliency, labels, members, beta=0.8, gamma=1e-5, groups=None, power=1.0, faint=0.05
-) -> np.ndarray:
+def distinct_scores(heat, saliency, labels, members, beta=0.8, gamma=1e-5, groups=None, power=1.0, faint=0.05) -> np.ndarray:
     """Eq. 7 times fit to the power of 1.5 times contrast, by loops over pixels; (G, K).
 
     groups: lists of peaks (None: each peak by itself); power: a number, or one a group.
@@ -384,9 +378,7 @@ def one_each(groups: list[frozenset[int]], scores) -> list[int]:
             any(groups[g] & groups[k] and (-scores[k], k) < (-scores[g], g) for k in kept) for g in finite if g not in kept
         )
 
-    (kept,) = (
-        kept for count in range(len(finite) + 1) for kept in itertools.combinations(finite, count) if explains(kept)
-    )
+    (kept,) = (kept for count in range(len(finite) + 1) for kept in itertools.combinations(finite, count) if explains(kept))
     return list(kept)
 
 
@@ -418,7 +410,7 @@ def class_evidence(likely: list[np.ndarray], shared) -> list[np.ndarray]:
     return maps
 
 
-def recognition_by_scale(likely: list[np.ndarray]) -> np.ndarray:
+def certainty_by_scale(likely: list[np.ndarray]) -> np.ndarray:
     highest = []
     for one in class_evidence(likely, shared_classes(likely)):
         highest.append(sum(photo.max() for photo in one) / len(one))
@@ -437,7 +429,7 @@ def block_means(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
                      for i in range(size[0])])  # fmt: skip
 
 
-def recognized_prior(features: list[np.ndarray], logits: list[np.ndarray], components: int = 5) -> np.ndarray:
+def classifier_prior(features: list[np.ndarray], logits: list[np.ndarray], components: int = 5) -> np.ndarray:
     """For every scale (N, C, h, w) and (N, classes, h, w), the last scale the finest -> (N, h, w). Cells are (place, C)."""
     finest = features[-1].shape[2:]
 

@@ -14,9 +14,7 @@ def examples(count: int) -> settings:
     return settings(max_examples=count, derandomize=True, deadline=None, database=None)
 
 
-def whole_numbers(
-    *sides: st.SearchStrategy[int] | int, low: int = 0, high: int = 3
-) -> st.SearchStrategy[np.ndarray]:
+def whole_numbers(*sides: st.SearchStrategy[int] | int, low: int = 0, high: int = 3) -> st.SearchStrategy[np.ndarray]:
     """Arrays of whole numbers (as floats), so few of them that ties and plateaus are the rule."""
     shape = st.tuples(*[st.just(side) if isinstance(side, int) else side for side in sides])
     return hnp.arrays(np.float64, shape, elements=st.integers(low, high).map(float))

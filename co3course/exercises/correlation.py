@@ -81,10 +81,10 @@ def _judge_normalize(normalize) -> str | None:
     return "The values differ from f / sqrt(sum over channels of f^2 + 0.01)."
 
 
-def _judge_guided(guided) -> str | None:
+def _judge_guided(weighted) -> str | None:
     one, other = _random(2, 6, 3, 4, seed=22), _random(2, 6, 2, 5, seed=23)
     first, second = _random(2, 1, 3, 4, seed=24).sigmoid(), _random(2, 1, 2, 5, seed=25).sigmoid()
-    ours = guided(one, other, first, second)
+    ours = weighted(one, other, first, second)
     if said := _not_a_tensor(ours, (2, 3, 4, 2, 5)):
         return said
     a, b = normalize_features(one), normalize_features(other)

@@ -118,7 +118,7 @@ def _network() -> CoPeakNet:
 
 
 def _step_once(model, optimizer, activations, stage, priors, config) -> float:
-    output = model.resume(activations, stage)
+    output = model.forward_from(activations, stage)
     total = total_loss(output, model.saliency_at_image_size(output.score), priors, config).total
     optimizer.zero_grad()
     (total / len(activations)).backward()
@@ -130,7 +130,7 @@ def _training_step(function: Callable) -> str | None:
     generator = torch.Generator().manual_seed(9)
     images = torch.rand(4, 3, 64, 64, generator=generator)
     priors = torch.rand(4, 1, 64, 64, generator=generator)
-    config, ours, yours = CoSegConfig(size=64), _network(), _network()
+    config, ours, yours = CoSegConfig(input_size=64), _network(), _network()
     with torch.no_grad():
         activations = ours.backbone(images, until="first")
     # Plain gradient descent, which does not hide the length of the gradient as Adam does.

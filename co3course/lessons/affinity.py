@@ -19,7 +19,7 @@ _LIKENESS = {0.9: (BLUE, "-"), 0.5: (ORANGE, "--"), 0.2: (GREEN, "-."), 0.05: (V
 
 
 @dataclass(frozen=True)
-class Pair:
+class AffinityPair:
     """Two photos' pixels, (H, W, 3) uint8 each; score: (2, h, w), before the sigmoid; likeness: (h, w, h, w), ``T(p, q)``."""
 
     pixels: tuple[np.ndarray, np.ndarray]
@@ -37,12 +37,12 @@ class Terms:
     others: torch.Tensor
 
 
-def make_pair(pixels: tuple[np.ndarray, np.ndarray], normalized: torch.Tensor, score: torch.Tensor) -> Pair:
+def make_pair(pixels: tuple[np.ndarray, np.ndarray], normalized: torch.Tensor, score: torch.Tensor) -> AffinityPair:
     """normalized: (2, C, h, w), features of length one; score: (2, 1, h, w)."""
-    return Pair(pixels, score[:, 0], correlate(normalized[:1], normalized[1:])[0])
+    return AffinityPair(pixels, score[:, 0], correlate(normalized[:1], normalized[1:])[0])
 
 
-def terms_of(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> Terms:
+def terms_of(pair: AffinityPair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> Terms:
     """The two terms of Eq. 4 for one cell p; sharpness: a factor on the score before the sigmoid (0: all saliencies 0.5)."""
     saliency = (sharpness * pair.score).sigmoid()
     own, others, likeness = saliency[0, row, column], saliency[1], pair.likeness[row, column]
@@ -54,7 +54,7 @@ def best_partner(likeness: torch.Tensor, alpha: float) -> torch.Tensor:
     return (1 - (1 - likeness) / (2 * alpha * likeness)).clamp(0, 1)
 
 
-def describe_terms(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> str:
+def describe_terms(pair: AffinityPair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> str:
     """One sentence with the numbers of ``terms_figure``."""
     terms = terms_of(pair, row, column, alpha, sharpness)
     return (
@@ -65,7 +65,7 @@ def describe_terms(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpn
 
 
 @plain
-def terms_figure(pair: Pair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> Figure:
+def terms_figure(pair: AffinityPair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> Figure:
     """Cell p in the first photo, and for every cell q of the second: its likeness, co-saliency, and both terms of Eq. 4, the
     terms with shared colour limits."""
     terms = terms_of(pair, row, column, alpha, sharpness)

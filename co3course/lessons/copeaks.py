@@ -42,7 +42,7 @@ class CoPeaks:
 
 
 @dataclass(frozen=True)
-class Pair:
+class CopeakPair:
     """Two photos (H, W, 3) uint8, their saliency-guided correlation (h, w, s, t), and its maxima at every radius."""
 
     photos: tuple[np.ndarray, np.ndarray]
@@ -90,13 +90,13 @@ def read_off(mask: torch.Tensor, correlation: torch.Tensor) -> CoPeaks:
     return CoPeaks(cells[order, :2], cells[order, 2:], values[order])
 
 
-def read_pair(category: Category, first: int, second: int) -> Pair:
+def read_pair(category: Category, first: int, second: int) -> CopeakPair:
     """Two photos of a category, the correlation of their saliency-weighted features, and its maxima."""
-    guided = category.output.guided
-    correlation = correlate(guided[first][None], guided[second][None])[0]
+    weighted = category.output.weighted
+    correlation = correlate(weighted[first][None], weighted[second][None])[0]
     photos = tuple(fit_within(category.photos[k], _LONGEST) for k in (first, second))
     maxima = {radius: read_off(maxima_within(correlation, radius), correlation) for radius in RADII}
-    return Pair(photos, correlation, maxima)
+    return CopeakPair(photos, correlation, maxima)
 
 
 def keep_above(copeaks: CoPeaks, threshold: float) -> CoPeaks:
@@ -105,7 +105,7 @@ def keep_above(copeaks: CoPeaks, threshold: float) -> CoPeaks:
     return CoPeaks(copeaks.first[:count], copeaks.second[:count], copeaks.values[:count])
 
 
-def select(pair: Pair, quantile: float, radius: int) -> CoPeaks:
+def select(pair: CopeakPair, quantile: float, radius: int) -> CoPeaks:
     """The maxima within ``radius`` that reach the given quantile of all the pair's correlations."""
     return keep_above(pair.maxima[radius], _quantile(pair.correlation, quantile))
 
@@ -162,7 +162,7 @@ def score_figure(photo: np.ndarray, score: torch.Tensor, maxima: torch.Tensor, p
 
 
 @plain
-def lines_figure(pair: Pair, panels: Mapping[str, tuple[CoPeaks, float]]) -> Figure:
+def lines_figure(pair: CopeakPair, panels: Mapping[str, tuple[CoPeaks, float]]) -> Figure:
     """The pair of photos once for each panel, with a line for each co-peak from its end in the first photo to that in the
     second; panels: title -> (co-peaks, value at which the colours end). The correlation is the line's colour."""
     figure = Figure(figsize=(5.4 * len(panels), 2.5), layout="constrained")
@@ -176,7 +176,7 @@ def lines_figure(pair: Pair, panels: Mapping[str, tuple[CoPeaks, float]]) -> Fig
 
 
 @plain
-def step_figure(pair: Pair, rank: int, quantile: float, radius: int) -> Figure:
+def step_figure(pair: CopeakPair, rank: int, quantile: float, radius: int) -> Figure:
     """One co-peak of a pair, the ``rank``-th highest (from 1; the last where there are fewer), with all the others pale;
     beside it the two slices of the correlation that it is a maximum of."""
     copeaks = select(pair, quantile, radius)
@@ -252,7 +252,7 @@ def _dots(axis, cells: torch.Tensor, grid, filled: bool = True) -> None:
     axis.scatter(x, y, s=42, facecolors=face, edgecolors=edge, linewidths=1.2)
 
 
-def _draw_lines(axis, pair: Pair, copeaks: CoPeaks, scale: Normalize, chosen: int | None = None) -> None:
+def _draw_lines(axis, pair: CopeakPair, copeaks: CoPeaks, scale: Normalize, chosen: int | None = None) -> None:
     # Both photos share one axis, each one unit wide and high, so that a line can go from one to the other.
     grid = pair.correlation.shape
     axis.imshow(pair.photos[0], extent=(0, 1, 1, 0))

@@ -27,7 +27,7 @@ _NUMBERED = ((4, 1), (4, 7), (5, 6), (7, 4), (8, 9), (9, 6), (10, 1), (12, 8))  
 
 
 @dataclass(frozen=True)
-class Pair:
+class FeaturePair:
     """Two photos and how alike their cells are: photos (H, W, 3) uint8 each; saliency (2, h, w) in [0, 1]; correlation
     (h, w, h, w), ``T[i, j, s, t]``."""
 
@@ -36,7 +36,7 @@ class Pair:
     correlation: torch.Tensor
 
     @property
-    def guided(self) -> torch.Tensor:
+    def weighted(self) -> torch.Tensor:
         """``Ts = S_n(p) S_m(q) T(p, q)``: (h, w, h, w)."""
         return self.correlation * self.saliency[0][:, :, None, None] * self.saliency[1]
 
@@ -166,11 +166,11 @@ def features_figure(photo: np.ndarray, features: torch.Tensor, channels: Sequenc
 
 
 @plain
-def cell_figure(pairs: Mapping[str, Pair], features: str, row: int, column: int) -> Figure:
+def cell_figure(pairs: Mapping[str, FeaturePair], features: str, row: int, column: int) -> Figure:
     """Cell ``(row, column)`` of the first photo and its correlation over the second, raw and guided by the saliency, on one
     scale, that of the whole raw tensor. ``features``: which of the pairs."""
     pair = pairs[features]
-    raw, guided = pair.correlation[row, column], pair.guided[row, column]
+    raw, weighted = pair.correlation[row, column], pair.weighted[row, column]
     limits = {"vmin": float(pair.correlation.min()), "vmax": float(pair.correlation.max())}
     grid = pair.saliency.shape[1:]
     figure = Figure(figsize=(9, 2.5))
@@ -179,7 +179,7 @@ def cell_figure(pairs: Mapping[str, Pair], features: str, row: int, column: int)
     _photo(axes[0], pair.photos[0], grid)
     _box(axes[0], (row, column), WRONG)
     _photo(axes[1], pair.photos[1], grid)
-    for axis, values, color in ((axes[2], raw, WRONG), (axes[3], guided, SAME)):
+    for axis, values, color in ((axes[2], raw, WRONG), (axes[3], weighted, SAME)):
         picture = axis.imshow(values.numpy(), cmap="cividis", **limits)
         _box(axes[1], _argmax(values), color, solid=color == WRONG)
         _box(axis, _argmax(values), color, solid=color == WRONG)
@@ -191,11 +191,11 @@ def cell_figure(pairs: Mapping[str, Pair], features: str, row: int, column: int)
     return figure
 
 
-def describe_cell(pairs: Mapping[str, Pair], features: str, row: int, column: int) -> str:
+def describe_cell(pairs: Mapping[str, FeaturePair], features: str, row: int, column: int) -> str:
     """``cell_figure`` in one sentence, with its numbers."""
     pair = pairs[features]
     said = []
-    for name, values in (("T", pair.correlation[row, column]), ("Ts", pair.guided[row, column])):
+    for name, values in (("T", pair.correlation[row, column]), ("Ts", pair.weighted[row, column])):
         said.append(f"highest {name} {float(values.max()):.2f} in cell {_argmax(values)} of B")
     cell = f"Cell ({row}, {column}) of photo A, saliency there {float(pair.saliency[0, row, column]):.2f}"
     return f"{cell}; features {features}: {said[0]} (solid), {said[1]} (dashed)."

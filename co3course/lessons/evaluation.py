@@ -113,8 +113,8 @@ def scene_figure(scene: Scene, iou: float = 0.5, chosen: int | None = None) -> F
     draw_curve(axis, precision, recall)
     for k, x, y in zip(order.tolist(), recall.tolist(), precision.tolist(), strict=True):
         axis.plot(x, y, "o" if right[k] else "X", color=RIGHT if right[k] else WRONG, markersize=8, zorder=3, clip_on=False)
-        look = _label(k + 1 == chosen, "none")
-        axis.annotate(str(k + 1), (x, y), (7, 6), textcoords="offset points", fontsize=10, zorder=4, **look)
+        style = _label(k + 1 == chosen, "none")
+        axis.annotate(str(k + 1), (x, y), (7, 6), textcoords="offset points", fontsize=10, zorder=4, **style)
     axis.set_title(f"AP at IoU > {iou:g}: {value:.3f}", fontsize=11, loc="left")
     return figure
 
@@ -167,10 +167,10 @@ def class_figure(curves: ClassCurves, iou: float = 0.5) -> Figure:
     left, axis = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.07, right=0.98, bottom=0.14, top=0.9, wspace=0.22)
     for k, (name, matrices) in enumerate(curves.ious.items()):
-        look = {"color": COLORS[k % len(COLORS)], "linestyle": STYLES[k % len(STYLES)], "linewidth": 2, "label": name}
+        style = {"color": COLORS[k % len(COLORS)], "linestyle": STYLES[k % len(STYLES)], "linewidth": 2, "label": name}
         recall, precision = _envelope(*pooled_curve(matrices, curves.scores[name], iou))
-        left.step(np.r_[recall, recall[-1]], np.r_[precision, 0], where="pre", **look)
-        axis.plot(_IOUS, curves.precisions[name], **look)
+        left.step(np.r_[recall, recall[-1]], np.r_[precision, 0], where="pre", **style)
+        axis.plot(_IOUS, curves.precisions[name], **style)
     left.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision (envelope)")
     left.set_title(f"IoU > {iou:g}", fontsize=11, loc="left")
     axis.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="IoU threshold", ylabel="AP", xticks=(0, *THRESHOLDS, 1))
@@ -212,8 +212,8 @@ def _draw_scene(axis, scene: Scene, right: torch.Tensor, chosen: int | None) -> 
     for k, place in _label_places(scene.masks).items():
         # On a photo there is no room for the score.
         text = f"{k + 1}: {float(scene.scores[k]):.2g}" if scene.pixels is None else str(k + 1)
-        look = _label(k + 1 == chosen, RIGHT if right[k] else WRONG)
-        axis.text(*place, text, ha="center", va="center", fontsize=9, zorder=4 + (k + 1 == chosen), **look)
+        style = _label(k + 1 == chosen, RIGHT if right[k] else WRONG)
+        axis.text(*place, text, ha="center", va="center", fontsize=9, zorder=4 + (k + 1 == chosen), **style)
     axis.set(xlim=(0, width), ylim=(height, 0), xticks=(), yticks=())
     said = "truth black, right thick green, wrong thin orange" + ("; number: score" if scene.pixels is None else "")
     axis.set_title(said, fontsize=11, loc="left")

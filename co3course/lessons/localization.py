@@ -31,14 +31,14 @@ _LONGEST = 240  # pixels of a photo in a figure
 
 def untrained(images: Sequence[np.ndarray], config: CoSegConfig) -> CoSegmenter:
     """A segmenter with ImageNet's weights and an empty head: nothing learnt from the photos but their mean feature."""
-    bare = config.model_copy(update={"epochs": 0, "head_start": False})
+    bare = config.model_copy(update={"epochs": 0, "init_head": False})
     return CoSegmenter(bare).fit(images, priors=[torch.zeros(8, 8) for _ in images], progress=False)
 
 
 def features_of(segmenter: CoSegmenter, images: Sequence[np.ndarray]) -> torch.Tensor:
     """The features of photos, as the score head sees them: (N, C, h, w)."""
     with torch.no_grad():
-        return torch.cat([segmenter.model(to_tensor(image, segmenter.config.size)).features for image in images])
+        return torch.cat([segmenter.model(to_tensor(image, segmenter.config.input_size)).features for image in images])
 
 
 def with_head(segmenter: CoSegmenter, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> CoSegmenter:
@@ -52,7 +52,7 @@ def with_head(segmenter: CoSegmenter, features: torch.Tensor, weight: torch.Tens
     with torch.no_grad():
         other.model.head.weight.copy_(weight.view_as(other.model.head.weight))
         other.model.head.bias.copy_(bias.view_as(other.model.head.bias))
-        other.bank = CoPeakOutput(features, other.model.head(features)).guided
+        other.partners = CoPeakOutput(features, other.model.head(features)).weighted
     return other
 
 
@@ -187,9 +187,7 @@ def _answer(photo: np.ndarray, truth: torch.Tensor, saliency: torch.Tensor, foun
     scale = np.tile(np.array(size[::-1]) / saliency.shape[::-1], 2)
     box = None if best is None else tuple((best.numpy() * scale).round().astype(int).tolist())
     masks = [resize_nearest(torch.from_numpy(one.mask)[None], size)[0].numpy() for one in found]
-    small = [
-        Instance(mask, one.score, one.peak, tight_box(mask)) for mask, one in zip(masks, found, strict=True) if mask.any()
-    ]
+    small = [Instance(mask, one.score, one.peak, tight_box(mask)) for mask, one in zip(masks, found, strict=True) if mask.any()]
     shrunk = interpolate(saliency[None, None].float(), size, mode="area")[0, 0].numpy()
     return Answer(shrunk, overlay(photo, small), len(found), box, iou)
 

@@ -1,7 +1,7 @@
 """Notebook 11: what the default does beyond the paper, each change measured on top of the last.
 
 Networks are trained once for every way of training and heat maps made once for every network, seed rule and stage at which
-they stop, so that a ladder of configurations (``climb``) costs no more than its dearest steps.
+they stop, so that a ladder of configurations (``run_ladder``) costs no more than its dearest steps.
 
 Shape letters: H W work size, ``h w`` feature grid, K proposals, S superpixels, Q peaks.
 """
@@ -20,9 +20,10 @@ from co3lib.beyond.region_ranking import RankingTerms
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.datasets.export import overlay
-from co3lib.inference import Look, Proposals, WorkImage, choose_masks, finish, prepare, prepare_proposals
+from co3lib.inference import PreparedImage, ScalePeaks, prepare
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
+from co3lib.selection import Proposals, choose_masks, finish, prepare_proposals
 
 from ..metrics import class_result, photo_results
 from ..style import BLUE, ORANGE, mark, plain
@@ -37,7 +38,7 @@ class Step:
     processor seconds that its training and its heat maps took (0 where an earlier step had made them)."""
 
     segmenter: CoSegmenter
-    seen: list[list[Look]]
+    seen: list[list[ScalePeaks]]
     instances: list[list[Instance]]
     ap25: float
     ap50: float
@@ -48,8 +49,8 @@ class Step:
 # ----------------------------------------------------------------------------------------------------- the ladder
 
 
-def climb(
-    samples: Sequence[Sample], work: Sequence[WorkImage], proposals: Sequence[Proposals], configs: Mapping[str, CoSegConfig]
+def run_ladder(
+    samples: Sequence[Sample], work: Sequence[PreparedImage], proposals: Sequence[Proposals], configs: Mapping[str, CoSegConfig]
 ) -> dict[str, Step]:
     """Segment one class by every configuration. work: the samples, prepared at all scales that any of them needs;
     proposals: theirs. A configuration that ranks at the photo's own size gets its own."""
@@ -57,14 +58,14 @@ def climb(
     shared = work, proposals
     for name, config in configs.items():
         work, proposals = shared
-        if config.work_size is None:
+        if config.mask_size is None:
             work = [prepare(sample.image_path, config) for sample in samples]
             proposals = [prepare_proposals(image, config) for image in work]
         # Seeds, heat maps and ranking come after training and change nothing about it.
         later = {
-            "seeds": "score", "heat_stop": "middle", "peak_scales": CoSegConfig().peak_scales, "group_peaks": False,
+            "peak_source": "score", "heat_map_stage": "middle", "peak_scales": CoSegConfig().peak_scales, "group_peaks": False,
             "level_sets": False,
-            "ranking": "distinct", "refine": False,
+            "ranking": "fit_contrast", "refine_masks": False,
         }  # fmt: skip
         training = config.model_copy(update=later)
         started = time.process_time()
@@ -72,12 +73,10 @@ def climb(
             fitted[training] = CoSegmenter(training)
             fitted[training].fit_prepared(work, progress=False)
         first, trained = fitted[training], time.process_time()
-        stop = first.config.heat_stop if config.heat_stop == "middle" else config.heat_stop
-        changes = {name: getattr(config, name) for name in later} | {"heat_stop": stop}
-        segmenter = first.with_settings(**changes)
-        key = training, config.seeds, stop, config.peak_scales
+        segmenter = first.with_settings(**{name: getattr(config, name) for name in later})
+        key = training, config.peak_source, config.heat_map_stage, config.peak_scales
         if key not in maps:
-            maps[key] = [segmenter.looks(image) for image in work]
+            maps[key] = [segmenter.peaks_at_scales(image) for image in work]
         seconds = trained - started, time.process_time() - trained
         found = [choose_masks(*pair, segmenter.config) for pair in zip(maps[key], proposals, strict=True)]
         instances = finish(found, [image.size for image in work], segmenter.config)
@@ -120,7 +119,7 @@ def maps_figure(pixels: np.ndarray, maps: Mapping[str, torch.Tensor], label: str
 
 
 @plain
-def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
+def looks_figure(pixels: np.ndarray, seen: Sequence[ScalePeaks]) -> Figure:
     """A photo (H, W, 3), and for every look at it, the farthest first, its co-saliency, cell by cell, from 0 to 1, with its
     seeds."""
     figure = Figure(figsize=(2.4 * (len(seen) + 1) + 0.7, 2.9), layout="constrained")
@@ -143,7 +142,7 @@ def looks_figure(pixels: np.ndarray, seen: Sequence[Look]) -> Figure:
 
 @plain
 def groups_figure(
-    pixels: np.ndarray, one: Look, groups: torch.Tensor, depth: torch.Tensor, found: Mapping[str, Sequence[Instance]]
+    pixels: np.ndarray, one: ScalePeaks, groups: torch.Tensor, depth: torch.Tensor, found: Mapping[str, Sequence[Instance]]
 ) -> Figure:
     """A look's co-saliency with its peaks, those of every group (G, Q) bool joined by a line that says its depth (G,), and a
     photo (H, W, 3) with each of the sets of instances ``found`` (title -> instances)."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from co3lib.datasets import Sample
 from co3lib.datasets.images import resize_nearest
-from co3lib.inference import look, prepare
+from co3lib.inference import prepare
 from co3lib.model import CoPeakNet
 from co3lib.peak_backprop import PeakRule, enlarge
 from co3lib.segmentation import CoSegmenter
@@ -51,11 +51,11 @@ class Descent:
 # ------------------------------------------------------------------------------------------------------- the data
 
 
-def descent_of(segmenter: CoSegmenter, sample: Sample, limit: int = 4) -> Descent:
+def stage_heat_maps(segmenter: CoSegmenter, sample: Sample, limit: int = 4) -> Descent:
     """The best ``limit`` peaks of a photo that lie on an instance, and their heat maps at every stage."""
     model = segmenter.model
     image = prepare(sample.image_path, segmenter.config)
-    first = look(model, image, segmenter.config, segmenter.bank)
+    first = segmenter.peaks_at(image)
     cells, points = first.cells, first.points
     truth = resize_nearest(sample.masks, image.pixels.shape[:2])
     under = truth[:, points[:, 0], points[:, 1]]  # (G, Q)

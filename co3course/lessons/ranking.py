@@ -20,11 +20,12 @@ from co3lib.datasets import Sample
 from co3lib.datasets.export import overlay
 from co3lib.datasets.images import resize_nearest
 from co3lib.evaluation import match, pooled_average_precision, precision_recall
-from co3lib.inference import look, prepare, prepare_proposals
+from co3lib.inference import prepare
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.ranking import noise_filter, suppress
 from co3lib.segmentation import CoSegmenter
+from co3lib.selection import prepare_proposals
 from co3lib.superpixels import means
 
 from ..style import BLUE, GREEN, ORANGE, VERMILION, mark, plain
@@ -48,7 +49,7 @@ class Scene:
     points: torch.Tensor
     ranker: RegionRanker
     truth: torch.Tensor
-    guided: PaperSums
+    weighted: PaperSums
     plain: PaperSums
     overlaps: torch.Tensor
     ious: torch.Tensor
@@ -76,14 +77,14 @@ def scene_of(segmenter: CoSegmenter, sample: Sample) -> Scene:
     config = segmenter.config
     image = prepare(sample.image_path, config)
     size = image.pixels.shape[:2]
-    first = look(segmenter.model, image, config, segmenter.bank)
+    first = segmenter.peaks_at(image)
     saliency = first.view.saliency
-    heat = first.heat * (saliency.numel() / config.size**2)  # values kept in place of sums, as ``segmentation.rank`` does
+    heat = first.heat * (saliency.numel() / config.input_size**2)  # values kept in place of sums, as ``segmentation.rank`` does
     ranker = prepare_proposals(image, config).ranker
     truth = resize_nearest(sample.masks, size)
-    guided, plain = (ranker.sums(heat, guide) for guide in (saliency, torch.ones(size)))
+    weighted, plain = (ranker.sums(heat, guide) for guide in (saliency, torch.ones(size)))
     overlaps, ious = region_ious(ranker), region_ious(ranker, truth)
-    return Scene(image.pixels, saliency, heat, first.points, ranker, truth, guided, plain, overlaps, ious)
+    return Scene(image.pixels, saliency, heat, first.points, ranker, truth, weighted, plain, overlaps, ious)
 
 
 def region_ious(ranker: RegionRanker, truth: torch.Tensor | None = None) -> torch.Tensor:
@@ -112,7 +113,7 @@ def recall(scenes: Sequence[Scene], limit: int, iou: float = 0.5) -> float:
 
 def scores(scene: Scene, beta: float = 0.8, gamma: float = 1e-5, cosaliency: bool = True) -> torch.Tensor:
     """Eq. 7 from its sums: (Q, K); -inf outside the size limits."""
-    sums = scene.guided if cosaliency else scene.plain
+    sums = scene.weighted if cosaliency else scene.plain
     return sums.score(beta, gamma).masked_fill(~scene.ranker.usable, -torch.inf)
 
 
@@ -237,7 +238,7 @@ def ranking_figure(scene: Scene, peak: int, beta: float = 0.8, gamma: float = 1e
 
 def terms(scene: Scene, peak: int, proposals: torch.Tensor, beta: float, gamma: float, cosaliency: bool = True) -> np.ndarray:
     """The summands of Eq. 7, sign included: (3, M), inside, contour and background."""
-    sums = scene.guided if cosaliency else scene.plain
+    sums = scene.weighted if cosaliency else scene.plain
     parts = beta * sums.inside[peak], sums.contour[peak], -gamma * sums.background
     return torch.stack([part[proposals] for part in parts]).numpy()
 

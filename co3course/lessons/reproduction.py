@@ -14,7 +14,7 @@ from pydantic import Field
 
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.experiment import Experiment, Outcome, paper_results, published, read_classes
+from co3lib.experiment import Experiment, ExperimentResult, paper_results, published, read_classes
 
 from ..session import Parameters
 from ..style import BLUE, ORANGE, plain
@@ -100,16 +100,16 @@ def protocol(experiment: Experiment, classes: Mapping[str, list[Sample]]) -> pd.
 
 
 AUTHORS = {
-    "input": {"size": 448, "scales": (1.0,), "center": False, "interpolation": "bicubic"},
+    "input": {"input_size": 448, "prior_scales": (1.0,), "center_features": False, "interpolation": "bicubic"},
     "training": {
-        "epochs": 40, "batch_size": 6, "learning_rate": 1e-6, "optimizer": "released", "freeze": None, "head_start": False,
+        "epochs": 40, "batch_size": 6, "learning_rate": 1e-6, "optimizer": "released", "frozen_until": None, "init_head": False,
     },
-    "losses": {"saliency_weight": 1.0, "copeak_weight": 0.5, "affinity_weight": 0.1, "alpha": 4.0, "form": "released"},
-    "seeds of instances": {"seeds": "score", "peak_scales": (1.0,)},
-    "heat maps": {"heat_stop": None},
+    "losses": {"saliency_weight": 1.0, "copeak_weight": 0.5, "affinity_weight": 0.1, "alpha": 4.0, "loss_form": "released"},
+    "seeds of instances": {"peak_source": "score", "peak_scales": (1.0,)},
+    "heat maps": {"heat_map_stage": None},
     "ranking": {
-        "ranking": "released", "group_peaks": False, "level_sets": False, "refine": False, "ranking_saliency": True,
-        "work_size": None, "beta": 0.8, "gamma": 1e-5, "nms_iou": 0.4, "noise_percentile": 20.0,
+        "ranking": "released", "group_peaks": False, "level_sets": False, "refine_masks": False, "rank_with_saliency": True,
+        "mask_size": None, "beta": 0.8, "gamma": 1e-5, "nms_iou": 0.4, "noise_percentile": 20.0,
     },
 }  # fmt: skip
 """What the authors' code does, in the words of ``CoSegConfig``: read from its source (RunDeepInstCoseg.m, DeepInstCoseg.m,
@@ -134,7 +134,7 @@ def _settings(values: Mapping[str, object]) -> str:
 
 
 def _ours(config: CoSegConfig, keys) -> dict[str, object]:
-    more = ("partners",) if "seeds" in keys and config.seeds == "copeak" else ()
+    more = ("max_partners",) if "peak_source" in keys and config.peak_source == "copeak" else ()
     return {key: getattr(config, key) for key in (*keys, *more)}
 
 
@@ -143,7 +143,7 @@ def _runs(experiment: Experiment) -> tuple[str, str]:
 
 
 def _proposals(experiment: Experiment) -> str:
-    limit = experiment.config.proposals
+    limit = experiment.config.max_proposals
     if experiment.ready_proposals:
         return _READY_PROPOSALS if limit is None else f"{_READY_PROPOSALS}, the best {limit} a photo"
     return f"made here, at most {limit or 1000} a photo"
@@ -157,7 +157,9 @@ def _printed_count(set_name: str, what: str) -> str:
 def _network(config: CoSegConfig) -> str:
     source = "torchvision's" if config.backbone.startswith("vgg16") else "its package's"
     weights = f"{source} ImageNet weights" if config.weights == "imagenet" else f"weights {config.weights}"
-    other = "".join(f", {key} {getattr(config, key)}" for key in ("tap", "stride") if getattr(config, key) is not None)
+    other = "".join(
+        f", {key} {getattr(config, key)}" for key in ("feature_stage", "stride") if getattr(config, key) is not None
+    )
     return f"{config.backbone}{other}, {weights}, mean subtracted, divided by the deviation"
 
 
@@ -176,7 +178,7 @@ def row_table(table: pd.DataFrame, set_name: str) -> pd.DataFrame:
 
 
 @plain
-def class_figure(table: pd.DataFrame, outcomes: list[Outcome], set_name: str, measure: str) -> Figure:
+def class_figure(table: pd.DataFrame, outcomes: list[ExperimentResult], set_name: str, measure: str) -> Figure:
     """A measure of every class: a bar at the mean over seeds, a ring at every seed; dashed, our mean over classes; dotted,
     the paper's mean, if it has the set. (The paper prints no value of a single class.)
 

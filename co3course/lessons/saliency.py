@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from torch.nn.functional import interpolate
 
 from co3lib.backbones import build_backbone
+from co3lib.beyond.category_priors import category_priors
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.datasets.images import resize_nearest
@@ -22,8 +23,7 @@ from co3lib.inference import prepare
 from co3lib.losses import saliency_weight
 from co3lib.model import CoPeakNet, CoPeakOutput
 from co3lib.saliency import METHODS, saliency_prior
-from co3lib.segmentation import CoSegmenter
-from co3lib.training import start_features, start_head, train
+from co3lib.training import fit_head_to_prior, start_features, train
 
 from ..style import BLUE, ORANGE, plain
 
@@ -47,13 +47,13 @@ class Category:
 
 def read_category(samples: Sequence[Sample], config: CoSegConfig | None = None) -> Category:
     """Photos, features, the prior (the whole class's unless ``config`` says) and the score that training would start from."""
-    config = config or CoSegConfig(prior="class")
+    config = config or CoSegConfig(prior="ddt")
     work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
     masks = [resize_nearest(sample.masks, image.pixels.shape[:2]) for sample, image in zip(samples, work, strict=True)]
-    model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
+    model = CoPeakNet(build_backbone(*config.network))
     _, features = start_features(model, [image.tensor for image in work], None)
-    prior = CoSegmenter(config).priors_of(work, features, progress=False)
-    start_head(model, features - model.center, prior)
+    prior = category_priors(work, config, features, progress=False)
+    fit_head_to_prior(model, features - model.center, prior)
     with torch.no_grad():
         output = CoPeakOutput(features - model.center, model.head(features - model.center))
     return Category(tuple(image.pixels for image in work), tuple(masks), output, prior)
@@ -111,19 +111,19 @@ def mean_iou(maps: torch.Tensor, masks: Sequence[torch.Tensor]) -> float:
 def learn(category: Category, priors: torch.Tensor, config: CoSegConfig, shown: int = 0) -> Epochs:
     """Train a new network on the photos with ``priors`` (N, 1, S, S) and look at the co-saliency before and after every
     epoch; the photo ``shown`` is kept. The stages up to the backbone's middle stay as they are."""
-    model = CoPeakNet(build_backbone(config.backbone, config.weights, config.tap, config.stride))
-    stage = model.backbone.middle_stage
+    model = CoPeakNet(build_backbone(*config.network))
+    stage = "middle"
     tensors = [prepare(photo, config).tensor for photo in category.photos]
     activations, _ = start_features(model, tensors, stage)
     maps, scores = [], []
 
-    def look(_epoch, model) -> None:
+    def record(_epoch, model) -> None:
         with torch.no_grad():
-            big = model.saliency_at_image_size(model.resume(activations, stage).score)
+            big = model.saliency_at_image_size(model.forward_from(activations, stage).score)
         maps.append(big[shown, 0, ::4, ::4].clone())
         scores.append(mean_iou(big, category.masks))
 
-    train(model, activations, priors, config.model_copy(update={"freeze": stage}), progress=False, on_epoch=look)
+    train(model, activations, priors, config.model_copy(update={"frozen_until": stage}), progress=False, on_epoch=record)
     return Epochs(category.photos[shown], tuple(maps), tuple(scores), mean_iou(priors, category.masks))
 
 

@@ -14,14 +14,16 @@ import torch
 from matplotlib.figure import Figure
 
 from co3lib.backbones import build_backbone
+from co3lib.beyond.category_priors import category_priors
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
 from co3lib.datasets.images import fit_within, resize_nearest
-from co3lib.inference import Proposals, WorkImage, finish, prepare, prepare_proposals
+from co3lib.inference import PreparedImage, prepare
 from co3lib.model import CoPeakNet
 from co3lib.peaks import peak_cells, score_peaks
 from co3lib.segmentation import CoSegmenter
-from co3lib.training import start_features, start_head, total_loss, train
+from co3lib.selection import Proposals, finish, prepare_proposals
+from co3lib.training import fit_head_to_prior, start_features, total_loss, train
 
 from ..metrics import class_result, photo_results
 from ..style import BLUE, GREEN, ORANGE, VERMILION, dots, plain
@@ -51,7 +53,7 @@ class Task:
 
     name: str
     samples: Sequence[Sample]
-    work: Sequence[WorkImage]
+    work: Sequence[PreparedImage]
     priors: torch.Tensor
     proposals: Sequence[Proposals]
 
@@ -83,7 +85,7 @@ class Trial:
 def make_task(name: str, samples: Sequence[Sample], config: CoSegConfig, segmented: int | None = None) -> Task:
     """Read a class's photos; make priors (as ``config.prior`` says), and proposals of the first ``segmented`` (None: all)."""
     work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
-    priors = CoSegmenter(config).priors_of(work, progress=False)[:, 0]
+    priors = category_priors(work, config, progress=False)[:, 0]
     proposals = [prepare_proposals(image, config) for image in work[:segmented]]
     return Task(name, samples, work, priors, proposals)
 
@@ -92,7 +94,7 @@ def snapshot(model: CoPeakNet, activations: torch.Tensor, stage: str, priors: to
     """What ``model`` says now; activations: (N, C', h', w'), the output of ``stage``; priors: (N, H, W). N is even: for the
     co-peak loss photo k goes with photo k + N/2."""
     with torch.no_grad():
-        output = model.resume(activations, stage)
+        output = model.forward_from(activations, stage)
         losses = total_loss(output, model.saliency_at_image_size(output.score), priors[:, None], CoSegConfig())
     return Frame(output.score[:, 0], float(losses.saliency), float(losses.copeak), float(losses.affinity))
 
@@ -102,7 +104,7 @@ def start_of(task: Task, config: CoSegConfig, stage: str) -> tuple[CoPeakNet, to
     the output of ``stage``."""
     model = CoPeakNet(build_backbone(config.backbone))
     activations, features = start_features(model, [image.tensor for image in task.work], stage)
-    start_head(model, features - model.center, task.priors[:, None])
+    fit_head_to_prior(model, features - model.center, task.priors[:, None])
     return model, activations
 
 
@@ -111,7 +113,7 @@ def run_trial(task: Task, start: CoPeakNet, activations: torch.Tensor, stage: st
 
     activations: (N, C', h', w'), the output of ``stage``, up to which the network is frozen.
     """
-    segmenter = CoSegmenter(config.model_copy(update={"freeze": stage, "heat_stop": stage}))
+    segmenter = CoSegmenter(config.model_copy(update={"frozen_until": stage, "heat_map_stage": stage}))
     segmenter.model, frames = deepcopy(start), []
 
     def keep(_epoch: int, model: CoPeakNet) -> None:

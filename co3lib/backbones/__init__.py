@@ -1,7 +1,7 @@
 """Backbones: the features of an image, from VGG-16, EfficientNet-Lite or any timm network of the usual parts."""
 
-from .backbone import Backbone, Recognizer, digest
-from .build import DEFAULT, build_backbone, build_both, build_recognizer
+from .backbone import Backbone, DenseClassifier, digest
+from .build import DEFAULT, build_backbone, build_both, build_dense_classifier
 from .vgg16 import VGG16_VARIANTS
 from .weights import WeightsError
 
@@ -9,10 +9,10 @@ __all__ = [
     "DEFAULT",
     "VGG16_VARIANTS",
     "Backbone",
-    "Recognizer",
+    "DenseClassifier",
     "WeightsError",
     "build_backbone",
     "build_both",
-    "build_recognizer",
+    "build_dense_classifier",
     "digest",
 ]

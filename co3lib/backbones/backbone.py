@@ -56,6 +56,11 @@ class Backbone(nn.Module):
         """Names of the stages, in the order in which an image passes them."""
         return [key.replace("/", ".") for key in self.stages]
 
+    def stage(self, name: str | None, argument: str = "stage") -> str | None:
+        """The stage that ``name`` stands for: a stage's own name, "middle" for ``middle_stage``, None for the image.
+        ``ValueError`` naming ``argument`` for any other."""
+        return self.middle_stage if name == "middle" else checks.choice(name, argument, [None, *self.stage_names])
+
     def forward(self, images: torch.Tensor, until: str | None = None) -> torch.Tensor:
         """Features after stage ``until`` (default: the last).
 
@@ -64,13 +69,14 @@ class Backbone(nn.Module):
         images = checks.tensor(images, "images", ("B", 3, "H", "W"), floating=True)
         return self._run((images - self.mean) / self.std, 0, self._after(until))
 
-    def resume(self, features: torch.Tensor, after: str | None) -> torch.Tensor:
+    def forward_from(self, features: torch.Tensor, after: str | None) -> torch.Tensor:
         """Go on to the last stage from ``features``, the output of stage ``after``; None: from the images."""
+        after = self.stage(after)
         return self._run(features, self._after(after), None) if after else self(features)
 
     def parameters_after(self, stage: str | None) -> Iterator[nn.Parameter]:
         """The parameters of all the stages behind ``stage``; None: of every stage."""
-        for module in list(self.stages.values())[self._after(stage) if stage else 0 :]:
+        for module in list(self.stages.values())[self._after(stage) or 0 :]:
             yield from module.parameters()
 
     def _run(self, x: torch.Tensor, start: int | None, stop: int | None) -> torch.Tensor:
@@ -80,13 +86,11 @@ class Backbone(nn.Module):
         return x
 
     def _after(self, stage: str | None) -> int | None:
-        if stage is None:
-            return None
-        checks.choice(stage, "stage", self.stage_names)
-        return self.stage_names.index(stage) + 1
+        stage = self.stage(stage)
+        return None if stage is None else self.stage_names.index(stage) + 1
 
 
-class Recognizer(nn.Module):
+class DenseClassifier(nn.Module):
     """What a network makes of features on their way to its classifier: (B, C, h, w) -> logits (B, 1000, h, w).
 
     The rest of the stages, then the classifier at every cell instead of on the mean of all cells. It names what is seen where
@@ -120,10 +124,11 @@ def digest(module: nn.Module) -> str:
     return sha.hexdigest()
 
 
-def cut(backbone: Backbone, tap: str | None) -> Backbone:
-    if tap is None or tap == backbone.stage_names[-1]:
+def cut(backbone: Backbone, feature_stage: str | None) -> Backbone:
+    """The backbone up to a stage; None: all of it."""
+    if feature_stage is None or feature_stage == backbone.stage_names[-1]:
         return backbone
-    checks.choice(tap, "tap", backbone.stage_names)
-    names = backbone.stage_names[: backbone.stage_names.index(tap) + 1]
+    checks.choice(feature_stage, "feature_stage", backbone.stage_names)
+    names = backbone.stage_names[: backbone.stage_names.index(feature_stage) + 1]
     stages = dict(zip(names, backbone.stages.values(), strict=False))
     return Backbone(backbone.name, stages, backbone.mean.flatten().tolist(), backbone.std.flatten().tolist())

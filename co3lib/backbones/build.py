@@ -19,7 +19,7 @@ from ..torch_defaults import with_gradients
 
 # isort: off
 from .. import _torchvision  # noqa: F401  (before timm and torchvision)
-from .backbone import Backbone, Recognizer, as_convolution, cut
+from .backbone import Backbone, DenseClassifier, as_convolution, cut
 from .vgg16 import VGG16_VARIANTS, IMAGENET_MEAN, IMAGENET_STD, linear_layers, vgg16_network, vgg16_stages
 from .timm_networks import EFFICIENTNET_LITE, timm_backbone
 
@@ -31,37 +31,37 @@ _TAPS = {name: "blocks.5" for name in EFFICIENTNET_LITE}
 
 @with_gradients()
 def build_backbone(
-    name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
+    name: str = DEFAULT, weights: str | Path = "imagenet", feature_stage: str | None = None, stride: int | None = None
 ) -> Backbone:
-    """Build a backbone that ends with stage ``tap``, on a grid of ``stride`` input pixels.
+    """Build a backbone that ends with stage ``feature_stage``, on a grid of ``stride`` input pixels.
 
     name: "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name. weights: "imagenet"
     (the installed package's, torchvision's or timm's; the latter two download once), a safetensors or ``.pth`` file in
     the layout of timm (for VGG-16: torchvision), which may be a checkpoint with a state_dict in it, or "random", seeded by 0,
     for tests. A file must be of a network trained on input normalised as timm's or torchvision's is; Caffe's VGG-16 (the
-    authors' too) was not, which no shape shows. tap and stride: None for the network's own.
+    authors' too) was not, which no shape shows. feature_stage and stride: None for the network's own.
 
     Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
-    back-propagation has no rule for, a wrong tap or an impossible stride.
+    back-propagation has no rule for, a wrong feature_stage or an impossible stride.
     """
     _, whole = _whole(name, weights, stride)
-    return cut(whole, tap or _TAPS.get(name))
+    return cut(whole, feature_stage or _TAPS.get(name))
 
 
 @with_gradients()
-def build_recognizer(
-    name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
-) -> Recognizer:
+def build_dense_classifier(
+    name: str = DEFAULT, weights: str | Path = "imagenet", feature_stage: str | None = None, stride: int | None = None
+) -> DenseClassifier:
     """What stands behind the backbone that ``build_backbone`` gives for the same arguments; raises as that does, and
     ``ValueError`` for a network without a linear classifier."""
-    return build_both(name, weights, tap, stride)[1]
+    return build_both(name, weights, feature_stage, stride)[1]
 
 
 @with_gradients()
 def build_both(
-    name: str = DEFAULT, weights: str | Path = "imagenet", tap: str | None = None, stride: int | None = None
-) -> tuple[Backbone, Recognizer]:
-    """What ``build_backbone`` and ``build_recognizer`` give, from one network that is built once; raises as they do."""
+    name: str = DEFAULT, weights: str | Path = "imagenet", feature_stage: str | None = None, stride: int | None = None
+) -> tuple[Backbone, DenseClassifier]:
+    """What ``build_backbone`` and ``build_dense_classifier`` give, from one network that is built once; raises as they do."""
     network, whole = _whole(name, weights, stride)
     classifier = _classifier(network, whole)
     if classifier is None:
@@ -69,9 +69,9 @@ def build_both(
             f"{name} must end in a linear classifier for its classes to be seen, and has none: take prior='class' or 'single', "
             "which need no classes"
         )
-    backbone = cut(whole, tap or _TAPS.get(name))
+    backbone = cut(whole, feature_stage or _TAPS.get(name))
     rest = list(whole.stages.values())[len(backbone.stages) :]
-    return backbone, Recognizer(rest, classifier).requires_grad_(False).eval()
+    return backbone, DenseClassifier(rest, classifier).requires_grad_(False).eval()
 
 
 def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[Any, Backbone]:

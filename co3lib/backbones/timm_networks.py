@@ -1,5 +1,4 @@
-"""Any timm network that peak back-propagation has rules for, as a chain of stages without batch norm.
-"""
+"""Any timm network that peak back-propagation has rules for, as a chain of stages without batch norm."""
 
 from __future__ import annotations
 

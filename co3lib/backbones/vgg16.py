@@ -1,5 +1,4 @@
-"""VGG-16 from torchvision, in the paper's two variants: up to pool5, and with fc6 as a convolution.
-"""
+"""VGG-16 from torchvision, in the paper's two variants: up to pool5, and with fc6 as a convolution."""
 
 from __future__ import annotations
 

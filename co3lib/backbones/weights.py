@@ -1,5 +1,4 @@
-"""Weights: from an installed package, a file in any of the usual layouts, or seeded random numbers.
-"""
+"""Weights: from an installed package, a file in any of the usual layouts, or seeded random numbers."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _FLOOR = 0.3  # what is left of a class's map where a single photo has no salien
 
 
 @torch_defaults()
-def class_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = None) -> torch.Tensor:
+def ddt_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = None) -> torch.Tensor:
     """Co-saliency of a whole category: the first principal component of its centred descriptors, positive part (DDT,
     Wei et al., IJCAI 2017), each photo's map weighted by its single-photo saliency where ``images`` are given.
 
@@ -41,7 +41,7 @@ def class_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = No
 
 
 @torch_defaults()
-def recognized_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Tensor]) -> torch.Tensor:
+def classifier_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Tensor]) -> torch.Tensor:
     """Co-saliency of a whole category at several scales: what its descriptors share *and* its photos are recognised by.
 
     The first principal component alone finds what varies most, which in street scenes is the street. The network's own
@@ -95,7 +95,7 @@ def class_evidence(likely: Sequence[torch.Tensor], shared: torch.Tensor) -> list
 
 
 @torch_defaults()
-def recognition_by_scale(likely: Sequence[torch.Tensor]) -> torch.Tensor:
+def certainty_by_scale(likely: Sequence[torch.Tensor]) -> torch.Tensor:
     """How well the category is recognised at every scale: the highest evidence for the shared classes in a photo, mean over the
     photos; (scales,), the largest being 1.
 

@@ -1,5 +1,4 @@
-"""Arrays in files: MATLAB's ``.mat``, version 5 and 7.3, and NumPy's ``.npz``.
-"""
+"""Arrays in files: MATLAB's ``.mat``, version 5 and 7.3, and NumPy's ``.npz``."""
 
 from __future__ import annotations
 

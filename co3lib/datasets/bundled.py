@@ -1,5 +1,4 @@
-"""The sets that need no download, and where they are kept once they are made.
-"""
+"""The sets that need no download, and where they are kept once they are made."""
 
 from __future__ import annotations
 

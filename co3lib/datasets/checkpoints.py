@@ -1,13 +1,15 @@
-"""Tensors in safetensors files, written whole: checkpoints of training and fitted segmenters.
-"""
+"""Tensors in safetensors files, written whole: checkpoints of training and fitted segmenters."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from ..files import aside, path_of
 
@@ -35,3 +37,41 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
     if broken:
         raise ValueError(f"{path} must hold finite numbers, got NaN or infinity in {broken[0]}")
     return tensors, metadata
+
+
+def save_training(
+    path: Path,
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    fingerprint: str,
+    history: list[dict[str, float]],
+) -> None:
+    """Write the state of a training: the trained parameters by name, the optimizer's state of each, and the history.
+    fingerprint: of all that decides the result, by which ``load_training`` knows what the file belongs to."""
+    tensors = {f"weight:{name}": parameter.detach() for name, parameter in trained.items()}
+    for name, parameter in trained.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}:{name}"] = torch.as_tensor(value)
+    save_tensors(tensors, path, {"fingerprint": fingerprint, "history": json.dumps(history)})
+
+
+def load_training(
+    path: Path, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, fingerprint: str
+) -> list[dict[str, float]]:
+    """Put the state that ``save_training`` wrote into the parameters and the optimizer; returns the history. ``ValueError``
+    naming the file if it is of another training or not whole."""
+    tensors, metadata = load_tensors(path)
+    if metadata.get("fingerprint") != fingerprint:
+        raise ValueError(f"{path} is a checkpoint of other images, weights or settings; remove it or name another file")
+    try:
+        history = [dict(epoch) for epoch in json.loads(metadata["history"])]
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(tensors[f"weight:{name}"])
+    except Exception as error:  # a damaged file may lack anything
+        raise ValueError(f"{path} is not a whole checkpoint ({error!r}); remove it or name another file") from error
+    for name, parameter in trained.items():
+        keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}:{name}" in tensors]
+        if keys:
+            optimizer.state[parameter] = {key: tensors[f"{key}:{name}"] for key in keys}
+    return history

@@ -288,9 +288,7 @@ def _coin(number: int) -> CutOut:
     """One of the photo's coins, enlarged threefold so that its edge is smooth, cropped to its box."""
     cut = _crop(_photo("coins.png"), coin_masks()[number].astype(np.uint8) * 255)
     size = cut.alpha.shape[1] * 3, cut.alpha.shape[0] * 3
-    colors, alpha = (
-        Image.fromarray(layer).resize(size, Image.Resampling.BICUBIC) for layer in (cut.colors, cut.alpha)
-    )
+    colors, alpha = (Image.fromarray(layer).resize(size, Image.Resampling.BICUBIC) for layer in (cut.colors, cut.alpha))
     return CutOut(np.asarray(colors), np.asarray(alpha.filter(ImageFilter.GaussianBlur(2))))
 
 

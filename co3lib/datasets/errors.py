@@ -1,5 +1,4 @@
-"""What the readers of this package raise.
-"""
+"""What the readers of this package raise."""
 
 from __future__ import annotations
 

@@ -205,9 +205,7 @@ def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = Fal
     return _labelled(drawn, instances, colors) if labels else drawn
 
 
-def write_overlay(
-    path: str | Path, image: np.ndarray, instances: Sequence[Instance], labels: bool = False
-) -> None:
+def write_overlay(path: str | Path, image: np.ndarray, instances: Sequence[Instance], labels: bool = False) -> None:
     """Write ``overlay(image, instances, labels)`` to an image file, its format told by the path's ending. ``ValueError``
     before anything is drawn for an ending whose format cannot be written."""
     path = path_of(path, "path")

@@ -102,9 +102,7 @@ class Sample:
         if masks.ndim == 2:  # MATLAB drops the last axis of a single proposal
             masks = masks[..., None]
         if masks.ndim != 3 or masks.shape[2] != len(scores) or not masks.size:
-            raise DatasetError(
-                f"{path} must hold masks of shape (H, W, K) and K scores, got {masks.shape} and {len(scores)}"
-            )
+            raise DatasetError(f"{path} must hold masks of shape (H, W, K) and K scores, got {masks.shape} and {len(scores)}")
         if np.isnan(scores).any() or (masks.dtype.kind == "f" and np.isnan(masks).any()):
             raise DatasetError(f"{path} must hold numbers in masks and scores, got NaN")
         best_first = np.argsort(-scores, kind="stable")

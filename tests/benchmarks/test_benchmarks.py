@@ -41,9 +41,7 @@ def test_summary_is_the_mean_over_classes_of_the_mean_over_seeds():
 
 
 def test_a_seed_that_not_every_class_has_counts_in_no_spread():
-    table = page.summary(
-        rows([("COCO", "cow", 0, OURS, 0.2), ("COCO", "cow", 1, OURS, 0.4), ("COCO", "person", 0, OURS, 0.6)])
-    )
+    table = page.summary(rows([("COCO", "cow", 0, OURS, 0.2), ("COCO", "cow", 1, OURS, 0.4), ("COCO", "person", 0, OURS, 0.6)]))
     assert table.loc[OURS, "COCO (2 classes)"] == "45.0 / 22.5"
 
 

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from co3course.figures import Story, figure_html, overlay_grid, png, show, story_figure, tell
+from co3course.figures import PipelineTrace, figure_html, overlay_grid, png, show, story_figure, trace_pipeline
 from co3lib.config import CoSegConfig
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
@@ -31,7 +31,7 @@ def story():
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(2, 40, 60, generator=generator)
     cells = torch.tensor([[0, 0], [3, 5], [1, 2]])
-    return Story(photo(), maps[0], torch.randn(4, 6, generator=generator), cells, 1, maps[1], instance())
+    return PipelineTrace(photo(), maps[0], torch.randn(4, 6, generator=generator), cells, 1, maps[1], instance())
 
 
 def pixels(figure: Figure) -> np.ndarray:
@@ -85,9 +85,7 @@ def test_large_photos_are_drawn_small_with_their_masks_in_place():
     height, width = drawn.shape[:2]
     assert max(height, width) <= 400
     assert drawn[-height // 4, -width // 4].any() and not drawn[: height // 3].any()
-    np.testing.assert_allclose(
-        figure.axes[0].collections[0].get_offsets(), [[0.75 * width, 0.75 * height]], atol=1
-    )
+    np.testing.assert_allclose(figure.axes[0].collections[0].get_offsets(), [[0.75 * width, 0.75 * height]], atol=1)
 
 
 @pytest.mark.parametrize("arguments", [([],), ([photo()], [[], []]), ([photo()], [[]], ["a", "b"])])
@@ -113,14 +111,14 @@ def test_story_shows_what_it_says(story):
 
 def test_tell_agrees_with_predict():
     # The story is of one look, up to the proposal; more looks and refined outlines come after it.
-    later = {"peak_scales": (1.0,), "refine": False}
-    config = CoSegConfig(size=128, work_size=128, epochs=0, proposals=50, noise_percentile=0, **later)
+    later = {"peak_scales": (1.0,), "refine_masks": False}
+    config = CoSegConfig(input_size=128, mask_size=128, epochs=0, max_proposals=50, noise_percentile=0, **later)
     photos = [photo(96, 128, seed) // 8 for seed in range(2)]
     for image in photos:
         image[30:60, 40:80, 0] += 200
     segmenter = CoSegmenter(config).fit(photos, progress=False)
     best = segmenter.predict(photos, progress=False)[0][0]
-    told = tell(segmenter, photos[0])
+    told = trace_pipeline(segmenter, photos[0])
     assert told.saliency.shape == told.heat.shape == (96, 128) and told.score.shape == (4, 4)
     np.testing.assert_array_equal(told.chosen.mask, best.mask)
     assert told.chosen.score == pytest.approx(best.score) and told.chosen.peak == best.peak
@@ -128,10 +126,7 @@ def test_tell_agrees_with_predict():
 
 def test_html_says_what_is_shown():
     page = figure_html(overlay_grid([photo()]), 'a "caption" & more', "what <is> seen")
-    assert (
-        'alt="what &lt;is&gt; seen"' in page
-        and "<figcaption>a &quot;caption&quot; &amp; more</figcaption>" in page
-    )
+    assert 'alt="what &lt;is&gt; seen"' in page and "<figcaption>a &quot;caption&quot; &amp; more</figcaption>" in page
     assert "data:image/png;base64," in page and "background:white" in page
 
 

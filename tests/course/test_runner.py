@@ -55,9 +55,7 @@ def test_run_leaves_everything_with_this_interpreter(tmp_path, monkeypatch):
     # A kernel of the same name that the user installed must not be taken, whatever the user's settings say.
     shadow = tmp_path / "user" / "kernels" / "python3"
     shadow.mkdir(parents=True)
-    (shadow / "kernel.json").write_text(
-        json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"})
-    )
+    (shadow / "kernel.json").write_text(json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "user"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "user"))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
@@ -99,9 +97,7 @@ def stand_in(monkeypatch, *outcomes):
         if callable(outcome):
             executed.write_text(nbformat.writes(nbformat.v4.new_notebook()))
             outcome(executed)
-        return subprocess.CompletedProcess(
-            command, 0 if callable(outcome) else 1, "", "" if callable(outcome) else outcome
-        )
+        return subprocess.CompletedProcess(command, 0 if callable(outcome) else 1, "", "" if callable(outcome) else outcome)
 
     monkeypatch.setattr(runner.subprocess, "run", run)
     return calls
@@ -115,9 +111,7 @@ def widget_error(executed):
     good(executed)
     outputs = [{"output_type": "error", "ename": "ValueError", "evalue": "hidden", "traceback": []}]
     book = nbformat.v4.new_notebook()
-    book.metadata.widgets = {
-        "application/vnd.jupyter.widget-state+json": {"state": {"a": {"state": {"outputs": outputs}}}}
-    }
+    book.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {"a": {"state": {"outputs": outputs}}}}}
     executed.write_text(nbformat.writes(book))
 
 
@@ -513,9 +507,7 @@ def test_a_missing_notebook_is_named(tmp_path):
 
 def test_errors_are_found_in_cells():
     output = nbformat.v4.new_output("error", ename="E", evalue="two\n  lines", traceback=[])
-    book = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell("x"), nbformat.v4.new_code_cell(outputs=[output])]
-    )
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("x"), nbformat.v4.new_code_cell(outputs=[output])])
     assert list(errors(book)) == [("cell 2", "E: two lines")]
 
 

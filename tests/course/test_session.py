@@ -19,9 +19,7 @@ from co3lib.datasets.export import PhotoResult
 from co3lib.instance import Instance
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"profile": "fast"}, {"seed": -1}, {"seed": "1"}, {"output": ""}, {"epochs": 3}]
-)
+@pytest.mark.parametrize("wrong", [{"profile": "fast"}, {"seed": -1}, {"seed": "1"}, {"output": ""}, {"epochs": 3}])
 def test_the_model_in_the_notebook_is_strict(wrong):
     with pytest.raises(ValidationError):
         Parameters(**({"output": "x"} | wrong))
@@ -47,9 +45,7 @@ def test_own_photos_are_one_class_without_masks(tmp_path):
     for name in ("b.JPG", "a.png", "._a.png", "notes.txt"):
         Image.new("RGB", (4, 3)).save(folder / name, format="PNG")
     classes = load_classes(PhotoParameters(output="x", photos=str(folder)), "cat")
-    assert {name: [sample.name for sample in samples] for name, samples in classes.items()} == {
-        "my dogs": ["a.png", "b.JPG"]
-    }
+    assert {name: [sample.name for sample in samples] for name, samples in classes.items()} == {"my dogs": ["a.png", "b.JPG"]}
     assert classes["my dogs"][0].image.shape == (3, 4, 3)
     assert classes["my dogs"][0].masks.shape == (0, 3, 4)
     (folder / "a.png").unlink()
@@ -83,13 +79,13 @@ def test_write_result_is_read_back(tmp_path):
     (tmp_path / "overlays").mkdir()
     (tmp_path / "overlays" / "a.png").write_bytes(b"")
     written = write_result(
-        run, data="x", synthetic=True, config=CoSegConfig(size=224), weights_sha256="a" * 64,
+        run, data="x", synthetic=True, config=CoSegConfig(input_size=224), weights_sha256="a" * 64,
         classes={"cat": ClassResult(photos=1, instances=0, found=0, average_precision=NOTHING)},
         files=[tmp_path / "overlays" / "a.png"],
     )  # fmt: skip
     read = read_result(tmp_path)
     assert read == written
-    assert (read.seed, read.config.size, read.files) == (2, 224, ["overlays/a.png"])
+    assert (read.seed, read.config.input_size, read.files) == (2, 224, ["overlays/a.png"])
     assert {"python", "torch", "timm", "co3lib"} <= set(read.versions)
 
 
@@ -132,9 +128,7 @@ def test_class_results_and_their_mean():
     right, wrong = truth[0, 0].numpy(), ~truth[0, 0].numpy()
     half = right.copy()
     half[:, 2:] = False  # IoU 0.5, which is not above 0.5
-    cat = class_result(
-        [found(instance(wrong, 0.1), instance(right, 0.9), truth=truth[0]), found(truth=truth[1])]
-    )
+    cat = class_result([found(instance(wrong, 0.1), instance(right, 0.9), truth=truth[0]), found(truth=truth[1])])
     assert cat == ClassResult(photos=2, instances=2, found=2, average_precision=dict.fromkeys(NOTHING, 0.5))
     dog = class_result([found(instance(half, 0.9), truth=truth[0])])
     assert dog.average_precision == {"0.25": 1, "0.5": 0, "0.75": 0}

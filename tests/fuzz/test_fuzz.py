@@ -30,11 +30,11 @@ from torch import nn
 
 from co3course.runner import NotebookError, check_parameters, read_result
 from co3course.session import PhotoParameters
-from co3lib import training
 from co3lib.backbones import WeightsError
 from co3lib.backbones.weights import load_weights, read_weights
 from co3lib.config import CoSegConfig
 from co3lib.datasets import DatasetError, Sample, read_set
+from co3lib.datasets.checkpoints import load_training, save_training
 from co3lib.datasets.export import ExportError, PhotoResult, read_coco, write_coco
 from co3lib.datasets.images import ImageError, read_image
 from co3lib.experiment import Experiment, read_outcomes
@@ -349,14 +349,14 @@ def test_checkpoints_of_a_training(tmp_path):
     optimizer = torch.optim.AdamW(parameters.values())
     network.a(torch.ones(1, 3, 4, 4)).sum().backward()
     optimizer.step()
-    training._save(path, parameters, optimizer, "f" * 64, [{"total": 1.0}])
+    save_training(path, parameters, optimizer, "f" * 64, [{"total": 1.0}])
 
     @cases()
     @given(damage(path.read_bytes()))
     def check(content):
         path.write_bytes(content)
         with used_or_refused(tmp_path, str(path)):
-            training._resume(path, parameters, optimizer, "f" * 64)
+            load_training(path, parameters, optimizer, "f" * 64)
 
     check()
 
@@ -364,7 +364,9 @@ def test_checkpoints_of_a_training(tmp_path):
 def test_fitted_segmenters(tmp_path):
     path = tmp_path / "fitted.safetensors"
     photos = [np.random.default_rng(k).integers(0, 256, (64, 64, 3), dtype=np.uint8) for k in range(2)]
-    config = CoSegConfig(size=64, work_size=64, epochs=0, scales=(1.0,), peak_scales=(1.0,), prior="single", weights="random")
+    config = CoSegConfig(
+        input_size=64, mask_size=64, epochs=0, prior_scales=(1.0,), peak_scales=(1.0,), prior="single", weights="random"
+    )
     CoSegmenter(config).fit(photos, progress=False).save(path)
 
     @cases(share=0.1)
@@ -442,7 +444,7 @@ def test_outcomes_of_an_experiment(tmp_path):
 def test_descriptions_of_experiments(content):
     """A configuration from a file says itself, field by field, what is wrong with it."""
     with used_or_refused(Path(__file__).parent, "validation error", own=()), suppress(ValidationError):
-        assert Experiment.model_validate_json(content).config.sizes
+        assert Experiment.model_validate_json(content).config.prior_sizes
 
 
 # ----------------------------------------------------------------------------------------------------- notebooks' parameters

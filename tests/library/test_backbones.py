@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from skimage.data import chelsea
 from torch import nn
 
-from co3lib.backbones import WeightsError, build_backbone, build_both, build_recognizer, digest, timm_networks, vgg16
+from co3lib.backbones import WeightsError, build_backbone, build_both, build_dense_classifier, digest, timm_networks, vgg16
 from co3lib.backbones import weights as weight_files
 from co3lib.datasets.images import to_tensor
 
@@ -99,7 +99,7 @@ def test_no_activation_writes_over_its_input(lite):
 def test_the_default_network_knows_a_cat():
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     weight_files.load_in_order(network, "efficientnet_lite0")
-    whole = build_backbone(tap="bn2")
+    whole = build_backbone(feature_stage="bn2")
     with torch.no_grad():
         logits = network.forward_head(whole(to_tensor(chelsea(), 224)))
     assert int(logits.argmax()) in range(281, 286)  # ImageNet's five domestic cats
@@ -107,7 +107,7 @@ def test_the_default_network_knows_a_cat():
 
 def test_both_are_parts_of_one_network():
     backbone, recognizer = build_both(weights="random")
-    alone, behind = build_backbone(weights="random"), build_recognizer(weights="random")
+    alone, behind = build_backbone(weights="random"), build_dense_classifier(weights="random")
     assert digest(backbone) == digest(alone) == backbone.weights_sha256 and digest(recognizer) == digest(behind)
     assert all(parameter.requires_grad for parameter in backbone.parameters())
     assert not any(parameter.requires_grad for parameter in recognizer.parameters())
@@ -115,7 +115,7 @@ def test_both_are_parts_of_one_network():
 
 def test_the_recognizer_knows_a_cat_and_where_it_is(lite):
     with torch.no_grad():
-        logits = build_recognizer()(lite(to_tensor(chelsea(), 448)))
+        logits = build_dense_classifier()(lite(to_tensor(chelsea(), 448)))
     assert logits.shape == (1, 1000, 14, 14)
     cats = logits.softmax(1)[0, 281:286].sum(0)
     assert cats.max() > 0.9 and cats[0, :7].max() < 0.2  # the face, and not the wall above
@@ -128,7 +128,7 @@ def test_the_recognizer_of_vgg_is_its_classifier(name):
     images = picture(224, 224)[:1]
     features = build_backbone(name, "random")
     with torch.no_grad():
-        logits = build_recognizer(name, "random")(features(images))
+        logits = build_dense_classifier(name, "random")(features(images))
         expected = network((images - features.mean) / features.std)
     assert logits.shape == (1, 1000, 7, 7)
     torch.testing.assert_close(logits[:, :, 3, 3], expected, rtol=1e-3, atol=1e-4)
@@ -143,9 +143,9 @@ def test_the_recognizer_of_timms_vggs_is_their_classifier(name, monkeypatch):
     images = picture(224, 224)[:1]
     features = build_backbone(name, "random")
     with torch.no_grad():
-        logits = build_recognizer(name, "random")(features(images))
+        logits = build_dense_classifier(name, "random")(features(images))
         expected = network((images - features.mean) / features.std)
-        small = build_recognizer(name, "random")(features(images[..., :64, :96]))
+        small = build_dense_classifier(name, "random")(features(images[..., :64, :96]))
     assert logits.shape == (1, 1000, 7, 7) and small.shape == (1, 1000, 2, 3)
     torch.testing.assert_close(logits[:, :, 3, 3], expected, rtol=1e-3, atol=1e-4)
 
@@ -160,7 +160,7 @@ def test_a_network_without_a_linear_classifier_recognizes_nothing(monkeypatch):
     make = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda *names, **options: make(*names, **options, num_classes=0))
     with pytest.raises(ValueError, match=r"resnet18 must end in a linear classifier.*take prior='class' or 'single'"):
-        build_recognizer("resnet18", "random")
+        build_dense_classifier("resnet18", "random")
 
 
 def test_the_default_network(lite):
@@ -200,9 +200,7 @@ def test_weights_of_a_size_that_has_no_package():
         build_backbone("efficientnet_lite2")
 
 
-@pytest.mark.parametrize(
-    "content", [[1, 2, 3], {"other": torch.ones(3)}, torch.ones(3)], ids=["list", "other", "tensor"]
-)
+@pytest.mark.parametrize("content", [[1, 2, 3], {"other": torch.ones(3)}, torch.ones(3)], ids=["list", "other", "tensor"])
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
 def test_a_file_with_something_else_in_it(name, content, tmp_path):
     file = tmp_path / "weights.pth"
@@ -378,7 +376,7 @@ def test_an_unknown_name():
 
 
 def test_a_tap_ends_the_chain():
-    backbone = build_backbone("resnet18", "random", tap="layer3.1")
+    backbone = build_backbone("resnet18", "random", feature_stage="layer3.1")
     whole = build_backbone("resnet18", "random")
     assert (backbone.channels, backbone.stride, backbone.stage_names[-1]) == (256, 16, "layer3.1")
     image = picture(64, 64)
@@ -393,15 +391,13 @@ def test_a_smaller_stride_keeps_the_weights():
     assert fine.weights_sha256 == build_backbone("resnet18", "random").weights_sha256
 
 
-@pytest.mark.parametrize("tap", ["layer9", "fc", "layer3"])
-def test_a_wrong_tap_is_named(tap):
-    with pytest.raises(ValueError, match="tap must be one of 'conv1'"):
-        build_backbone("resnet18", "random", tap=tap)
+@pytest.mark.parametrize("feature_stage", ["layer9", "fc", "layer3"])
+def test_a_wrong_tap_is_named(feature_stage):
+    with pytest.raises(ValueError, match="feature_stage must be one of 'conv1'"):
+        build_backbone("resnet18", "random", feature_stage=feature_stage)
 
 
-@pytest.mark.parametrize(
-    "name, stride", [("resnet18", 7), ("efficientnet_lite0", 5), ("vgg16_pool5", 16), ("vgg11_bn", 8)]
-)
+@pytest.mark.parametrize("name, stride", [("resnet18", 7), ("efficientnet_lite0", 5), ("vgg16_pool5", 16), ("vgg11_bn", 8)])
 def test_an_impossible_stride_is_named(name, stride):
     with pytest.raises(ValueError, match="stride"):
         build_backbone(name, "random", stride=stride)
@@ -412,17 +408,17 @@ def test_going_on_from_any_stage_is_the_whole_way(lite):
     with torch.no_grad():
         whole = lite(image)
         for stage in lite.stage_names:
-            assert torch.equal(lite.resume(lite(image, until=stage), after=stage), whole)
-        assert torch.equal(lite.resume(image, after=None), whole)
+            assert torch.equal(lite.forward_from(lite(image, until=stage), after=stage), whole)
+        assert torch.equal(lite.forward_from(image, after=None), whole)
 
 
 @pytest.mark.parametrize("call", ["until", "after", "parameters"])
 def test_a_wrong_stage_is_named(lite, call):
-    with pytest.raises(ValueError, match="stage must be one of 'conv_stem'"):
+    with pytest.raises(ValueError, match="stage must be one of None, 'conv_stem'"):
         if call == "until":
             lite(picture(64, 64), until="blocks.9")
         elif call == "after":
-            lite.resume(picture(64, 64), after="blocks.9")
+            lite.forward_from(picture(64, 64), after="blocks.9")
         else:
             list(lite.parameters_after("blocks.9"))
 
@@ -434,9 +430,7 @@ def test_parameters_behind_a_stage(lite):
     assert {id(p) for p in lite.parameters_after("blocks.4")} == last
 
 
-@pytest.mark.parametrize(
-    "images", [torch.ones(3, 64, 64), torch.ones(1, 1, 64, 64), torch.ones(1, 3, 64, 64).byte()]
-)
+@pytest.mark.parametrize("images", [torch.ones(3, 64, 64), torch.ones(1, 1, 64, 64), torch.ones(1, 3, 64, 64).byte()])
 def test_wrong_images_are_named(lite, images):
     with pytest.raises(ValueError, match="images"):
         lite(images)
@@ -473,9 +467,7 @@ def offered(vgg, monkeypatch):
         return vgg
 
     monkeypatch.setattr(torchvision.models, "vgg16", build)
-    monkeypatch.setattr(
-        torchvision.models._api.WeightsEnum, "get_state_dict", lambda *_, **__: vgg.state_dict()
-    )
+    monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", lambda *_, **__: vgg.state_dict())
     return vgg
 
 

@@ -11,9 +11,9 @@ from co3lib.config import CoSegConfig
 def test_the_released_settings_are_the_authors():
     config = CoSegConfig.released()
     # Network and training
-    assert (config.size, config.center, config.prior) == (448, False, "single")
+    assert (config.input_size, config.center_features, config.prior) == (448, False, "single")
     assert (config.epochs, config.batch_size, config.learning_rate) == (40, 6, 1e-6)
-    assert (config.optimizer, config.freeze, config.head_start) == ("released", None, False)
+    assert (config.optimizer, config.frozen_until, config.init_head) == ("released", None, False)
     # Losses
     assert (config.saliency_weight, config.copeak_weight, config.affinity_weight, config.alpha) == (
         1,
@@ -21,27 +21,29 @@ def test_the_released_settings_are_the_authors():
         0.1,
         4,
     )
-    assert config.form == "released"
+    assert config.loss_form == "released"
     # Segmentation
-    assert (config.seeds, config.heat_stop, config.ranking_saliency) == ("score", None, True)
+    assert (config.peak_source, config.heat_map_stage, config.rank_with_saliency) == ("score", None, True)
     assert config.group_peaks is False
-    assert (config.scales, config.peak_scales, config.ranking, config.refine) == ((1,), (1,), "released", False)
+    assert (config.prior_scales, config.peak_scales, config.ranking, config.refine_masks) == ((1,), (1,), "released", False)
     assert (config.beta, config.gamma, config.nms_iou, config.noise_percentile) == (0.8, 1e-5, 0.4, 20)
     # At the photo's own size, from all proposals, resized as their imresize does
-    assert (config.work_size, config.proposals, config.interpolation) == (None, None, "bicubic")
+    assert (config.mask_size, config.max_proposals, config.interpolation) == (None, None, "bicubic")
 
 
 def test_the_published_form_differs_in_seeds_and_losses():
     config, released = CoSegConfig.published(epochs=3), CoSegConfig.released(epochs=3)
     changed = {name for name in CoSegConfig.model_fields if getattr(config, name) != getattr(released, name)}
-    assert changed == {"seeds", "partners", "form"}
-    assert (config.seeds, config.partners, config.form) == ("copeak", None, "published")
-    assert CoSegConfig.published(form="released", partners=7) == CoSegConfig.released(seeds="copeak", partners=7)
+    assert changed == {"peak_source", "max_partners", "loss_form"}
+    assert (config.peak_source, config.max_partners, config.loss_form) == ("copeak", None, "published")
+    assert CoSegConfig.published(loss_form="released", max_partners=7) == CoSegConfig.released(
+        peak_source="copeak", max_partners=7
+    )
 
 
 def test_the_default_ranks_small_photos_with_a_thousand_proposals():
     config = CoSegConfig()
-    assert (config.work_size, config.proposals, config.partners, config.interpolation) == (448, 1000, 20, "bilinear")
+    assert (config.mask_size, config.max_proposals, config.max_partners, config.interpolation) == (448, 1000, 20, "bilinear")
 
 
 def test_released_settings_with_changes():
@@ -58,27 +60,27 @@ def test_unknown_names_are_refused(make):
 @pytest.mark.parametrize(
     "change",
     [
-        {"size": 450},
-        {"size": 32},
+        {"input_size": 450},
+        {"input_size": 32},
         {"batch_size": 5},
         {"batch_size": 0},
         {"epochs": -1},
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"optimizer": "sgd"},
-        {"form": "new"},
-        {"seeds": "saliency"},
+        {"loss_form": "new"},
+        {"peak_source": "saliency"},
         {"prior": "none"},
-        {"scales": ()},
-        {"scales": (2.0,)},
-        {"scales": (1.0, 9.0)},
+        {"prior_scales": ()},
+        {"prior_scales": (2.0,)},
+        {"prior_scales": (1.0, 9.0)},
         {"peak_scales": ()},
         {"peak_scales": (1.5, 1.0)},
         {"peak_scales": (1.0, 0.2)},
         {"peak_scales": (0.5, 1.0)},
         {"group_peaks": "some"},
         {"ranking": "paper"},
-        {"ranking": "distinct", "ranking_saliency": False},
+        {"ranking": "fit_contrast", "rank_with_saliency": False},
         {"nms_iou": 1.5},
         {"nms_iou": float("nan")},
         {"noise_percentile": 101.0},
@@ -88,9 +90,9 @@ def test_unknown_names_are_refused(make):
         {"gamma": float("inf")},
         {"alpha": float("inf")},
         {"learning_rate": float("inf")},
-        {"proposals": 0},
-        {"work_size": 63},
-        {"partners": 0},
+        {"max_proposals": 0},
+        {"mask_size": 63},
+        {"max_partners": 0},
         {"interpolation": "nearest"},
         {"stride": 0},
         {"seed": -1},
@@ -111,17 +113,19 @@ def test_a_configuration_does_not_change():
 
 
 @pytest.mark.parametrize(
-    "config", [CoSegConfig(), CoSegConfig.released(), CoSegConfig.published(), CoSegConfig(freeze=None, stride=8)], ids=str
+    "config",
+    [CoSegConfig(), CoSegConfig.released(), CoSegConfig.published(), CoSegConfig(frozen_until=None, stride=8)],
+    ids=str,
 )
 def test_a_configuration_survives_a_file(config):
     assert CoSegConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_sizes_are_multiples_of_the_stride():
-    assert CoSegConfig().sizes == [448, 672, 896]
-    assert CoSegConfig(size=96, scales=(1.0, 1.5)).sizes == [96, 128]
-    assert CoSegConfig.released().sizes == [448]
-    assert CoSegConfig(size=96, peak_scales=(1.0, 1.5, 2.0)).peak_sizes == [96, 128, 192]
+    assert CoSegConfig().prior_sizes == [448, 672, 896]
+    assert CoSegConfig(input_size=96, prior_scales=(1.0, 1.5)).prior_sizes == [96, 128]
+    assert CoSegConfig.released().prior_sizes == [448]
+    assert CoSegConfig(input_size=96, peak_scales=(1.0, 1.5, 2.0)).peak_sizes == [96, 128, 192]
     assert CoSegConfig.released().peak_sizes == [448]
 
 
@@ -139,12 +143,12 @@ def test_the_default_looks_from_near_and_far():
     assert config.peak_sizes == [448, 224, 320, 672, 896, 1344]
     assert config.group_peaks
     # The classifier sees all of them but the largest, and the prior's first.
-    assert config.recognized_sizes == [448, 672, 896, 224, 320]
-    assert CoSegConfig(scales=(1.0,)).recognized_sizes == [448, 224, 320]
-    assert CoSegConfig(peak_scales=(1.0,)).recognized_sizes == [448, 672, 896]
+    assert config.classifier_sizes == [448, 672, 896, 224, 320]
+    assert CoSegConfig(prior_scales=(1.0,)).classifier_sizes == [448, 224, 320]
+    assert CoSegConfig(peak_scales=(1.0,)).classifier_sizes == [448, 672, 896]
 
 
 def test_a_small_photo_is_seen_once_in_every_size_and_never_in_none():
-    assert CoSegConfig(size=64).peak_sizes == [64, 32, 96, 128, 192]
-    assert CoSegConfig(size=64, peak_scales=(1.0, 0.25)).peak_sizes == [64, 32]
-    assert CoSegConfig(size=64, scales=(1.0, 1.1, 1.5)).sizes == [64, 96]
+    assert CoSegConfig(input_size=64).peak_sizes == [64, 32, 96, 128, 192]
+    assert CoSegConfig(input_size=64, peak_scales=(1.0, 0.25)).peak_sizes == [64, 32]
+    assert CoSegConfig(input_size=64, prior_scales=(1.0, 1.1, 1.5)).prior_sizes == [64, 96]

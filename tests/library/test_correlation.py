@@ -62,8 +62,8 @@ def test_swapping_the_images_swaps_the_axes():
 def test_saliency_guides_by_the_product_of_both_ends():
     first, second = random(1, 3, 2, 4, seed=5), random(1, 3, 3, 2, seed=6)
     one, other = uniform(1, 1, 2, 4, seed=7), uniform(1, 1, 3, 2, seed=8)
-    guided = correlate(weight_by_saliency(first, one), weight_by_saliency(second, other))
-    close(guided, correlate(first, second) * one[:, 0, :, :, None, None] * other[:, 0, None, None])
+    weighted = correlate(weight_by_saliency(first, one), weight_by_saliency(second, other))
+    close(weighted, correlate(first, second) * one[:, 0, :, :, None, None] * other[:, 0, None, None])
 
 
 def test_image_k_is_paired_with_image_k_plus_half_the_batch():

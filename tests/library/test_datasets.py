@@ -110,9 +110,7 @@ def test_a_set_without_photos(tmp_path):
 
 def test_mask_of_another_size_is_named(root):
     _save(root / "SET/Mask/cat/1_InstID2.png", np.zeros((6, 7), np.uint8))
-    with pytest.raises(
-        DatasetError, match=r"1_InstID2\.png must be of its photo's size \(6, 8\), got \(6, 7\)"
-    ):
+    with pytest.raises(DatasetError, match=r"1_InstID2\.png must be of its photo's size \(6, 8\), got \(6, 7\)"):
         _ = _cat(root).masks
 
 
@@ -532,6 +530,7 @@ def test_a_v5_file_whose_elements_are_of_no_type(root, compressed):
 @pytest.mark.parametrize("marked", [True, False])
 def test_arrays_that_are_empty(root, marked):
     """In v7.3 the size of an empty array stands in place of its values, and says that it is one."""
+
     def write(folder, **arrays):
         path = _file(root, folder, "1.mat")
         if not marked:

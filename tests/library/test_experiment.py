@@ -19,7 +19,7 @@ from co3lib.datasets import DatasetError, demo_set
 from co3lib.datasets.export import PhotoResult
 from co3lib.experiment import (
     Experiment,
-    Outcome,
+    ExperimentResult,
     measure,
     paper_results,
     published,
@@ -33,7 +33,7 @@ from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.segmentation import CoSegmenter
 
-SMALL = CoSegConfig(size=64, work_size=64, epochs=2, proposals=50)
+SMALL = CoSegConfig(input_size=64, mask_size=64, epochs=2, max_proposals=50)
 
 
 # In one process: the run that most tests compare with takes long.
@@ -382,9 +382,9 @@ def test_measures_of_a_case_worked_by_hand():
     assert values["CorLoc"] == pytest.approx(1 / 3)
 
 
-def outcome(category: str, seed: int, value: float) -> Outcome:
+def outcome(category: str, seed: int, value: float) -> ExperimentResult:
     measures = dict.fromkeys(("AP25", "AP50", "AP75", "CorLoc"), value)
-    return Outcome(
+    return ExperimentResult(
         category=category,
         seed=seed,
         photos=4,

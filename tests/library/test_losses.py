@@ -220,8 +220,8 @@ def test_losses_reach_the_features():
         uniform(2, 1, 3, 2, seed=24).requires_grad_(),
     )
     unit = normalize_features(features)
-    guided = unit * saliency
-    loss = copeak_loss(correlate(guided[:1], guided[1:])) + affinity_loss(unit, saliency)
+    weighted = unit * saliency
+    loss = copeak_loss(correlate(weighted[:1], weighted[1:])) + affinity_loss(unit, saliency)
     for gradient in torch.autograd.grad(loss, (features, saliency)):
         assert torch.isfinite(gradient).all()
         assert gradient.abs().sum() > 0

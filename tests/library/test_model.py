@@ -90,8 +90,8 @@ def test_what_the_network_says_of_a_batch():
     close(output.score, score)
     close(output.saliency, torch.sigmoid(score))
     close(output.normalized, normalize_features(features))
-    close(output.guided, normalize_features(features) * torch.sigmoid(score))
-    halfway = model.resume(model.backbone(images, until="first"), "first")
+    close(output.weighted, normalize_features(features) * torch.sigmoid(score))
+    halfway = model.forward_from(model.backbone(images, until="first"), "first")
     close(halfway.score, output.score)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples, random
 
-from co3lib.beyond.priors import class_evidence, class_prior, recognition_by_scale, recognized_prior, shared_classes
+from co3lib.beyond.priors import certainty_by_scale, class_evidence, classifier_prior, ddt_prior, shared_classes
 from co3lib.saliency import _barrier_distance, saliency_prior
 
 
@@ -99,7 +99,7 @@ def descriptors(count=4):
 def test_class_prior_finds_what_recurs_whatever_its_sign():
     features, block = descriptors()
     for sign in (1, -1):
-        prior = class_prior(sign * features)
+        prior = ddt_prior(sign * features)
         assert prior.shape == (4, 8, 8)
         assert prior[:, block].min() > 0.5
         assert prior[:, ~block].max() < 0.2
@@ -112,7 +112,7 @@ def test_class_prior_is_weighted_by_the_photos_own_saliency():
     photo = np.full((80, 80, 3), 100, np.uint8)
     there = photo.copy()
     there[block.numpy()[rows, columns]] = (220, 40, 40)
-    prior = class_prior(features, [there, photo])
+    prior = ddt_prior(features, [there, photo])
     assert prior[0][block].mean() > 2 * prior[1][block].mean()
     assert prior[1][block].mean() > 0.2
 
@@ -120,7 +120,7 @@ def test_class_prior_is_weighted_by_the_photos_own_saliency():
 def test_class_prior_wants_a_photo_per_feature_map():
     features, _ = descriptors(2)
     with pytest.raises(ValueError, match="features has 2, images has 1"):
-        class_prior(features, [disc_photo()[0]])
+        ddt_prior(features, [disc_photo()[0]])
 
 
 def street(count=5, classes=20):
@@ -141,9 +141,9 @@ def street(count=5, classes=20):
 
 def test_recognized_prior_finds_what_the_photos_are_recognized_by():
     features, logits, block = street()
-    component = class_prior(features[0])
+    component = ddt_prior(features[0])
     assert component[:, block].mean() < 1.1 * component[:, 2:7, 1:7].mean()  # the component alone shows the road
-    prior = recognized_prior(features, logits)
+    prior = classifier_prior(features, logits)
     assert prior.shape == (5, 16, 16) and prior.min() >= 0 and prior.max() <= 1
     large = block.repeat_interleave(2, 0).repeat_interleave(2, 1)
     # 2.9: the block's own component, the second, counts most, by the square of its correlation with the classifier. Counted
@@ -159,20 +159,20 @@ def test_recognized_prior_takes_the_end_of_a_component_that_the_classifier_names
     logits = torch.zeros(4, 9, 8, 8)
     logits[:, 5] = 12
     logits[:, 5, 2:6, 2:6] = 0
-    prior = recognized_prior([features], [logits])
+    prior = classifier_prior([features], [logits])
     assert prior[:, 0].min() > 0.9 and prior[:, 2:6, 2:6].max() < 0.1
 
 
 def test_recognized_prior_without_evidence_is_the_first_component():
     features = 0.01 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     features[:, 0, 2:6, 2:6] += 3
-    prior = recognized_prior([features], [torch.zeros(4, 9, 8, 8)])
+    prior = classifier_prior([features], [torch.zeros(4, 9, 8, 8)])
     assert prior[:, 2:6, 2:6].min() > 0.9 and prior[:, 0].max() < 0.1
 
 
 def test_recognized_prior_at_one_scale():
     features, logits, block = street()
-    prior = recognized_prior(features[:1], logits[:1])
+    prior = classifier_prior(features[:1], logits[:1])
     assert prior.shape == (5, 8, 8)
     assert prior[:, block].min() > prior[:, ~block].max()
 
@@ -180,7 +180,7 @@ def test_recognized_prior_at_one_scale():
 def test_recognized_prior_wants_as_many_scales_of_both():
     features, logits, _ = street(2)
     with pytest.raises(ValueError, match="features has 2, logits has 1"):
-        recognized_prior(features, logits[:1])
+        classifier_prior(features, logits[:1])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -195,8 +195,8 @@ def test_recognized_prior_is_the_loops(seed, count):
         one[:, 3, *middle] += 2.5
         one[:, 5, side // 2 :] += 4
         named[:, 6, *middle] += 5
-    actual = recognized_prior(features, logits).numpy()
-    expected = naive.recognized_prior([one.numpy() for one in features], [one.numpy() for one in logits])
+    actual = classifier_prior(features, logits).numpy()
+    expected = naive.classifier_prior([one.numpy() for one in features], [one.numpy() for one in logits])
     assert expected.std() > 0.1
     np.testing.assert_allclose(actual, expected, atol=1e-6)
 
@@ -213,7 +213,7 @@ def test_even_evidence_leaves_the_first_component():
                 one[:, 0, side // 4 : -(side // 4), side // 4 : -(side // 4)] += 3
                 features.append(one)
                 logits.append(said[None, :, None, None].repeat(count, 1, side, side))
-            prior = recognized_prior(features, logits)
+            prior = classifier_prior(features, logits)
             assert prior[:, 8:-8, 8:-8].min() > 0.9 and prior[:, 0].max() < 0.1
 
 
@@ -221,7 +221,7 @@ def test_even_evidence_leaves_the_first_component():
 def test_recognized_prior_of_a_few_cells(count, sides):
     features = [random(count, 4, side, side, seed=side).float() for side in sides]
     logits = [random(count, 9, side, side, seed=9 + side).float() for side in sides]
-    prior = recognized_prior(features, logits)
+    prior = classifier_prior(features, logits)
     assert prior.shape == (count, sides[-1], sides[-1])
     assert prior.isfinite().all() and prior.min() >= 0 and prior.max() <= 1
 
@@ -239,12 +239,12 @@ def test_no_photo_decides_alone_what_the_photos_share():
         named[0, 9, 6 * scale :] += 16
         named[3, 7] = 0  # one photo in which the thing has no name
         one += 0.3 * torch.randn(one.shape, generator=generator)
-    every = recognized_prior(features, logits)
+    every = classifier_prior(features, logits)
     large = block.repeat_interleave(2, 0).repeat_interleave(2, 1)
     assert every[:, large].mean() > 2 * every[:, :4].mean()
     for away in range(count):
         rest = [k for k in range(count) if k != away]
-        prior = recognized_prior([one[rest] for one in features], [one[rest] for one in logits])
+        prior = classifier_prior([one[rest] for one in features], [one[rest] for one in logits])
         assert torch.corrcoef(torch.stack([prior.flatten(), every[rest].flatten()]))[0, 1] > 0.97
 
 
@@ -258,7 +258,7 @@ def test_two_components_that_agree_alike_both_count():
     for levels in ((7.0, 6.5), (6.5, 7.0)):
         logits = torch.zeros(4, 300, 8, 8)
         logits[:, 5, *one], logits[:, 5, *other] = levels
-        prior = recognized_prior([features], [logits])
+        prior = classifier_prior([features], [logits])
         assert prior[:, *one].mean() > 0.8 and prior[:, *other].mean() > 0.8
         assert prior.mean() < 0.25
 
@@ -287,7 +287,7 @@ def test_shared_classes_evidence_and_recognition_are_the_loops(photos, scales, c
     assert shared.max() == 1
     for one, expected in zip(class_evidence(likely, shared), naive.class_evidence(arrays, shared.numpy()), strict=True):
         np.testing.assert_allclose(one.numpy(), expected, rtol=1e-9)
-    np.testing.assert_allclose(recognition_by_scale(likely).numpy(), naive.recognition_by_scale(arrays), rtol=1e-9)
+    np.testing.assert_allclose(certainty_by_scale(likely).numpy(), naive.certainty_by_scale(arrays), rtol=1e-9)
 
 
 def test_a_class_of_one_photo_does_not_count_and_a_photo_without_it_does_not_forbid():
@@ -312,12 +312,12 @@ def test_classes_count_by_what_two_thirds_of_the_photos_reach():
 def test_one_photo_shares_its_classes_with_itself():
     likely = likely_of([[0.9, 0.4]], scales=1)
     assert shared_classes(likely)[:2].tolist() == pytest.approx([1, 0.4 / 0.9])
-    assert recognition_by_scale(likely).tolist() == [1]
+    assert certainty_by_scale(likely).tolist() == [1]
 
 
 def test_recognition_is_best_where_the_classifier_is_surest():
     near, far = likely_of([[0.9]] * 3, scales=1), likely_of([[0.3]] * 3, scales=1)
-    assert recognition_by_scale(near + far).tolist() == pytest.approx([1, 1 / 3])
+    assert certainty_by_scale(near + far).tolist() == pytest.approx([1, 1 / 3])
     # The mean over the photos: one in which it is not seen takes its part away.
     near[0][0, 0, 1, 0] = 0.0
-    assert recognition_by_scale(near + far).tolist() == pytest.approx([1, 0.3 / 0.6], rel=1e-3)
+    assert certainty_by_scale(near + far).tolist() == pytest.approx([1, 0.3 / 0.6], rel=1e-3)

@@ -18,30 +18,20 @@ from scipy import ndimage
 from skimage import data
 from strategies import examples
 
-from co3lib import inference, segmentation
+from co3lib import inference, segmentation, selection
 from co3lib.backbones.timm_networks import timm
+from co3lib.beyond.category_priors import at_input_size
 from co3lib.beyond.refinement import one_piece
 from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.datasets import checkpoints
 from co3lib.datasets.checkpoints import load_tensors, save_tensors
 from co3lib.datasets.images import ImageError
-from co3lib.inference import (
-    Candidates,
-    Look,
-    Proposals,
-    View,
-    choose_masks,
-    finish,
-    look,
-    prepare,
-    prepare_proposals,
-    seed_cells,
-    to_instances,
-)
+from co3lib.inference import NetworkView, ScalePeaks, find_peaks, prepare
 from co3lib.overlap import tight_box
 from co3lib.segmentation import CoSegConfig, CoSegmenter
+from co3lib.selection import Candidates, Proposals, choose_masks, finish, prepare_proposals, to_instances
 
-SMALL = {"size": 64, "work_size": 64, "epochs": 1, "proposals": 50}
+SMALL = {"input_size": 64, "mask_size": 64, "epochs": 1, "max_proposals": 50}
 
 
 pytestmark = pytest.mark.usefixtures("networks_built_once")
@@ -116,7 +106,7 @@ def test_photos_of_any_kind_and_size_in_one_call(tmp_path):
     # The same photo is the same however it came.
     for k in (2, 3, 4):
         assert as_tuples(found[k]) == as_tuples(found[0])
-    upright, plain = (prepare(kinds[k], config(work_size=448)).pixels.astype(float) for k in (1, 0))
+    upright, plain = (prepare(kinds[k], config(mask_size=448)).pixels.astype(float) for k in (1, 0))
     assert np.abs(upright - plain).mean() < 6  # JPEG's loss; the photo on its side differs by far more
 
 
@@ -146,7 +136,7 @@ def test_photos_with_nothing_in_them(photo, fitted):
 
 def test_one_photo_alone(photos):
     for seeds in ("score", "copeak"):
-        segmenter = fit(photos[:1], seeds=seeds)
+        segmenter = fit(photos[:1], peak_source=seeds)
         (instances,) = segmenter.predict(photos[:1], progress=False)
         assert instances
         assert_valid_instances(instances, photos[0].shape[:2])
@@ -221,15 +211,15 @@ def test_lists_of_other_lengths(photos, fitted):
         fitted.predict(photos, proposals=[mask], progress=False)
 
 
-@pytest.mark.parametrize("key", ["freeze", "heat_stop"])
+@pytest.mark.parametrize("key", ["frozen_until", "heat_map_stage"])
 def test_a_wrong_stage_is_named(key, photos):
     with pytest.raises(ValueError, match=f"{key} must be one of None, 'conv_stem'"):
         fit(photos, **{key: "blocks.9"})
 
 
 def test_a_wrong_tap_is_named(photos):
-    with pytest.raises(ValueError, match="tap must be one of"):
-        fit(photos, tap="blocks.9")
+    with pytest.raises(ValueError, match="feature_stage must be one of"):
+        fit(photos, feature_stage="blocks.9")
 
 
 # The same again
@@ -292,43 +282,42 @@ def test_an_interrupted_fit_goes_on(photos, tmp_path):
     resumed = CoSegmenter(config(epochs=2)).fit(photos, checkpoint=file, progress=False)
     straight = fit(photos, epochs=2)
     assert resumed.history == straight.history
-    assert as_tuples(resumed.predict(photos, progress=False)[0]) == as_tuples(
-        straight.predict(photos, progress=False)[0]
-    )
+    assert as_tuples(resumed.predict(photos, progress=False)[0]) == as_tuples(straight.predict(photos, progress=False)[0])
 
 
 # Files
 
 
-@pytest.mark.parametrize("changes", [{}, {"seeds": "copeak", "heat_stop": None}], ids=["default", "copeak"])
+@pytest.mark.parametrize("changes", [{}, {"peak_source": "copeak", "heat_map_stage": None}], ids=["default", "copeak"])
 def test_what_was_saved_predicts_the_same(changes, photos, tmp_path):
     segmenter = fit(photos, **changes)
     segmenter.save(tmp_path / "new" / "fitted.safetensors")
     loaded = CoSegmenter.load(tmp_path / "new" / "fitted.safetensors")
     assert loaded.config == segmenter.config
     assert loaded.history == segmenter.history
-    assert loaded.recognition == segmenter.recognition and loaded.look_weights == segmenter.look_weights
-    assert list(segmenter.recognition) == segmenter.config.recognized_sizes and max(segmenter.recognition.values()) == 1
+    assert loaded.certainty == segmenter.certainty and loaded.scale_weights == segmenter.scale_weights
+    assert list(segmenter.certainty) == segmenter.config.classifier_sizes and max(segmenter.certainty.values()) == 1
     assert loaded.model.backbone.weights_sha256 == segmenter.model.backbone.weights_sha256
     before, after = (one.predict(photos, progress=False) for one in (segmenter, loaded))
     assert [as_tuples(one) for one in before] == [as_tuples(one) for one in after]
 
 
-def test_a_file_without_recognition_loads(fitted, photos, tmp_path):
-    file = tmp_path / "fitted.safetensors"
-    fitted.save(file)
-    tensors, metadata = load_tensors(file)
-    del metadata["recognition"]
-    save_tensors(tensors, file, metadata)
-    loaded = CoSegmenter.load(file)
-    assert loaded.recognition == {}
-    assert loaded.look_weights == [(64 / side) ** 3 for side in loaded.config.peak_sizes]
-    assert_valid_instances(loaded.predict(photos[:1], progress=False)[0], photos[0].shape[:2])
-
-
 @pytest.mark.parametrize(
     "damage",
-    ["text", "short", "absent", "folder", "checkpoint", "no weights", "other settings", "digest", "history", "bank", "NaN"],
+    [
+        "text",
+        "short",
+        "absent",
+        "folder",
+        "checkpoint",
+        "no weights",
+        "other settings",
+        "digest",
+        "history",
+        "certainty",
+        "partners",
+        "NaN",
+    ],
 )
 def test_a_file_that_save_did_not_write_is_named(damage, fitted, tmp_path):
     file = tmp_path / "fitted.safetensors"
@@ -346,13 +335,15 @@ def test_a_file_that_save_did_not_write_is_named(damage, fitted, tmp_path):
     elif damage == "checkpoint":
         save_tensors(tensors, file, {"fingerprint": "0", "history": "[]"})
     elif damage == "no weights":
-        save_tensors({"bank": tensors["bank"]}, file, metadata)
+        save_tensors({"partners": tensors["partners"]}, file, metadata)
     elif damage == "digest":
         save_tensors(tensors, file, {key: value for key, value in metadata.items() if key != "backbone_sha256"})
     elif damage == "history":
         save_tensors(tensors, file, metadata | {"history": "["})
-    elif damage == "bank":
-        save_tensors(tensors | {"bank": torch.ones(2, 3)}, file, metadata)
+    elif damage == "certainty":
+        save_tensors(tensors, file, metadata | {"certainty": "x"})
+    elif damage == "partners":
+        save_tensors(tensors | {"partners": torch.ones(2, 3)}, file, metadata)
     elif damage == "NaN":
         save_tensors(tensors | {"model.head.bias": torch.tensor([torch.nan])}, file, metadata)
     else:
@@ -384,7 +375,7 @@ def test_an_interrupted_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
 @pytest.mark.parametrize("seeds", ["score", "copeak"])
 @pytest.mark.parametrize("heat_stop", [None, "blocks.4"])
 def test_every_kind_of_seed_and_heat_map(seeds, heat_stop, photos):
-    segmenter = fit(photos, seeds=seeds, heat_stop=heat_stop, size=128, peak_scales=(1.0, 2.0))
+    segmenter = fit(photos, peak_source=seeds, heat_map_stage=heat_stop, input_size=128, peak_scales=(1.0, 2.0))
     found = segmenter.predict(photos, progress=False)
     assert any(found)
     for instances, photo in zip(found, photos, strict=True):
@@ -394,22 +385,22 @@ def test_every_kind_of_seed_and_heat_map(seeds, heat_stop, photos):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"prior": "class"},
+        {"prior": "ddt"},
         {"prior": "single"},
-        {"scales": (1.0,)},
+        {"prior_scales": (1.0,)},
         {"peak_scales": (1.0,), "group_peaks": False},
         {"group_peaks": False},
         {"ranking": "released"},
         {"optimizer": "released"},
-        {"freeze": None},
-        {"head_start": False},
-        {"center": False},
-        {"form": "published"},
+        {"frozen_until": None},
+        {"init_head": False},
+        {"center_features": False},
+        {"loss_form": "published"},
         {"interpolation": "bicubic"},
-        {"work_size": None},
-        {"proposals": None},
+        {"mask_size": None},
+        {"max_proposals": None},
         {"copeak_weight": 0.0, "affinity_weight": 0.0},
-        {"ranking": "released", "ranking_saliency": False},
+        {"ranking": "released", "rank_with_saliency": False},
         {"stride": 16},
         {"epochs": 0},
     ],
@@ -429,7 +420,7 @@ def test_ready_made_priors_are_what_is_learned(photos):
     right = [1 - prior for prior in left]
     maps = []
     for priors in (left, right):
-        segmenter = CoSegmenter(config(size=128)).fit(photos, priors=priors, progress=False)
+        segmenter = CoSegmenter(config(input_size=128)).fit(photos, priors=priors, progress=False)
         with torch.no_grad():
             maps.append(segmenter.model(prepare(photos[0], segmenter.config).tensor).saliency[0, 0])
     assert maps[0][:, 0].mean() > maps[1][:, 0].mean() + 0.2
@@ -439,17 +430,15 @@ def test_ready_made_priors_are_what_is_learned(photos):
 def test_priors_of_other_types_are_learned_from_alike(photos):
     ramp = np.linspace(0, 1, 20).reshape(4, 5)
     kinds = [ramp, ramp.astype(np.float32), np.rint(ramp * 65535).astype(np.uint16), torch.from_numpy(ramp)]
-    found = [CoSegmenter(config())._at_network_size([kind]) for kind in kinds]
+    found = [at_input_size([kind], config()) for kind in kinds]
     assert all(torch.allclose(one, found[0], atol=1e-4) for one in found)
-    bright = CoSegmenter(config())._at_network_size([np.rint(ramp * 200).astype(np.uint8)])
+    bright = at_input_size([np.rint(ramp * 200).astype(np.uint8)], config())
     assert torch.allclose(bright, found[0] * 200 / 255, atol=1 / 255)
     with pytest.raises(ValueError, match=r"priors\[0\] must hold saliency in \[0, 1\].* in \[0, 255\]$"):
         CoSegmenter(config()).fit(photos[:1], priors=[ramp * 255], progress=False)
 
 
-@pytest.mark.parametrize(
-    "prior", [torch.ones(3, 4, 5), np.ones((4, 5), np.uint8), None], ids=["three", "bytes", "none"]
-)
+@pytest.mark.parametrize("prior", [torch.ones(3, 4, 5), np.ones((4, 5), np.uint8), None], ids=["three", "bytes", "none"])
 def test_a_wrong_prior_is_named(prior, photos):
     with pytest.raises(ValueError, match=r"priors\[1\]"):
         CoSegmenter(config()).fit(photos[:2], priors=[torch.ones(4, 5), prior], progress=False)
@@ -505,14 +494,14 @@ def test_a_network_without_a_classifier_is_refused_before_any_photo_is_read(phot
 
 def test_every_photo_of_the_category_is_a_partner_if_asked_for(photos):
     for partners, kept in ((None, 3), (2, 2), (20, 3)):
-        segmenter = fit(photos, seeds="copeak", partners=partners)
-        assert len(segmenter.bank) == kept
-    with_all = fit(photos * 8, seeds="copeak", partners=None, epochs=0)
-    assert len(with_all.bank) == 24
+        segmenter = fit(photos, peak_source="copeak", max_partners=partners)
+        assert len(segmenter.partners) == kept
+    with_all = fit(photos * 8, peak_source="copeak", max_partners=None, epochs=0)
+    assert len(with_all.partners) == 24
 
 
 def test_ready_made_proposals_are_all_ranked_where_nothing_limits_them(photos):
-    released = CoSegConfig.released(size=64)
+    released = CoSegConfig.released(input_size=64)
     image = prepare(photos[0], released)
     given = torch.rand(1500, *photos[0].shape[:2], generator=torch.Generator().manual_seed(0)) < 0.5
     assert len(prepare_proposals(image, released, given[:, :20, :20].repeat(1, 5, 8)[:, :100, :151]).ranker.members) == 1500
@@ -521,58 +510,58 @@ def test_ready_made_proposals_are_all_ranked_where_nothing_limits_them(photos):
 
 def test_the_released_ranking_is_at_the_photos_own_size(photos):
     large = photos[0].repeat(4, 0).repeat(4, 1)
-    assert prepare(large, CoSegConfig.released(size=64)).pixels.shape == large.shape
+    assert prepare(large, CoSegConfig.released(input_size=64)).pixels.shape == large.shape
     assert prepare(large, CoSegConfig()).pixels.shape == (297, 448, 3)
     kept = []
     with pytest.MonkeyPatch.context() as patch:  # fit keeps all photos at once, and its priors need no more
         patch.setattr(CoSegmenter, "fit_prepared", lambda self, work, *rest: kept.extend(work))
-        CoSegmenter(CoSegConfig.released(size=64)).fit([large], progress=False)
+        CoSegmenter(CoSegConfig.released(input_size=64)).fit([large], progress=False)
     assert max(kept[0].pixels.shape) == 64 and kept[0].size == large.shape[:2]
 
 
 def test_proposals_are_limited(photos):
     image = prepare(photos[0], config(), 0)
-    assert len(prepare_proposals(image, config(proposals=7)).ranker.members) <= 7
-    assert len(prepare_proposals(image, config(proposals=1), halves(photos[0])).ranker.members) == 1
+    assert len(prepare_proposals(image, config(max_proposals=7)).ranker.members) <= 7
+    assert len(prepare_proposals(image, config(max_proposals=1), halves(photos[0])).ranker.members) == 1
 
 
 # Stages
 
 
 def test_seeds_are_cells_of_the_grid_best_first(photos):
-    segmenter = fit(photos, size=128, seeds="copeak")
+    segmenter = fit(photos, input_size=128, peak_source="copeak")
     image = prepare(photos[0], segmenter.config)
     with torch.no_grad():
         output = segmenter.model(image.tensor)
     for seeds in ("score", "copeak"):
-        cells = seed_cells(output, config(size=128, seeds=seeds), segmenter.bank)
+        cells = find_peaks(output, config(input_size=128, peak_source=seeds), segmenter.partners)
         assert 1 <= len(cells) <= 16
         assert (cells >= 0).all()
         assert (cells < 4).all()
         assert len({tuple(cell) for cell in cells.tolist()}) == len(cells)
     score = output.score[0, 0]
-    cells = seed_cells(output, config(size=128, seeds="score"), segmenter.bank)
+    cells = find_peaks(output, config(input_size=128, peak_source="score"), segmenter.partners)
     heights = [float(score[i, j]) for i, j in cells.tolist()]
     assert heights == sorted(heights, reverse=True)
     assert heights[0] == float(score.max())
 
 
 def test_a_photo_is_looked_at_in_every_size(photos):
-    segmenter = fit(photos, size=128, peak_scales=(1.0, 1.5, 3.0), work_size=96)
+    segmenter = fit(photos, input_size=128, peak_scales=(1.0, 1.5, 3.0), mask_size=96)
     image = prepare(photos[0], segmenter.config)
-    seen = segmenter.looks(image)
+    seen = segmenter.peaks_at_scales(image)
     assert [one.grid for one in seen] == [(4, 4), (6, 6), (12, 12)]
-    assert [one.weight for one in seen] == segmenter.look_weights
+    assert [one.weight for one in seen] == segmenter.scale_weights
     for one in seen:
         grid = one.view.output.score.shape[2]
         assert one.heat.shape == (len(one.cells), *image.pixels.shape[:2])
         assert 1 <= len(one.cells) <= 20
         assert ((one.cells >= 0) & (one.cells < grid)).all()
-    assert torch.allclose(image.at(384), prepare(photos[0], config(size=384)).tensor)
+    assert torch.allclose(image.at(384), prepare(photos[0], config(input_size=384)).tensor)
 
 
 def test_fit_keeps_photos_no_larger_than_its_prior_needs(photos, monkeypatch):
-    settings = config(size=128, scales=(1.0, 2.0), peak_scales=(1.0, 3.0))
+    settings = config(input_size=128, prior_scales=(1.0, 2.0), peak_scales=(1.0, 3.0))
     assert list(prepare(photos[0], settings).squares) == [128, 256, 384]
     kept = []
     monkeypatch.setattr(CoSegmenter, "fit_prepared", lambda self, work, *rest: kept.extend(work))
@@ -601,7 +590,7 @@ def test_predict_keeps_nothing_of_a_photo_but_its_instances(fitted, photos, monk
         left.append(sum(one() is not None for one in made))
         return prepare(*arguments, **named)
 
-    for name in ("prepare_proposals", "look", "choose_masks"):
+    for name in ("prepare_proposals", "peaks_at_scale", "choose_masks"):
         monkeypatch.setattr(segmentation, name, noting(getattr(segmentation, name)))
     monkeypatch.setattr(segmentation, "prepare", first)
     fitted.predict(photos, progress=False)
@@ -634,36 +623,36 @@ def test_photos_of_a_sequence_are_read_one_at_a_time(fitted, photos, monkeypatch
 
 
 def test_a_closer_look_keeps_its_strongest_seeds(photos, monkeypatch):
-    segmenter = fit(photos, size=128, peak_scales=(1.0, 3.0))
+    segmenter = fit(photos, input_size=128, peak_scales=(1.0, 3.0))
     image = prepare(photos[0], segmenter.config)
-    every = segmenter.looks(image)
-    monkeypatch.setattr(inference, "_SEEDS", 1)
-    first, closer = segmenter.looks(image)
+    every = segmenter.peaks_at_scales(image)
+    monkeypatch.setattr(inference, "_MORE_PEAKS", 1)
+    first, closer = segmenter.peaks_at_scales(image)
     assert len(every[1].cells) > 1
     assert torch.equal(first.cells, every[0].cells)
     assert torch.equal(closer.cells, every[1].cells[:1])
 
 
 def test_at_every_size_the_photo_is_no_partner_of_its_own(photos):
-    segmenter = fit(photos, size=128, seeds="copeak", peak_scales=(1.0, 2.0))
+    segmenter = fit(photos, input_size=128, peak_source="copeak", peak_scales=(1.0, 2.0))
     image = prepare(photos[0], segmenter.config)
-    with_itself = segmenter.looks(image)
+    with_itself = segmenter.peaks_at_scales(image)
     others, nobody = segmenter.with_settings(), segmenter.with_settings()
-    others.bank, nobody.bank = segmenter.bank[1:], segmenter.bank[:1]
-    without, alone = others.looks(image), nobody.looks(image)
+    others.partners, nobody.partners = segmenter.partners[1:], segmenter.partners[:1]
+    without, alone = others.peaks_at_scales(image), nobody.peaks_at_scales(image)
     for one, other in zip(with_itself, without, strict=True):
         assert torch.equal(one.cells, other.cells)
     # Alone it has no partner at all, and its seeds are the peaks of its score.
     for one in alone:
-        by_score = seed_cells(one.view.output, config(size=128, seeds="score"), segmenter.bank)[:20]
+        by_score = find_peaks(one.view.output, config(input_size=128, peak_source="score"), segmenter.partners)[:20]
         assert torch.equal(one.cells[: len(by_score)], by_score)
 
 
 def test_finds_of_all_looks_compete_by_their_weights(photos):
-    segmenter = fit(photos, size=128, peak_scales=(1.0, 2.0), work_size=96, proposals=200)
+    segmenter = fit(photos, input_size=128, peak_scales=(1.0, 2.0), mask_size=96, max_proposals=200)
     image = prepare(photos[0], segmenter.config)
     ready = prepare_proposals(image, segmenter.config)
-    first, closer = segmenter.looks(image)
+    first, closer = segmenter.peaks_at_scales(image)
     alone = [choose_masks([one], ready, segmenter.config) for one in (first, closer)]
     both = choose_masks([first, closer], ready, segmenter.config)
     assert torch.equal(choose_masks([closer, first], ready, segmenter.config).scores, both.scores)
@@ -679,10 +668,10 @@ def test_finds_of_all_looks_compete_by_their_weights(photos):
 
 
 def test_a_find_counts_as_often_as_looks_agree_on_it(photos):
-    segmenter = fit(photos, size=128, peak_scales=(1.0, 2.0), work_size=96, proposals=200)
+    segmenter = fit(photos, input_size=128, peak_scales=(1.0, 2.0), mask_size=96, max_proposals=200)
     image = prepare(photos[0], segmenter.config)
     ready = prepare_proposals(image, segmenter.config)
-    one = look(segmenter.model, image, segmenter.config, segmenter.bank)
+    one = segmenter.peaks_at(image)
     alone = choose_masks([one], ready, segmenter.config)
     for times in (2, 3):
         again = choose_masks([one] * times, ready, segmenter.config)
@@ -694,13 +683,13 @@ def test_a_find_counts_as_often_as_looks_agree_on_it(photos):
 
 
 def test_chosen_masks_are_refined_if_asked_for_and_only_by_superpixels(photos):
-    segmenter = fit(photos, size=128, work_size=96, proposals=200)
+    segmenter = fit(photos, input_size=128, mask_size=96, max_proposals=200)
     image = prepare(photos[0], segmenter.config)
     ready = prepare_proposals(image, segmenter.config)
     ranker = ready.ranker
     every = ranker.masks(torch.arange(len(ranker.members)))
-    one = [look(segmenter.model, image, segmenter.config, segmenter.bank)]
-    plain = segmenter.config.model_copy(update={"refine": False})
+    one = [segmenter.peaks_at(image)]
+    plain = segmenter.config.model_copy(update={"refine_masks": False})
 
     def chosen(proposals, settings):
         masks = choose_masks(one, proposals, settings).masks
@@ -723,7 +712,7 @@ def test_chosen_masks_are_refined_if_asked_for_and_only_by_superpixels(photos):
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_predict_works_where_gradients_are_off(photos, mode):
-    segmenter = fit(photos, size=128, peak_scales=(1.0, 2.0))
+    segmenter = fit(photos, input_size=128, peak_scales=(1.0, 2.0))
     expected = segmenter.predict(photos[:2], progress=False)
     with mode():
         found = segmenter.predict(photos[:2], progress=False)
@@ -735,58 +724,58 @@ def test_predict_works_where_gradients_are_off(photos, mode):
 
 def test_a_look_counts_by_its_size_and_by_how_well_the_category_is_recognised_there():
     segmenter = CoSegmenter(CoSegConfig(peak_scales=(1.0, 0.5, 2.0, 3.0, 0.25)))
-    assert segmenter.look_weights == pytest.approx([1, 8, 1 / 8, 1 / 27, 3.5**3])
-    segmenter.recognition = {448: 0.9, 672: 0.95, 896: 1.0, 224: 0.8}
+    assert segmenter.scale_weights == pytest.approx([1, 8, 1 / 8, 1 / 27, 3.5**3])
+    segmenter.certainty = {448: 0.9, 672: 0.95, 896: 1.0, 224: 0.8}
     # 1344 is nearest to 896 of what the classifier saw, 128 to 224.
     expected = [0.9**16, 8 * 0.8**16, 1 / 8, 1 / 27, 3.5**3 * 0.8**16]
-    assert segmenter.look_weights == pytest.approx(expected)
-    assert segmenter.with_settings(peak_scales=(1.0, 1.5)).look_weights == pytest.approx([0.9**16, 0.95**16 / 1.5**3])
+    assert segmenter.scale_weights == pytest.approx(expected)
+    assert segmenter.with_settings(peak_scales=(1.0, 1.5)).scale_weights == pytest.approx([0.9**16, 0.95**16 / 1.5**3])
 
 
 def test_recognition_is_that_of_the_photos_of_the_last_fit(photos):
-    segmenter = fit(photos, size=128)
+    segmenter = fit(photos, input_size=128)
     image = [prepare(photo, segmenter.config) for photo in photos]
     backbone, recognizer = segmentation.build_both(segmenter.config.backbone, "imagenet", None, None)
-    sides = segmenter.config.recognized_sizes
-    assert sides == [128, 192, 256, 64, 96] == list(segmenter.recognition)
+    sides = segmenter.config.classifier_sizes
+    assert sides == [128, 192, 256, 64, 96] == list(segmenter.certainty)
     with torch.no_grad():
         likely = [torch.cat([recognizer(backbone(one.at(side))).softmax(1) for one in image]).numpy() for side in sides]
-    assert list(segmenter.recognition.values()) == pytest.approx(naive.recognition_by_scale(likely), rel=1e-4)
-    assert [one.weight for one in segmenter.looks(image[0])] == segmenter.look_weights
+    assert list(segmenter.certainty.values()) == pytest.approx(naive.certainty_by_scale(likely), rel=1e-4)
+    assert [one.weight for one in segmenter.peaks_at_scales(image[0])] == segmenter.scale_weights
     # Where the prior is another nothing is known of it, and nothing is left of what was.
     segmenter.fit(photos, priors=[np.zeros(photo.shape[:2], np.float32) for photo in photos], progress=False)
-    assert segmenter.recognition == {}
-    assert fit(photos[:1], prior="single").recognition == {}
+    assert segmenter.certainty == {}
+    assert fit(photos[:1], prior="single").certainty == {}
 
 
 def test_other_settings_share_the_network(fitted, photos):
     image = prepare(photos[0], fitted.config)
     other = fitted.with_settings(peak_scales=(1.0, 1.5), group_peaks=False, nms_iou=0.1)
-    assert other.model is fitted.model and other.bank is fitted.bank
-    assert (other.recognition, other.history) == (fitted.recognition, fitted.history)
+    assert other.model is fitted.model and other.partners is fitted.partners
+    assert (other.certainty, other.history) == (fitted.certainty, fitted.history)
     assert (other.config.peak_scales, other.config.group_peaks, other.config.nms_iou) == ((1, 1.5), False, 0.1)
     assert fitted.config.peak_scales == CoSegConfig().peak_scales and fitted.config.group_peaks
-    assert len(other.looks(image)) == 2 and len(fitted.looks(image)) == len(fitted.config.peak_sizes)
+    assert len(other.peaks_at_scales(image)) == 2 and len(fitted.peaks_at_scales(image)) == len(fitted.config.peak_sizes)
     assert fitted.with_settings().config == fitted.config
 
 
 def test_other_settings_may_be_those_of_any_configuration(fitted, photos):
-    again = fitted.with_settings(heat_stop="middle", freeze="middle")
+    again = fitted.with_settings(heat_map_stage="middle", frozen_until="middle")
     assert again.config == fitted.config
     assert as_tuples(again.predict(photos[:1], progress=False)[0]) == as_tuples(fitted.predict(photos[:1], progress=False)[0])
-    for wrong in ({"nms_iou": 2.0}, {"no_such": 1}, {"peak_scales": (0.5,)}, {"heat_stop": "blocks.9"}):
+    for wrong in ({"nms_iou": 2.0}, {"no_such": 1}, {"peak_scales": (0.5,)}, {"heat_map_stage": "blocks.9"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             fitted.with_settings(**wrong)
 
 
 CHANGED = {
-    "backbone": "vgg16_pool5", "weights": "random", "tap": "blocks.5", "stride": 16, "size": 128, "scales": (1.0,),
-    "center": False, "interpolation": "bicubic", "prior": "single", "epochs": 2, "batch_size": 4, "learning_rate": 0.1,
-    "optimizer": "released", "freeze": None, "head_start": False, "saliency_weight": 2.0, "copeak_weight": 2.0,
-    "affinity_weight": 2.0, "alpha": 2.0, "form": "published", "partners": 1, "seed": 1, "peak_scales": (1.0,),
-    "seeds": "copeak", "group_peaks": False, "level_sets": False, "heat_stop": None, "work_size": 80, "proposals": 9,
-    "ranking": "released", "refine": False, "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1,
-    "noise_percentile": 90.0,
+    "backbone": "vgg16_pool5", "weights": "random", "feature_stage": "blocks.5", "stride": 16, "input_size": 128,
+    "prior_scales": (1.0,), "center_features": False, "interpolation": "bicubic", "prior": "single", "epochs": 2,
+    "batch_size": 4, "learning_rate": 0.1, "optimizer": "released", "frozen_until": None, "init_head": False,
+    "saliency_weight": 2.0, "copeak_weight": 2.0, "affinity_weight": 2.0, "alpha": 2.0, "loss_form": "published",
+    "max_partners": 1, "seed": 1, "peak_scales": (1.0,), "peak_source": "copeak", "group_peaks": False, "level_sets": False,
+    "heat_map_stage": None, "mask_size": 80, "max_proposals": 9, "ranking": "released", "refine_masks": False,
+    "rank_with_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1, "noise_percentile": 90.0,
 }  # fmt: skip
 
 
@@ -806,21 +795,21 @@ class Noted:
 
 def test_settings_that_predict_does_not_read_are_refused_once_fitted(fitted, photos):
     read = set()
-    for changes in ({}, {"ranking": "released", "ranking_saliency": False, "seeds": "copeak"}):
+    for changes in ({}, {"ranking": "released", "rank_with_saliency": False, "peak_source": "copeak"}):
         segmenter = fitted.with_settings(**changes)
         segmenter.config = Noted(segmenter.config, read)
         segmenter.predict(photos[:1], progress=False)
     assert set(CHANGED) == set(CoSegConfig.model_fields)
     for name, value in CHANGED.items():
-        others = {"ranking": "released"} if name == "ranking_saliency" else {}
+        others = {"ranking": "released"} if name == "rank_with_saliency" else {}
         assert getattr(fitted.config, name) != value
-        if name in read - {"size", "interpolation"}:
+        if name in read - {"input_size", "interpolation"}:
             assert getattr(fitted.with_settings(**others, **{name: value}).config, name) == value
         else:
             with pytest.raises(ValueError, match=rf"^{name} must stay .* with which fit was called, got .*; call fit again"):
                 fitted.with_settings(**others, **{name: value})
     # Before fit all of them are open.
-    assert CoSegmenter(config()).with_settings(epochs=7, size=128).config == config(epochs=7, size=128)
+    assert CoSegmenter(config()).with_settings(epochs=7, input_size=128).config == config(epochs=7, input_size=128)
 
 
 def finite_or_not():
@@ -833,7 +822,7 @@ def test_every_peak_goes_to_one_group(peaks, data):
     groups = data.draw(st.lists(st.frozensets(st.integers(0, peaks - 1), min_size=1), max_size=7))
     scores = data.draw(st.lists(finite_or_not(), min_size=len(groups), max_size=len(groups)))
     table = torch.tensor([[q in group for q in range(peaks)] for group in groups], dtype=torch.bool).reshape(-1, peaks)
-    kept = inference._one_each(table, torch.tensor(scores))
+    kept = selection._one_each(table, torch.tensor(scores))
     assert kept.nonzero().flatten().tolist() == naive.one_each(groups, scores)
 
 
@@ -847,11 +836,11 @@ def two_parts_of_one(pass_height: float):
     output = SimpleNamespace(saliency=grid, score=grid.logit(1e-6))
     members = torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0]]).bool()
     cells = torch.tensor([[1, 2], [1, 5]])
-    return Look(View(torch.zeros(0), output, saliency), cells, heat), Proposals(RegionRanker(labels, members))
+    return ScalePeaks(NetworkView(torch.zeros(0), output, saliency), cells, heat), Proposals(RegionRanker(labels, members))
 
 
 def test_a_group_takes_the_whole_where_the_pass_between_its_peaks_is_high():
-    both, settings = torch.tensor([0, 1, 1, 0]).bool(), config(refine=False, beta=1.0, gamma=0.0)
+    both, settings = torch.tensor([0, 1, 1, 0]).bool(), config(refine_masks=False, beta=1.0, gamma=0.0)
     halves = {(0, 1, 0, 0), (0, 0, 1, 0)}
 
     def chosen(pass_height, **changes):
@@ -882,9 +871,7 @@ def candidates(*scores: float) -> Candidates:
     masks = torch.zeros(len(scores), 6, 8, dtype=torch.bool)
     for k in range(len(scores)):
         masks[k, k : k + 2, k : k + 3] = True
-    return Candidates(
-        masks, torch.tensor(scores), torch.tensor([[k, k + 1] for k in range(len(scores))]).reshape(-1, 2)
-    )
+    return Candidates(masks, torch.tensor(scores), torch.tensor([[k, k + 1] for k in range(len(scores))]).reshape(-1, 2))
 
 
 def test_candidates_in_the_photos_own_pixels():
@@ -899,7 +886,5 @@ def test_candidates_in_the_photos_own_pixels():
 def test_the_noise_filter_works_over_the_category():
     found = finish([candidates(9.0, 8.0, 7.0), candidates(2.0, 1.0), candidates()], [(6, 8)] * 3, config())
     assert [[one.score for one in instances] for instances in found] == [[9, 8, 7], [2], []]
-    weak = finish(
-        [candidates(9.0, 8.0, 7.0, 6.0), candidates(1.0, 0.5)], [(6, 8)] * 2, config(noise_percentile=60)
-    )
+    weak = finish([candidates(9.0, 8.0, 7.0, 6.0), candidates(1.0, 0.5)], [(6, 8)] * 2, config(noise_percentile=60))
     assert [[one.score for one in instances] for instances in weak] == [[9, 8], [1]]

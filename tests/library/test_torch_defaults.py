@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from co3course.figures import tell
+from co3course.figures import trace_pipeline
 from co3course.metrics import class_result, photo_results
 from co3lib import correlation, evaluation, losses, peak_backprop, peaks, proposals, ranking, saliency
-from co3lib.backbones import build_backbone, build_recognizer
+from co3lib.backbones import build_backbone, build_dense_classifier
 from co3lib.beyond import priors
 from co3lib.beyond.baselines import connected_components, dff_head
 from co3lib.datasets import demo_set
@@ -45,7 +45,9 @@ STATES = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
 }
-SMALL = CoSegConfig(weights="random", size=128, work_size=128, epochs=2, proposals=60, peak_scales=(1.0, 2.0), scales=(1.0,))
+SMALL = CoSegConfig(
+    weights="random", input_size=128, mask_size=128, epochs=2, max_proposals=60, peak_scales=(1.0, 2.0), prior_scales=(1.0,)
+)
 PHOTOS = [sample.image for sample in demo_set("collage")["cat"][:3]]
 
 
@@ -112,11 +114,11 @@ def test_what_is_kept_gives_the_same(expected, tmp_path):
         expected[0].save(tmp_path / "kept")
         loaded = CoSegmenter.load(tmp_path / "kept")
         found = loaded.predict(PHOTOS, progress=False)
-        story = tell(loaded, PHOTOS[0])
+        story = trace_pipeline(loaded, PHOTOS[0])
     assert fitted.history == plain.history
     same(found, expected[1])
     same(loaded.predict(PHOTOS[:1], progress=False), expected[0].predict(PHOTOS[:1], progress=False))
-    same(story.heat, tell(expected[0], PHOTOS[0]).heat)
+    same(story.heat, trace_pipeline(expected[0], PHOTOS[0]).heat)
 
 
 def test_an_error_leaves_the_settings_as_they_were():
@@ -169,7 +171,9 @@ def parts() -> dict:
         "affinity_loss": lambda: [losses.affinity_loss(features, small, form=form) for form in losses.FORMS],
         "upsample": lambda: upsample(small, 8),
         "features": lambda: network()(image).features,
-        "recognizer": lambda: build_recognizer(weights="random")(torch.ones(1, 192, 2, 2, dtype=torch.float32, device="cpu")),
+        "recognizer": lambda: build_dense_classifier(weights="random")(
+            torch.ones(1, 192, 2, 2, dtype=torch.float32, device="cpu")
+        ),
         "heat": lambda: peak_backprop.peak_response_maps(network(), image, np.array([[0, 1], [1, 1]])),
         "contours": lambda: ranking.contours(masks),
         "rank": lambda: ranking.rank_proposals(heat, cosaliency, masks),
@@ -182,7 +186,7 @@ def parts() -> dict:
         "mask_boxes": lambda: evaluation.mask_boxes(masks),
         "prior": lambda: saliency.saliency_prior(photo),
         "a prior of nothing": lambda: saliency.saliency_prior(np.zeros((20, 30, 3), np.uint8)),
-        "class_prior": lambda: priors.class_prior(features, [photo, photo[:, ::-1]]),
+        "ddt_prior": lambda: priors.ddt_prior(features, [photo, photo[:, ::-1]]),
         "propose": lambda: proposals.propose(photo, 30),
         "components": lambda: connected_components(big[0, 0]),
         "dff": lambda: dff_head(features.abs(), 2, 5),

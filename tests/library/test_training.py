@@ -12,7 +12,8 @@ from co3lib.config import CoSegConfig
 from co3lib.datasets import checkpoints
 from co3lib.datasets.checkpoints import load_tensors, save_tensors
 from co3lib.model import CoPeakNet
-from co3lib.training import Losses, _optimizer, as_the_authors_adam, batches, start_features, start_head, total_loss, train
+from co3lib.optimizers import as_the_authors_adam, build_optimizer
+from co3lib.training import Losses, batches, fit_head_to_prior, start_features, total_loss, train
 
 OPTIMIZERS = ["released", "adamw"]
 
@@ -45,12 +46,12 @@ def task(count: int = 5, size: int = 64, seed: int = 1) -> tuple[torch.Tensor, t
 def settings(optimizer: str = "adamw", **changes) -> CoSegConfig:
     return CoSegConfig(
         **{
-            "size": 64,
+            "input_size": 64,
             "epochs": 4,
             "batch_size": 4,
             "learning_rate": 1e-2,
             "optimizer": optimizer,
-            "freeze": None,
+            "frozen_until": None,
         }
         | changes
     )
@@ -65,9 +66,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def run(
-    config: CoSegConfig, seed: int = 0, **options
-) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+def run(config: CoSegConfig, seed: int = 0, **options) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     model = small_model(seed)
     history = train(model, *task(), config, progress=False, **options)
     return weights(model), history
@@ -106,15 +105,13 @@ def test_the_loss_is_the_weighted_sum(form):
     model, (images, priors) = small_model(), task(4)
     output = model(images)
     big = model.saliency_at_image_size(output.score)
-    losses = total_loss(output, big, priors, settings(form=form))
+    losses = total_loss(output, big, priors, settings(loss_form=form))
     assert losses.total.requires_grad
-    losses = Losses(
-        losses.saliency.detach(), losses.copeak.detach(), losses.affinity.detach(), losses.total.detach()
-    )
+    losses = Losses(losses.saliency.detach(), losses.copeak.detach(), losses.affinity.detach(), losses.total.detach())
     expected = losses.saliency + 0.5 * losses.copeak + 0.1 * losses.affinity
     assert float(losses.total) == pytest.approx(float(expected), rel=1e-6)
     assert min(float(losses.saliency), float(losses.copeak), float(losses.affinity)) > 0
-    without = total_loss(output, big, priors, settings(form=form, copeak_weight=0.0, affinity_weight=0.0))
+    without = total_loss(output, big, priors, settings(loss_form=form, copeak_weight=0.0, affinity_weight=0.0))
     assert torch.equal(without.total.detach(), losses.saliency)
 
 
@@ -178,9 +175,7 @@ def test_a_longer_training_is_not_taken_for_a_shorter_one(tmp_path):
         run(settings(epochs=2), checkpoint=file)
 
 
-@pytest.mark.parametrize(
-    "change", [{"learning_rate": 1e-3}, {"seed": 3}, {"alpha": 2.0}, {"optimizer": "released"}], ids=str
-)
+@pytest.mark.parametrize("change", [{"learning_rate": 1e-3}, {"seed": 3}, {"alpha": 2.0}, {"optimizer": "released"}], ids=str)
 def test_a_checkpoint_of_other_settings_is_refused(change, tmp_path):
     file = tmp_path / "state.safetensors"
     run(settings(epochs=1), checkpoint=file)
@@ -316,7 +311,7 @@ def test_frozen_stages_do_not_change(optimizer, freeze, moved):
     with torch.no_grad():
         activations = images if freeze is None else model.backbone(images, until=freeze)
     before = weights(model)
-    train(model, activations, priors, settings(optimizer, epochs=2, freeze=freeze), progress=False)
+    train(model, activations, priors, settings(optimizer, epochs=2, frozen_until=freeze), progress=False)
     after = weights(model)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name in before if any(f"{part}." in name for part in moved)}
@@ -325,7 +320,7 @@ def test_frozen_stages_do_not_change(optimizer, freeze, moved):
 def test_freezing_changes_the_cost_and_not_the_numbers():
     # Trained from the first stage's output or from the images with that stage's rate at zero: the same.
     model, (images, priors) = small_model(), task(4)
-    config = settings(epochs=1, freeze="first", batch_size=4)
+    config = settings(epochs=1, frozen_until="first", batch_size=4)
     history = train(model, model.backbone(images, until="first").detach(), priors, config, progress=False)
     assert history == train(small_model(), images, priors, settings(epochs=1, batch_size=4), progress=False)
 
@@ -341,7 +336,7 @@ def test_what_the_network_makes_of_the_photos_before_training(stage):
     assert torch.equal(activations, model.activations(images, stage)) and not features.requires_grad
     torch.testing.assert_close(features, every)
     torch.testing.assert_close(model.center, every.mean((0, 2, 3), keepdim=True))
-    torch.testing.assert_close(model.resume(activations, stage).features, features - model.center)
+    torch.testing.assert_close(model.forward_from(activations, stage).features, features - model.center)
     # Once more without centring: nothing is left of the first time.
     torch.testing.assert_close(start_features(model, list(images.split(1)), stage, center=False)[1], every)
     assert not model.center.any()
@@ -353,7 +348,7 @@ def test_the_head_starts_with_what_is_linear_in_the_features():
     direction = torch.linspace(-0.6, 0.6, 8)
     wanted = (torch.einsum("nchw,c->nhw", features, direction) + 0.3).sigmoid()[:, None]
     priors = wanted.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    start_head(model, features, priors)
+    fit_head_to_prior(model, features, priors)
     started = model.head(features).sigmoid()
     assert (started - wanted).abs().max() < 0.05
     assert model.head.weight.requires_grad
@@ -361,7 +356,7 @@ def test_the_head_starts_with_what_is_linear_in_the_features():
 
 def test_the_head_starts_level_where_features_say_nothing():
     model = small_model(head=False)
-    start_head(model, torch.full((2, 8, 4, 4), 0.7), task(2)[1])
+    fit_head_to_prior(model, torch.full((2, 8, 4, 4), 0.7), task(2)[1])
     assert torch.isfinite(model.head.weight).all()
     assert model.head.weight.abs().max() < 1e-3
 
@@ -370,7 +365,7 @@ def test_the_head_starts_level_where_features_say_nothing():
 def test_the_head_starts_with_a_flat_prior(value):
     model = small_model(head=False)
     features = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(3))
-    start_head(model, features, torch.full((2, 1, 32, 32), value))
+    fit_head_to_prior(model, features, torch.full((2, 1, 32, 32), value))
     assert (model.head(features).sigmoid() - value).abs().max() < 0.03
 
 
@@ -396,9 +391,7 @@ def test_the_history_has_every_loss():
 
 def test_no_epochs_change_nothing(tmp_path):
     called = []
-    after, history = run(
-        settings(epochs=0), checkpoint=tmp_path / "state", on_epoch=lambda k, _: called.append(k)
-    )
+    after, history = run(settings(epochs=0), checkpoint=tmp_path / "state", on_epoch=lambda k, _: called.append(k))
     assert (history, called) == ([], [0])
     assert same(after, weights(small_model()))
 
@@ -411,9 +404,7 @@ def test_one_image_alone_can_be_trained_on():
 def test_a_loss_that_is_no_number_says_what_to_do(tmp_path):
     images, priors = task()
     images[2] = math.nan
-    with pytest.raises(
-        FloatingPointError, match=r"the loss became nan in epoch 1; try a lower learning_rate"
-    ):
+    with pytest.raises(FloatingPointError, match=r"the loss became nan in epoch 1; try a lower learning_rate"):
         train(small_model(), images, priors, settings(), tmp_path / "state", progress=False)
     assert not list(tmp_path.iterdir())
 
@@ -435,7 +426,7 @@ def test_wrong_tensors_are_named(activations, priors, name):
 def test_steps_of_the_released_optimiser_are_those_of_the_authors_adam():
     """Small gradients, where epsilon tells: three steps of adam.m under Octave, from 0.3 at a rate of 1e-6, and ours."""
     weight = nn.Parameter(torch.tensor([0.3], dtype=torch.float64))
-    optimizer = _optimizer({"weight": weight}, CoSegConfig.released())
+    optimizer = build_optimizer({"weight": weight}, "released", 1e-6)
     optimizer.param_groups[0]["weight_decay"] = 0
     for step, gradient, expected in ((1, 2e-7, 0.299999612574), (2, -5e-7, 0.299999891177), (3, 1e-7, 0.300000030234)):
         weight.grad = torch.tensor([gradient], dtype=torch.float64)

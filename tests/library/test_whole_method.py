@@ -13,10 +13,11 @@ from co3lib import segmentation
 from co3lib.backbones import Backbone
 from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.datasets.images import resize_image, resize_maps
-from co3lib.inference import rank, seed_cells
+from co3lib.inference import find_peaks
 from co3lib.peak_backprop import enlarge
 from co3lib.proposals import regions_of
 from co3lib.segmentation import CoSegConfig, CoSegmenter
+from co3lib.selection import rank
 
 MEAN, STD = np.array([0.4, 0.5, 0.3]), np.array([0.2, 0.3, 0.25])
 SIDE, STRIDE = 64, 8
@@ -81,7 +82,7 @@ class Slow:
         self.second = w["backbone.stages.second.0.weight"], w["backbone.stages.second.0.bias"]
         self.head, self.center = (w["head.weight"], w["head.bias"]), w["center"][0]
         self.config = config
-        self.kept = KEPT.setdefault((b"".join(value.tobytes() for value in w.values()), config.heat_stop), {})
+        self.kept = KEPT.setdefault((b"".join(value.tobytes() for value in w.values()), config.heat_map_stage), {})
 
     def resize(self, values, size):
         return (naive.imresize if self.config.interpolation == "bicubic" else naive.bilinear)(values, size)
@@ -120,12 +121,12 @@ class Slow:
         grad = naive.peak_rule(self.last[None], self.head[0], grad)[0]
         grad = naive.max_pool_back(self.pooled, grad) * (self.before_second > 0)
         grad = naive.peak_rule(self.middle[None], self.second[0], grad[None], padding=1)[0]
-        if self.config.heat_stop == "first":
+        if self.config.heat_map_stage == "first":
             return grad.sum(0)
         grad = grad * (self.before_first > 0)
         return naive.peak_rule(self.input[None], self.first[0], grad[None], stride=4)[0].sum(0)
 
-    def guided(self, photo) -> np.ndarray:
+    def weighted(self, photo) -> np.ndarray:
         score = self.score(photo)
         return naive.normalize_features(self.last[None]) / (1 + np.exp(-score))
 
@@ -133,10 +134,10 @@ class Slow:
         """Best first."""
         score = self.score(photo)
         height, found = score, naive.score_peaks(score[None, None])[0, 0]
-        if self.config.seeds == "copeak" and others:
-            own, votes = self.guided(photo), np.zeros(score.shape)
+        if self.config.peak_source == "copeak" and others:
+            own, votes = self.weighted(photo), np.zeros(score.shape)
             for other in others:
-                votes += naive.peaks(naive.correlate(own, self.guided(other)))[0].any((2, 3))
+                votes += naive.peaks(naive.correlate(own, self.weighted(other)))[0].any((2, 3))
             height = votes + 1 / (1 + np.exp(-score))
             found = naive.regional_maxima(height) & (votes > 0)
         return sorted(map(tuple, np.argwhere(found).tolist()), key=lambda cell: -height[cell])
@@ -147,18 +148,18 @@ class Slow:
         cells = self.seeds(photo, others)
         score = self.score(photo)
         size = photo.shape[:2]
-        if config.work_size and max(size) > config.work_size:
-            size = tuple(round(one * config.work_size / max(size)) for one in size)
+        if config.mask_size and max(size) > config.mask_size:
+            size = tuple(round(one * config.mask_size / max(size)) for one in size)
         saliency = self.resize(1 / (1 + np.exp(-naive.bilinear_upsample(score, STRIDE))), size)
-        proposals = np.array([naive.nearest(one, size) for one in proposals[: config.proposals]])
+        proposals = np.array([naive.nearest(one, size) for one in proposals[: config.max_proposals]])
         heat = np.array([self.resize(one := self.heat(i, j), size) * one.size for i, j in cells])
-        if config.ranking == "distinct":
+        if config.ranking == "fit_contrast":
             heat = heat / (size[0] * size[1])  # sums kept
             flat, labels = np.unique(proposals.reshape(len(proposals), -1), axis=1, return_inverse=True)
             scores = naive.distinct_scores(heat, saliency, labels.reshape(size), flat, config.beta, config.gamma)
         else:
             heat = heat / SIDE**2  # values kept: those of the network's input
-            guide = saliency if config.ranking_saliency else np.ones(size)
+            guide = saliency if config.rank_with_saliency else np.ones(size)
             scores = naive.rank_scores(heat * guide, guide, proposals, config.beta, config.gamma)
         chosen, best = proposals[scores.argmax(1)], scores.max(1)
         kept = naive.mask_nms(chosen, best, config.nms_iou)
@@ -166,7 +167,7 @@ class Slow:
         return chosen[kept], best[kept], [tuple(((np.array(cells[k]) + 0.5) * size / grid).astype(int)) for k in kept]
 
     def predict(self, images, proposals):
-        partners = images[: self.config.partners]
+        partners = images[: self.config.max_partners]
         every = [
             self.candidates(photo, [one for one in partners if one is not photo], given)
             for photo, given in zip(images, proposals, strict=True)
@@ -184,21 +185,21 @@ class Slow:
 
 # Fitted and asked
 
-PLAIN = {"size": SIDE, "epochs": 3, "batch_size": 2, "learning_rate": 0.03}
-CHANGED = {"beta": 0.3, "gamma": 2e-3, "nms_iou": 0.6, "noise_percentile": 55.0, "proposals": 11}
+PLAIN = {"input_size": SIDE, "epochs": 3, "batch_size": 2, "learning_rate": 0.03}
+CHANGED = {"beta": 0.3, "gamma": 2e-3, "nms_iou": 0.6, "noise_percentile": 55.0, "max_proposals": 11}
 CONFIGURATIONS = {
     "released": CoSegConfig.released(**PLAIN),
     "released, other numbers": CoSegConfig.released(**PLAIN, **CHANGED),
     "much contour": CoSegConfig.released(**PLAIN, beta=0.01, gamma=1e-4, nms_iou=0.9, noise_percentile=0),
     "much background": CoSegConfig.released(**PLAIN, gamma=0.05, nms_iou=1.0, noise_percentile=80.0),
-    "without co-saliency": CoSegConfig.released(**PLAIN, ranking_saliency=False, gamma=1e-3),
-    "work size": CoSegConfig.released(**PLAIN, work_size=64, gamma=1e-3, proposals=9),
-    "heat from a stage": CoSegConfig.released(**PLAIN, heat_stop="first", gamma=1e-3),
-    "centred": CoSegConfig.released(**PLAIN, center=True, gamma=1e-3),
+    "without co-saliency": CoSegConfig.released(**PLAIN, rank_with_saliency=False, gamma=1e-3),
+    "work size": CoSegConfig.released(**PLAIN, mask_size=64, gamma=1e-3, max_proposals=9),
+    "heat from a stage": CoSegConfig.released(**PLAIN, heat_map_stage="first", gamma=1e-3),
+    "centred": CoSegConfig.released(**PLAIN, center_features=True, gamma=1e-3),
     "published": CoSegConfig.published(**PLAIN),
-    "co-peaks with one": CoSegConfig.released(**PLAIN, seeds="copeak", partners=1, gamma=1e-3),
+    "co-peaks with one": CoSegConfig.released(**PLAIN, peak_source="copeak", max_partners=1, gamma=1e-3),
     "bilinear": CoSegConfig.released(**PLAIN, interpolation="bilinear", gamma=1e-3),
-    "distinct": CoSegConfig.released(**PLAIN, ranking="distinct", interpolation="bilinear", beta=2.0, gamma=1e-6),
+    "distinct": CoSegConfig.released(**PLAIN, ranking="fit_contrast", interpolation="bilinear", beta=2.0, gamma=1e-6),
 }
 
 
@@ -234,7 +235,12 @@ def test_the_settings_above_matter():
     plain = CoSegConfig.released()
     for key in CHANGED:
         assert found_with() != found_with(**{key: getattr(plain, key)}), key
-    for key, value in (("interpolation", "bilinear"), ("work_size", 64), ("ranking_saliency", False), ("heat_stop", "first")):
+    for key, value in (
+        ("interpolation", "bilinear"),
+        ("mask_size", 64),
+        ("rank_with_saliency", False),
+        ("heat_map_stage", "first"),
+    ):
         assert found_with() != found_with(**{key: value}), key
 
 
@@ -242,7 +248,9 @@ def test_the_settings_above_matter():
 def test_from_photos_and_priors_to_the_losses(form):
     # The losses of the second epoch, at the weights after the first: the start is level and would hide alpha.
     weights = {"saliency_weight": 0.7, "copeak_weight": 0.9, "affinity_weight": 0.3, "alpha": 2.5}
-    config = CoSegConfig.released(**PLAIN | weights | {"epochs": 2, "learning_rate": 0.3, "center": True, "form": form})
+    config = CoSegConfig.released(
+        **PLAIN | weights | {"epochs": 2, "learning_rate": 0.3, "center_features": True, "loss_form": form}
+    )
     states = {}
     images, given = photos()[:2], priors()[:2]
 
@@ -261,11 +269,11 @@ def test_from_photos_and_priors_to_the_losses(form):
     features = naive.normalize_features(np.array([slow.features(photo) for photo in images]))
     big = 1 / (1 + np.exp(-np.array([naive.bilinear_upsample(one[0], STRIDE) for one in scores])))[:, None]
     shown = np.array([naive.imresize(one.numpy(), (SIDE, SIDE)).clip(0, 1) for one in given])[:, None]
-    guided = features * small
+    weighted = features * small
     affinity = naive.affinity_loss_released if form == "released" else naive.affinity_loss_published
     expected = {
         "saliency": naive.saliency_loss(big, shown),
-        "copeak": naive.copeak_loss(naive.correlate(guided[:1], guided[1:]), form),
+        "copeak": naive.copeak_loss(naive.correlate(weighted[:1], weighted[1:]), form),
         "affinity": affinity(features, small, config.alpha),
     }
     expected["total"] = 0.7 * expected["saliency"] + 0.9 * expected["copeak"] + 0.3 * expected["affinity"]
@@ -284,7 +292,7 @@ def test_seeds_are_peaks_of_the_score_before_the_sigmoid():
         output.score.fill_(20.0)
         output.score[0, 0, 1, 2], output.score[0, 0, 6, 5] = 40.0, 30.0
     assert output.saliency.unique().numel() == 1
-    assert seed_cells(output, segmenter.config, segmenter.bank).tolist() == [[1, 2], [6, 5]]
+    assert find_peaks(output, segmenter.config, segmenter.partners).tolist() == [[1, 2], [6, 5]]
 
 
 def test_the_released_code_sees_a_peak_in_every_cell_of_a_plateau():
@@ -294,9 +302,9 @@ def test_the_released_code_sees_a_peak_in_every_cell_of_a_plateau():
         output.score.zero_()
         output.score[0, 0, 2, 2:5], output.score[0, 0, 6, 6] = 1.0, 2.0
     cells = [[6, 6], [2, 2], [2, 3], [2, 4]]
-    assert seed_cells(output, segmenter.config, segmenter.bank).tolist() == cells
-    one = segmenter.config.model_copy(update={"ranking": "distinct"})
-    assert seed_cells(output, one, segmenter.bank).tolist() == [cells[0], cells[2]]
+    assert find_peaks(output, segmenter.config, segmenter.partners).tolist() == cells
+    one = segmenter.config.model_copy(update={"ranking": "fit_contrast"})
+    assert find_peaks(output, one, segmenter.partners).tolist() == [cells[0], cells[2]]
 
 
 @pytest.mark.parametrize("size", [(45, 60), (600, 800), (31, 97), (448, 448), (1, 3)])

@@ -145,9 +145,7 @@ def installed(tmp_path_factory) -> Path:
 
 def run(command, folder: Path | None = None, **environment: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environment
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -264,13 +262,9 @@ def clone(tmp_path):
     def make(*arguments, broken=False):
         fail.touch() if broken else fail.unlink(missing_ok=True)
         log.write_text("")
-        environment = {
-            key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "VENV")
-        }
+        environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "VENV")}
         command = ["make", f"PYTHON={python}", *arguments]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+        done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         what = r".*-m (venv --clear|pip install|co3course\.runner|co3course\.gallery|jupyter lab|pytest).*"
         return done, [re.sub(what, r"\1", line) for line in log.read_text().splitlines()]
 
@@ -353,7 +347,7 @@ def test_an_environment_is_repaired_whenever_its_making_was_interrupted(clone):
 
 def test_any_name_of_a_folder_reaches_the_notebook_as_it_is(clone):
     clone("install")
-    name = "it's $HOME `x` \"q\" \\ 😀"
+    name = 'it\'s $HOME `x` "q" \\ 😀'
     python = clone.folder / ".venv" / "bin" / "python"
     python.write_text(f"#!{sys.executable}\nimport sys\nopen({str(clone.folder / 'seen')!r}, 'w').write(sys.argv[-1])\n")
     assert clone("demo", f"PHOTOS={name}")[0].returncode == 0

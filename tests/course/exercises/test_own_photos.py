@@ -65,6 +65,8 @@ def short_box(mask):
 def rows_first(mask):
     x0, y0, x1, y1 = tight_box(mask)
     return [y0, x0, y1 - y0, x1 - x0]
+
+
 RIGHT_ANSWERS = [("12.1", (4000, 3000)), ("12.2", unreadable), ("12.3", keep_sure), ("12.4", coco_box), ("12.5", "b")]
 WRONG_ANSWERS = [
     ("12.1", (3000, 4000), "as stored"),

@@ -39,6 +39,8 @@ def with_finds(truth, results):
 def differing(ours, theirs):
     nothing = object()
     return [point for point in set(ours) | set(theirs) if ours.get(point, nothing) != theirs.get(point, nothing)]
+
+
 RIGHT_ANSWERS = [("13.1", 60), ("13.2", of_seeds), ("13.3", from_files), ("13.4", differing), ("13.5", "c")]
 WRONG_ANSWERS = [
     ("13.1", 88.06, "weighs the classes"),

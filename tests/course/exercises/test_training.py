@@ -117,7 +117,7 @@ WRONG_FIRST_STEPS = [
 
 
 def step(model, optimizer, activations, stage, priors, config, share=None, clear=True, change=None, sign=1, back=float):
-    output = model.resume(activations, stage)
+    output = model.forward_from(activations, stage)
     config = config.model_copy(update=change or {})
     total = total_loss(output, model.saliency_at_image_size(output.score), priors, config).total
     if clear:
@@ -128,7 +128,7 @@ def step(model, optimizer, activations, stage, priors, config, share=None, clear
 
 
 def no_step(model, _optimizer, activations, stage, priors, config):
-    output = model.resume(activations, stage)
+    output = model.forward_from(activations, stage)
     return float(total_loss(output, model.saliency_at_image_size(output.score), priors, config).total.detach())
 
 

@@ -20,7 +20,7 @@ def features() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def pair(features) -> lesson.Pair:
+def pair(features) -> lesson.AffinityPair:
     pixels = tuple(fit_within(sample.image, 200) for sample in demo_set()["person"][:2])
     score = torch.randn(2, 1, 14, 14, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     return lesson.make_pair(pixels, features, score)

@@ -12,9 +12,9 @@ from strategies import shuffled, uniform
 
 from co3course.figures import png
 from co3course.lessons.copeaks import (
+    CopeakPair,
     CoPeaks,
     Hits,
-    Pair,
     hits,
     keep_above,
     lines_figure,
@@ -35,7 +35,7 @@ from co3lib.peaks import copeaks, regional_maxima, score_peaks
 
 
 @pytest.fixture(scope="module")
-def pair() -> Pair:
+def pair() -> CopeakPair:
     """As large as the notebook's, of noise: more maxima than any photos have."""
     photos = tuple(np.full((240, 180 + 60 * k, 3), 90 + 60 * k, np.uint8) for k in range(2))
     masks = (torch.ones(1, 240, 180, dtype=torch.bool),) * 2

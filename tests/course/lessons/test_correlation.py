@@ -14,7 +14,7 @@ from strategies import random, uniform
 
 from co3course.figures import png
 from co3course.lessons.correlation import (
-    Pair,
+    FeaturePair,
     Stereo,
     auc,
     best_cells,
@@ -39,7 +39,10 @@ def pairs():
     correlation = correlate(features[:1], features[1:])[0]
     photos = tuple(np.random.default_rng(k).integers(0, 256, (360, 480, 3), np.uint8) for k in range(2))
     saliency = uniform(2, 14, 14, seed=3).float()
-    return {"as they come": Pair(photos, saliency, correlation), "mean removed": Pair(photos, saliency, -correlation)}
+    return {
+        "as they come": FeaturePair(photos, saliency, correlation),
+        "mean removed": FeaturePair(photos, saliency, -correlation),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def test_guided_is_the_product_of_three(pairs):
     pair = pairs["as they come"]
     for p in ((0, 0, 13, 2), (5, 7, 1, 12)):
         product = pair.saliency[0, p[0], p[1]] * pair.saliency[1, p[2], p[3]] * pair.correlation[p]
-        assert pair.guided[p].item() == pytest.approx(product.item(), rel=1e-6)
+        assert pair.weighted[p].item() == pytest.approx(product.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("features, row, column", [*itertools.product(("as they come", "mean removed"), (0, 13), (0, 13))])
@@ -67,7 +70,7 @@ def test_maps_of_a_cell_are_on_one_scale_and_those_of_the_tensor(pairs):
     maps = [axis.images[0] for axis in cell_figure(pairs, "as they come", 3, 5).axes[2:4]]
     assert maps[0].get_clim() == maps[1].get_clim() == (float(pair.correlation.min()), float(pair.correlation.max()))
     assert np.array_equal(maps[0].get_array(), pair.correlation[3, 5])
-    assert np.array_equal(maps[1].get_array(), pair.guided[3, 5])
+    assert np.array_equal(maps[1].get_array(), pair.weighted[3, 5])
 
 
 def test_best_cells_are_the_loops():

@@ -85,18 +85,18 @@ def test_maps_take_their_photos_sizes():
 def test_another_head_changes_the_score_and_nothing_else():
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 255, (100, 120, 3), dtype=np.uint8) for _ in range(3)]
-    start = untrained(images, CoSegConfig(size=128))
+    start = untrained(images, CoSegConfig(input_size=128))
     assert not start.model.head.weight.any()
     features = features_of(start, images)
     weight, bias = principal_component(features)
-    start.recognition = {128: 0.9}
+    start.certainty = {128: 0.9}
     other = with_head(start, features, weight, bias)
-    assert other.look_weights == start.look_weights != CoSegmenter(start.config).look_weights
+    assert other.scale_weights == start.scale_weights != CoSegmenter(start.config).scale_weights
     assert not start.model.head.weight.any()
     scores = other.model.head(features)[:, 0]
     assert torch.allclose(scores, features.movedim(1, -1) @ weight + bias, atol=1e-4)
     assert torch.equal(features_of(other, images), features)
-    assert other.bank.shape == features.shape
+    assert other.partners.shape == features.shape
     maps = cosaliency(other.model, features, images)
     assert [one.shape for one in maps] == [(100, 120)] * 3 and 0 <= maps[0].min() <= maps[0].max() <= 1
     assert len(other.predict(images, progress=False)) == 3

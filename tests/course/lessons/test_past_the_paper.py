@@ -16,12 +16,13 @@ from co3course.lessons import past_the_paper as lesson
 from co3course.lessons.ranking import scene_of
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
-from co3lib.inference import prepare, prepare_proposals
+from co3lib.inference import prepare
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.segmentation import CoSegmenter
+from co3lib.selection import prepare_proposals
 
-UNTRAINED = CoSegConfig(epochs=0, prior="class", scales=(1.0,), peak_scales=(1.0,))
+UNTRAINED = CoSegConfig(epochs=0, prior="ddt", prior_scales=(1.0,), peak_scales=(1.0,))
 WAYS = [("Eq. 7", False, False), ("with fit", True, False), ("with both", True, True)]
 
 
@@ -35,11 +36,11 @@ def steps(samples):
     closer = UNTRAINED.model_copy(update={"peak_scales": (1.0, 1.5)})
     work = [prepare(sample.image_path, closer) for sample in samples]
     proposals = [prepare_proposals(image, UNTRAINED) for image in work]
-    plain = UNTRAINED.model_copy(update={"refine": False})
+    plain = UNTRAINED.model_copy(update={"refine_masks": False})
     configs = {"paper's ranking": plain.model_copy(update={"ranking": "released"}), "proposals": plain, "ours": UNTRAINED}
-    configs["votes"] = UNTRAINED.model_copy(update={"seeds": "copeak"})
+    configs["votes"] = UNTRAINED.model_copy(update={"peak_source": "copeak"})
     configs["closer"] = closer
-    return lesson.climb(samples, work, proposals, configs)
+    return lesson.run_ladder(samples, work, proposals, configs)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +63,10 @@ def test_a_ladder_shares_networks_and_heat_maps(steps):
     paper, proposals, ours, votes, closer = steps.values()
     assert paper.segmenter.model is ours.segmenter.model is votes.segmenter.model is closer.segmenter.model
     assert paper.seen is proposals.seen is ours.seen and ours.seen is not votes.seen
-    assert [one.segmenter.config.refine for one in (paper, proposals, ours)] == [False, False, True]
+    assert [one.segmenter.config.refine_masks for one in (paper, proposals, ours)] == [False, False, True]
     assert any((one.mask != other.mask).any() for one, other in zip(proposals.instances[0], ours.instances[0], strict=False))
     assert ([len(one) for one in ours.seen], [len(one) for one in closer.seen]) == ([1, 1], [2, 2])
-    assert (ours.segmenter.config.seeds, votes.segmenter.config.seeds) == ("score", "copeak")
+    assert (ours.segmenter.config.peak_source, votes.segmenter.config.peak_source) == ("score", "copeak")
 
 
 def test_a_step_finds_what_the_library_finds(steps, samples):

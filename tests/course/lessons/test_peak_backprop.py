@@ -19,12 +19,12 @@ from co3lib.segmentation import CoSegmenter
 @pytest.fixture(scope="module")
 def segmenter():
     paths = [sample.image_path for sample in demo_set("collage")["cat"][:2]]
-    return CoSegmenter(CoSegConfig(epochs=0, prior="class")).fit(paths, progress=False)
+    return CoSegmenter(CoSegConfig(epochs=0, prior="ddt")).fit(paths, progress=False)
 
 
 @pytest.fixture(scope="module")
 def descent(segmenter):
-    return lesson.descent_of(segmenter, demo_set("collage")["cat"][1], limit=2)
+    return lesson.stage_heat_maps(segmenter, demo_set("collage")["cat"][1], limit=2)
 
 
 @pytest.fixture(autouse=True)

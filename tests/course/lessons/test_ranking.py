@@ -23,7 +23,7 @@ from co3lib.segmentation import CoSegmenter
 @pytest.fixture(scope="module")
 def scenes():
     samples = demo_set("collage")["coin"][:2]
-    segmenter = CoSegmenter(CoSegConfig(epochs=0, prior="class")).fit([sample.image_path for sample in samples], progress=False)
+    segmenter = CoSegmenter(CoSegConfig(epochs=0, prior="ddt")).fit([sample.image_path for sample in samples], progress=False)
     return [lesson.scene_of(segmenter, sample) for sample in samples]
 
 

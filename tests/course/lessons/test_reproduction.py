@@ -18,7 +18,7 @@ from co3course.lessons.reproduction import (
 )
 from co3lib.config import CoSegConfig
 from co3lib.datasets import DatasetError, demo_set
-from co3lib.experiment import Experiment, Outcome, read_classes, results_table
+from co3lib.experiment import Experiment, ExperimentResult, read_classes, results_table
 
 MEASURES = ("AP25", "AP50", "AP75", "CorLoc")
 
@@ -36,8 +36,10 @@ def parameters(**changes) -> RowParameters:
 def made(folder, classes: int, seeds: int, value: float):
     """A folder of made outcomes: its table and the outcomes."""
     outcomes = [
-        Outcome(category=f"class number {k}", seed=s, photos=2, instances=4, found=4, seconds=1, weights_sha256="0" * 64,
-                measures=dict.fromkeys(MEASURES, value))
+        ExperimentResult(
+            category=f"class number {k}", seed=s, photos=2, instances=4, found=4, seconds=1, weights_sha256="0" * 64,
+            measures=dict.fromkeys(MEASURES, value),
+        )
         for k in range(classes) for s in range(seeds)
     ]  # fmt: skip
     for one in outcomes:
@@ -95,18 +97,18 @@ def test_the_protocol_of_a_small_run_says_what_differs():
 
 def test_no_choice_of_the_configuration_is_missing_from_the_protocol():
     changes = {
-        "backbone": "resnet50", "weights": "some.pth", "tap": "blocks.4", "stride": 16, "size": 512, "scales": (1.0,),
-        "center": False, "interpolation": "bicubic", "prior": "single", "epochs": 3, "batch_size": 8, "learning_rate": 0.5,
-        "optimizer": "released", "freeze": None, "head_start": False, "saliency_weight": 0.1, "copeak_weight": 0.1,
-        "affinity_weight": 0.2, "alpha": 1.0, "form": "published", "peak_scales": (1.0,), "seeds": "copeak", "partners": 3,
-        "heat_stop": None, "work_size": 300, "proposals": 10, "ranking": "released", "group_peaks": False,
-        "level_sets": False, "refine": False, "ranking_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1,
-        "noise_percentile": 1.0,
+        "backbone": "resnet50", "weights": "some.pth", "feature_stage": "blocks.4", "stride": 16, "input_size": 512,
+        "prior_scales": (1.0,), "center_features": False, "interpolation": "bicubic", "prior": "single", "epochs": 3,
+        "batch_size": 8, "learning_rate": 0.5, "optimizer": "released", "frozen_until": None, "init_head": False,
+        "saliency_weight": 0.1, "copeak_weight": 0.1, "affinity_weight": 0.2, "alpha": 1.0, "loss_form": "published",
+        "peak_scales": (1.0,), "peak_source": "copeak", "max_partners": 3, "heat_map_stage": None, "mask_size": 300,
+        "max_proposals": 10, "ranking": "released", "group_peaks": False, "level_sets": False, "refine_masks": False,
+        "rank_with_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1, "noise_percentile": 1.0,
     }  # fmt: skip
     assert set(changes) == set(CoSegConfig.model_fields) - {"seed"}  # an experiment's seeds are its own
     smoke = experiment_of(parameters(profile="smoke"))
     for name, value in changes.items():
-        kind = {"seeds": "copeak"} if name == "partners" else {}  # only these have partners
+        kind = {"peak_source": "copeak"} if name == "max_partners" else {}  # only these have partners
         experiment = smoke.model_copy(update={"config": smoke.config.model_copy(update=kind)})
         before = protocol(experiment, {})["this run"]
         changed = experiment.model_copy(update={"config": experiment.config.model_copy(update={name: value})})
@@ -134,7 +136,7 @@ def test_the_released_column_is_the_authors_and_not_ours(monkeypatch):
 
 @pytest.mark.parametrize("limit", [None, 1000])
 def test_proposals_that_are_cut_are_not_the_authors(limit):
-    config = CoSegConfig.released(proposals=limit)
+    config = CoSegConfig.released(max_proposals=limit)
     experiment = Experiment(root="/x", set="SOC", config=config, ready_proposals=True)
     assert protocol(experiment, {}).loc["proposals", "same"] == ("yes" if limit is None else "NO")
 

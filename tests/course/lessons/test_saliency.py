@@ -28,7 +28,7 @@ from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
 from co3lib.losses import saliency_weight
 
-SMALL = CoSegConfig(size=64, copeak_weight=0, affinity_weight=0, head_start=False, epochs=2)
+SMALL = CoSegConfig(input_size=64, copeak_weight=0, affinity_weight=0, init_head=False, epochs=2)
 
 
 @pytest.fixture(scope="module")

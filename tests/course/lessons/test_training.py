@@ -72,7 +72,7 @@ def test_things_are_cells_whose_centre_is_on_a_mask(task):
 
 
 def test_a_trial_has_a_frame_an_epoch_and_a_precision():
-    config = CoSegConfig(size=128, work_size=128, proposals=50, prior="single", epochs=2)
+    config = CoSegConfig(input_size=128, mask_size=128, max_proposals=50, prior="single", epochs=2)
     task = lesson.make_task("person", demo_set()["person"][:2], config)
     stage = build_backbone(config.backbone).middle_stage
     start, activations = lesson.start_of(task, config, stage)
@@ -86,14 +86,14 @@ def test_a_trial_has_a_frame_an_epoch_and_a_precision():
 
 
 def test_a_trial_is_what_fit_does():
-    config = CoSegConfig(size=128, work_size=128, proposals=50, prior="single", seeds="score", epochs=1)
+    config = CoSegConfig(input_size=128, mask_size=128, max_proposals=50, prior="single", peak_source="score", epochs=1)
     task = lesson.make_task("person", demo_set()["person"][:2], config, segmented=1)
     assert len(task.work) == len(task.priors) == 2 and len(task.proposals) == 1
     segmenter = CoSegmenter(config)
     segmenter.fit_prepared(task.work, task.priors, progress=False)
-    start, activations = lesson.start_of(task, config, segmenter.config.freeze)
-    trial = lesson.run_trial(task, start, activations, segmenter.config.freeze, config)
+    start, activations = lesson.start_of(task, config, segmenter.config.frozen_until)
+    trial = lesson.run_trial(task, start, activations, segmenter.config.frozen_until, config)
     with torch.no_grad():
-        score = segmenter.model.resume(activations, segmenter.config.freeze).score[:, 0]
+        score = segmenter.model.forward_from(activations, segmenter.config.frozen_until).score[:, 0]
     assert torch.allclose(trial.frames[-1].score, score, atol=1e-4)
     assert trial.precision == pytest.approx(lesson.precision(segmenter, task))

@@ -1,0 +1,93 @@
+"""The saliency priors of a category's photos, of the kind that the configuration names.
+
+Shape letters: N images, C channels, ``h w`` feature grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+
+from .. import checks
+from ..backbones import Backbone, DenseClassifier, build_backbone, build_both
+from ..config import CoSegConfig
+from ..datasets.images import resize_maps
+from ..inference import PreparedImage
+from ..saliency import saliency_prior
+from ..torch_defaults import torch_defaults
+from .priors import certainty_by_scale, classifier_prior, ddt_prior
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What a network's classifier sees in the photos, by the side of the squares that it was shown: features (N, C, h, w) and
+    logits (N, classes, h, w)."""
+
+    features: dict[int, torch.Tensor]
+    logits: dict[int, torch.Tensor]
+
+    def certainty(self) -> dict[int, float]:
+        """Side -> how well the category is recognised there, as ``priors.certainty_by_scale`` says."""
+        levels = certainty_by_scale([logits.softmax(1) for logits in self.logits.values()])
+        return dict(zip(self.logits, levels.tolist(), strict=True))
+
+
+@torch_defaults()
+def classify(
+    work: Sequence[PreparedImage],
+    config: CoSegConfig,
+    progress: bool = True,
+    networks: tuple[Backbone, DenseClassifier] | None = None,
+) -> Classified:
+    """Run the classifier on photos at ``config.classifier_sizes``; networks: as ``build_both`` gives them, not trained yet
+    (None: built here)."""
+    backbone, classifier = networks or build_both(*config.network)
+    features: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
+    logits: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
+    for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
+        for side in config.classifier_sizes:
+            with torch.no_grad():
+                features[side].append(backbone(image.at(side)))
+                logits[side].append(classifier(features[side][-1]))
+    # One side at a time, each photo's own maps being let go: together they are the most that is kept of a photo.
+    joined = [{side: torch.cat(maps.pop(side)) for side in config.classifier_sizes} for maps in (features, logits)]
+    return Classified(*joined)
+
+
+@torch_defaults()
+def category_priors(
+    work: Sequence[PreparedImage],
+    config: CoSegConfig,
+    features: torch.Tensor | None = None,
+    progress: bool = True,
+    classified: Classified | None = None,
+) -> torch.Tensor:
+    """The saliency priors that ``config.prior`` asks for, at the network's input size: (N, 1, input_size, input_size).
+
+    features: (N, C, h, w) of the photos, which the prior "ddt" is made from; classified: what the classifier sees in them,
+    for the prior "classifier"; None: computed here.
+    """
+    if config.prior == "classifier":
+        seen = classified or classify(work, config, progress)
+        sides = config.prior_sizes
+        maps = classifier_prior([seen.features[side] for side in sides], [seen.logits[side] for side in sides])
+        return at_input_size(maps, config)
+    if config.prior == "single":
+        bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
+        return at_input_size([saliency_prior(image.pixels) for image in bar], config)
+    if features is None:
+        backbone = build_backbone(*config.network)
+        with torch.no_grad():
+            features = torch.cat([backbone(image.tensor) for image in work])
+    return at_input_size(ddt_prior(features, [image.pixels for image in work]), config)
+
+
+def at_input_size(priors: Iterable, config: CoSegConfig) -> torch.Tensor:
+    """Saliency maps (H, W), as ``checks.saliency_map`` takes them, at the network's input size:
+    (N, 1, input_size, input_size)."""
+    size = (config.input_size, config.input_size)
+    maps = (checks.saliency_map(prior, f"priors[{k}]") for k, prior in enumerate(priors))
+    return torch.stack([resize_maps(one[None].float(), size, config.interpolation) for one in maps]).clamp(0, 1)
