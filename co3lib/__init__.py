@@ -1,6 +1,6 @@
 """DeepCO3: a mask for each single thing that photos share, without labels.
 
-    from . import CoSegmenter
+    from co3lib import CoSegmenter
     instances = CoSegmenter().fit(photos).predict(photos)
 
 The names below are imported when they are first asked for, so that ``import co3lib`` does not wait for torch.

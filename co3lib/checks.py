@@ -1,20 +1,30 @@
-"""Checks of arguments, each with a one-sentence error that says what came and what was wanted."""
+"""Checks of arguments, each with an error of one sentence that says what came and what was wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from .torch_defaults import torch_defaults
 
 
 def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = False) -> torch.Tensor:
-    """``value`` as a tensor whose shape fits ``shape``.
+    """A value as a tensor whose shape fits.
 
-    ``shape`` lists a letter or a number per axis: a number must match exactly, the same letter twice must stand
-    for the same size. Arrays are taken too. Raises ``ValueError`` naming the argument otherwise.
+    Parameters
+    ----------
+    value : a tensor, an array or nested lists.
+    name : of the argument, for the error.
+    shape : a letter or a number for each axis: a number must match exactly, the same letter twice must stand for the same size.
+    floating : whether it must be of a floating-point type.
+
+    Raises
+    ------
+    ValueError : naming the argument, if it is no such tensor.
     """
     if isinstance(value, np.ndarray) and (not value.flags.writeable or any(stride < 0 for stride in value.strides)):
         value = value.copy()  # torch does not take a flipped view, and warns of a read-only array
@@ -37,7 +47,17 @@ def tensor(value, name: str, shape: Sequence[str | int], *, floating: bool = Fal
 
 
 def masks(value, name: str, shape: Sequence[str | int] = ("K", "H", "W")) -> torch.Tensor:
-    """``value`` as a bool tensor of the given shape; numbers 0 and 1 are taken for False and True."""
+    """A value as a bool tensor.
+
+    Parameters
+    ----------
+    value : as for ``tensor``; numbers 0 and 1 are taken for False and True.
+    name, shape : as for ``tensor``.
+
+    Raises
+    ------
+    ValueError : naming the argument, for another shape or other values.
+    """
     value = tensor(value, name, shape)
     if value.dtype != torch.bool:
         if ((value != 0) & (value != 1)).any():
@@ -60,9 +80,16 @@ _OVERSHOOT = 0.25  # beyond [0, 1], as smooth resizing leaves it
 def saliency_map(value, name: str) -> torch.Tensor:
     """A saliency map of any type as (H, W) float32 in [0, 1].
 
-    Its type says what it means: uint8 and uint16 fill their range, everything else is the saliency itself, of which up to
-    a quarter beyond [0, 1] is clamped. ``ValueError`` for another shape, NaN and infinity, other ranges, and for uint8 and
-    uint16 that are 1 at most: a mask, or nearly black.
+    Parameters
+    ----------
+    value : (H, W). Its type says what it means: uint8 and uint16 fill their range, everything else is the saliency itself, of
+        which up to a quarter beyond [0, 1] is clamped.
+    name : of the argument, for the error.
+
+    Raises
+    ------
+    ValueError : for another shape, NaN and infinity, other ranges, and for uint8 and uint16 whose highest value is 1: a
+        mask, or nearly black.
     """
     value = tensor(value, name, ("H", "W"))
     if not value.numel() or value.is_complex():
@@ -80,12 +107,24 @@ def saliency_map(value, name: str) -> torch.Tensor:
     return value.clamp(0, 1).float()
 
 
-def same_length(**named: Sized) -> None:
-    """Raise ``ValueError`` unless all the named sequences are equally long."""
-    lengths = {name: len(value) for name, value in named.items()}
+def same_length(**named: Sized | None) -> None:
+    """Raise ``ValueError`` unless all the named sequences are equally long; None stands for none."""
+    lengths = {name: len(value) for name, value in named.items() if value is not None}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ValueError(f"{' and '.join(lengths)} must be equally long: {said}")
+
+
+def photos(images, empty: bool = True) -> Sequence:
+    """``images`` as a sequence of photos; ``ValueError`` for a single photo, and for none unless it may be ``empty``."""
+    # One photo alone would be taken for a list: a path of its letters, an array of its rows.
+    if isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) in (2, 3):
+        raise ValueError(f"images must be a list of photos, got a single {type(images).__name__}")
+    # A sequence may read its photos as they are asked for; a list of it would hold all of them.
+    images = images if isinstance(images, Sequence) else list(images)
+    if not (images or empty):
+        raise ValueError("images must be a list of at least one photo, got an empty one")
+    return images
 
 
 def choice(value, name: str, options: Sequence[str | None]):

@@ -52,7 +52,7 @@ class PriorSettings(_Settings):
     """"single": what stands out in each photo; "ddt": the first principal component of all photos' features (DDT), times
     "single"; "classifier": the components that agree with the network's own ImageNet classifier."""
     prior_scales: Scales = (1.0, 1.5, 2.0)
-    """Multiples of ``input_size`` at which a "classifier" prior sees the photos, the first being 1."""
+    """Multiples of ``input_size`` at which a "classifier" prior is made, the first being 1."""
 
 
 class TrainingSettings(_Settings):
@@ -78,7 +78,7 @@ class TrainingSettings(_Settings):
     """Weight of the second term of the affinity loss."""
     loss_form: Literal["released", "published"] = "released"
     """Form of the co-peak and affinity losses. "published" is for comparison: as printed, the affinity loss is a sum over all
-    pairs of cells and at the published weights thousands of times the other two, so it alone decides; with
+    pairs of cells and at the published weights thousands of times the other two, so it alone decides what is learned; with
     ``center_features`` it has no lower bound."""
     max_partners: Count | None = 20
     """How many of the category's photos are kept for co-peaks; None: all."""
@@ -90,19 +90,18 @@ class InferenceSettings(_Settings):
     """From a photo to its instances. These may be changed after training (``CoSegmenter.with_settings``)."""
 
     peak_scales: Scales = (1.0, 0.5, 0.7, 1.5, 2.0, 3.0)
-    """Multiples of ``input_size`` at which peaks are looked for, the first being 1."""
+    """Multiples of ``input_size`` at which peaks are searched for, the first being 1."""
     peak_source: Literal["score", "copeak"] = "score"
     """"score": peaks of the score map; "copeak": ends of co-peaks with other photos."""
     group_peaks: bool = True
-    """Whether peaks of one hill of the co-saliency may also be parts of one instance."""
+    """Whether peaks between which the co-saliency stays high may also be parts of one instance."""
     level_sets: bool = True
-    """Whether the connected parts of the co-saliency above some levels are proposals too, for peaks that are found at a size
-    below ``input_size``; never beside ready-made proposals."""
+    """Whether the connected parts of the co-saliency above some levels are proposals too, for peaks that are found at a scale
+    below 1; never beside ready-made proposals."""
     heat_map_stage: str | None = "middle"
     """The stage at which heat maps are read; None: the image."""
     mask_size: Annotated[int, Field(ge=64)] | None = 448
-    """Longest side at which masks are ranked, in pixels; None: the photo's own, of which every peak's heat map then is: 0.1 GB
-    a peak for 24 megapixels."""
+    """Longest side at which masks are ranked, in pixels; None: the photo's own, 0.1 GB for a heat map of 24 megapixels."""
     max_proposals: Count | None = 1000
     """How many a photo, the best first; None: every ready-made one, 1000 where they are made here."""
     ranking: Literal["released", "fit_contrast"] = "fit_contrast"
@@ -125,7 +124,7 @@ class InferenceSettings(_Settings):
 
 # Pydantic takes the fields of the last base first.
 class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSettings):
-    """Every setting of the method. ``CoSegConfig()`` is our default, ``CoSegConfig.released()`` the authors' released method on
+    """Every setting of the method. ``CoSegConfig()`` is the default, ``CoSegConfig.released()`` the authors' released method on
     the same backbone, ``CoSegConfig.published()`` what the paper prints where that differs."""
 
     @model_validator(mode="after")
@@ -141,18 +140,17 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
 
     @property
     def prior_sizes(self) -> list[int]:
-        """The sides of the squares at which the prior looks at the photos, in pixels: multiples of 32, ``input_size`` first."""
+        """The sides of squares at which the prior is made, in pixels: multiples of 32, ``input_size`` first."""
         return self._sides(self.prior_scales)
 
     @property
     def classifier_sizes(self) -> list[int]:
-        """The sides of the squares that the classifier sees for a "classifier" prior: ``prior_sizes``, and of ``peak_sizes``
-        those that are no larger than these."""
+        """The sides of squares that a "classifier" prior classifies: ``prior_sizes`` and those ``peak_sizes`` no larger."""
         return list(dict.fromkeys([*self.prior_sizes, *(side for side in self.peak_sizes if side < max(self.prior_sizes))]))
 
     @property
     def peak_sizes(self) -> list[int]:
-        """The sides of the squares at which ``predict`` looks for peaks, in pixels: multiples of 32, ``input_size`` first."""
+        """The sides of squares at which ``predict`` searches for peaks, in pixels: multiples of 32, ``input_size`` first."""
         return self._sides(self.peak_scales)
 
     def _sides(self, scales: tuple[float, ...]) -> list[int]:
@@ -161,43 +159,27 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
 
     @classmethod
     def released(cls, **changes) -> CoSegConfig:
-        """The authors' released method, with the default backbone unless ``changes`` names another.
+        """The authors' released method but for the settings in ``changes``, on the default backbone unless they name another.
 
         To the letter but for what ``lessons.reproduction.DETAILS`` lists (notebook 13 prints it): the network's weights and
         normalisation are those of the backbone; priors and proposals are made here unless ready-made ones are given; photos
         are turned as their EXIF orientation says; and what depends on MATLAB itself, its random numbers and when it rounds.
         """
-        return cls.model_validate(
-            {
-                "prior_scales": (1.0,),
-                "center_features": False,
-                "interpolation": "bicubic",
-                "prior": "single",
-                "epochs": 40,
-                "learning_rate": 1e-6,
-                "optimizer": "released",
-                "frozen_until": None,
-                "init_head": False,
-                "peak_scales": (1.0,),
-                "group_peaks": False,
-                "level_sets": False,
-                "heat_map_stage": None,
-                "mask_size": None,
-                "max_proposals": None,
-                "ranking": "released",
-                "refine_masks": False,
-            }
-            | changes
-        )
+        network = {"interpolation": "bicubic", "center_features": False}
+        prior = {"prior": "single", "prior_scales": (1.0,)}
+        training = {"epochs": 40, "learning_rate": 1e-6, "optimizer": "released", "frozen_until": None, "init_head": False}
+        peaks = {"peak_scales": (1.0,), "group_peaks": False, "heat_map_stage": None}
+        masks = {"level_sets": False, "mask_size": None, "max_proposals": None, "ranking": "released", "refine_masks": False}
+        return cls.model_validate({**network, **prior, **training, **peaks, **masks, **changes})
 
     @classmethod
     def published(cls, **changes) -> CoSegConfig:
-        """The method as the paper prints it, where that differs from the released code: instances are looked for at the ends
-        of co-peaks with all other photos, and the losses are those of Eqs. 3 and 5.
+        """The method as the paper prints it, where that differs from the released code; ``changes`` as for ``released``.
 
-        For comparison: see ``loss_form`` for what the printed affinity loss does to training.
-        ``published(loss_form="released")`` has the paper's peaks with the code's losses. The rest is ``released``, the paper
-        saying the same or nothing; the backbone is as free as there (the paper's is "vgg16_fc6").
+        Instances are searched for at the ends of co-peaks with all other photos, and the losses are those of Eqs. 3 and 5. For
+        comparison: see ``loss_form`` for what the printed affinity loss does to training. ``published(loss_form="released")``
+        has the paper's peaks with the code's losses. The rest is ``released``, the paper saying the same or nothing; the
+        backbone is as free as there (the paper's is "vgg16_fc6").
         """
         return cls.released(**{"peak_source": "copeak", "max_partners": None, "loss_form": "published"} | changes)
 

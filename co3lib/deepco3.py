@@ -1,11 +1,9 @@
 """DeepCO3 on one page: the authors' released method from photos to instances, in the order of the paper.
 
 Hsu, Lin and Chuang, "DeepCO3: Deep Instance Co-Segmentation by Co-Peak Search and Co-Saliency Detection", CVPR 2019. Every
-step is a function with a module of its own; ``CoSegmenter(CoSegConfig.released())`` does the same, and a test holds the two
-equal.
+step is a function with a module of its own. ``CoSegmenter(CoSegConfig.released())`` does the same, which a test checks.
 
-Shape letters: N images, B images of a batch, Q peaks, K proposals, M instances, H W a photo's own size; the network sees
-448 x 448 pixels, and its features and scores are on a grid of 14 x 14 cells.
+Shape letters: N images, K proposals, H W a photo's own size. The network's input is 448 x 448 pixels, its grid 14 x 14 cells.
 """
 
 from __future__ import annotations
@@ -43,9 +41,12 @@ def deepco3(
 ) -> list[list[Instance]]:
     """The instances in photos of one category, best first.
 
-    images: N paths, PIL images or (H, W, 3) uint8 arrays; priors: a saliency map (H, W) in [0, 1] for each; proposals:
-    candidate masks (K, H, W) bool, best first, for each. Both are made here unless they are given; the authors took them
-    from other work. The paper's backbone is "vgg16_fc6".
+    Parameters
+    ----------
+    images : N paths, PIL images or (H, W, 3) uint8 arrays.
+    priors : a saliency map (H, W) in [0, 1] for each; None: made here (the authors took them from other work).
+    proposals : candidate masks (K, H, W) bool, best first, for each; None: made here (the authors took them from other work).
+    backbone, epochs : as for ``build_backbone`` (the paper's is "vgg16_fc6"), and the passes of training over the photos.
     """
     photos = [read_image(image) for image in images]
     inputs = torch.cat([to_tensor(resize_image(photo, (SIZE, SIZE), "bicubic"), SIZE) for photo in photos])
@@ -59,16 +60,16 @@ def deepco3(
     model = train(inputs, targets, backbone, epochs)
 
     # Section 3.3, instance mask segmentation, photo by photo.
-    found = [segment(model, *one) for one in zip(photos, inputs.split(1), proposals, strict=True)]
+    found = [segment(model, *arguments) for arguments in zip(photos, inputs.split(1), proposals, strict=True)]
 
     # Of all instances of the category the fifth with the lowest scores is dropped, but each photo keeps its best.
-    kept = noise_filter([torch.tensor([one.score for one in instances]) for instances in found])
-    return [[one for one, keep in zip(*pair, strict=True) if keep] for pair in zip(found, kept, strict=True)]
+    kept = noise_filter([torch.tensor([instance.score for instance in instances]) for instances in found])
+    return [[instance for instance, keep in zip(*pair, strict=True) if keep] for pair in zip(found, kept, strict=True)]
 
 
 @with_gradients()
 def train(images: torch.Tensor, priors: torch.Tensor, backbone: str, epochs: int) -> CoPeakNet:
-    """Train the network on a category. images: (N, 3, 448, 448) in [0, 1]; priors: (N, 1, 448, 448)."""
+    """Train the network on a category. images: (N, 3, 448, 448) in [0, 1]; priors: (N, 1, 448, 448) in [0, 1]."""
     model = CoPeakNet(build_backbone(backbone)).requires_grad_()
     optimizer = released_optimizer(dict(model.named_parameters()))
     for epoch in range(1, epochs + 1):

@@ -1,4 +1,4 @@
-"""How good are the instances: AP^r (average precision at a mask IoU), its mean over classes, and CorLoc.
+"""How good are the instances: AP^r (average precision at a mask IoU), its mean over categories, and CorLoc.
 
 Object co-localisation (paper, Section 4.4) asks for one box a photo. The authors released no code for it; here a photo's box is
 the tight box of its best instance.
@@ -18,17 +18,22 @@ from .instance import Instance, masks_of
 from .overlap import box_iou, mask_iou, tight_box
 from .torch_defaults import torch_defaults
 
+PerImage = Sequence[torch.Tensor]  # a tensor for each image of a category
 THRESHOLDS = (0.25, 0.5, 0.75)
 MEASURES = {f"AP{100 * iou:.0f}": iou for iou in THRESHOLDS}
-"""Names of AP^r by the IoU that must be exceeded; ``CorLoc`` stands beside them."""
+"""AP^r's names and the IoU that each must exceed; ``CorLoc`` is the remaining measure."""
 
 
 @torch_defaults()
 def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
-    """Which detections of one image are right.
+    """Which detections of one image are right: (M,) bool, in the order given.
 
-    ious: (M, G); scores: (M,). In the order of falling score each detection takes the best ground-truth instance that
-    none before it took, if their IoU is strictly above ``iou``. Returns bool (M,), in the order given.
+    In the order of falling score each detection takes the best ground-truth instance that none before it took.
+
+    Parameters
+    ----------
+    ious, scores : (M, G) and (M,), of the detections.
+    iou : what a detection's IoU must exceed.
     """
     left = ious.clone()
     right = torch.zeros(len(scores), dtype=torch.bool)
@@ -41,9 +46,12 @@ def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
 
 @torch_defaults()
 def precision_recall(right: torch.Tensor, scores: torch.Tensor, instances: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Precision and recall after each detection, in the order of falling score.
+    """Precision and recall after each detection, in the order of falling score: two (M,) double tensors.
 
-    right: (M,) bool; scores: (M,); ``instances``: how many there are to be found. Returns two (M,) double tensors.
+    Parameters
+    ----------
+    right, scores : (M,) bool and (M,), of the detections.
+    instances : how many there are to be found.
     """
     order = scores.argsort(descending=True, stable=True)
     found = right[order].double().cumsum(0)
@@ -52,24 +60,22 @@ def precision_recall(right: torch.Tensor, scores: torch.Tensor, instances: int) 
 
 @torch_defaults()
 def area_under(precision: torch.Tensor, recall: torch.Tensor) -> float:
-    """Average precision, all points: the area under the monotone envelope of precision over recall."""
+    """Average precision, all points: the area under the monotone envelope of precision (M,) over recall (M,)."""
     envelope = precision.flip(0).cummax(0).values.flip(0) if len(precision) else precision
     steps = torch.diff(recall, prepend=torch.zeros(1, dtype=recall.dtype))
     return float((envelope * steps).sum())
 
 
 @torch_defaults()
-def average_precision(
-    predictions: Sequence[torch.Tensor],
-    scores: Sequence[torch.Tensor],
-    ground_truth: Sequence[torch.Tensor],
-    iou: float = 0.5,
-) -> float:
-    """AP^r of one class: its images' detections pooled and ordered by score.
+def average_precision(predictions: PerImage, scores: PerImage, ground_truth: PerImage, iou: float = 0.5) -> float:
+    """AP^r of one category, in [0, 1], NaN if it has no instance at all: its images' detections pooled and ordered by score.
 
-    predictions: a list over images of (M, H, W) bool; scores: of (M,), finite; ground_truth: of (G, H, W) bool. A list
-    may hold images without detections or without instances, which ``[]`` stands for too. Returns a float in [0, 1]; NaN if
-    there is no instance at all.
+    Parameters
+    ----------
+    predictions : over images, masks (M, H, W) bool; ``[]`` for an image without detections.
+    scores : over images, (M,); ``ValueError`` if they are not finite.
+    ground_truth : over images, masks (G, H, W) bool; ``[]`` for an image without instances.
+    iou : what a detection's IoU must exceed, in [0, 1].
     """
     checks.same_length(predictions=predictions, scores=scores, ground_truth=ground_truth)
     checks.between(iou, "iou", 0, 1)
@@ -83,9 +89,8 @@ def average_precision(
 
 
 @torch_defaults()
-def pooled_average_precision(ious: Sequence[torch.Tensor], scores: Sequence[torch.Tensor], iou: float = 0.5) -> float:
-    """AP^r from overlaps already computed: lists over images of (M, G) and (M,); ``ValueError`` for scores that are not
-    finite."""
+def pooled_average_precision(ious: PerImage, scores: PerImage, iou: float = 0.5) -> float:
+    """AP^r from overlaps already computed: ``ious`` are (M, G) over images, the rest as for ``average_precision``."""
     for k, (matrix, value) in enumerate(zip(ious, scores, strict=True)):
         checks.finite(checks.tensor(value, f"scores[{k}]", (len(matrix),)), f"scores[{k}]")
     scores = [torch.as_tensor(value, dtype=torch.float64) for value in scores]
@@ -97,19 +102,19 @@ def pooled_average_precision(ious: Sequence[torch.Tensor], scores: Sequence[torc
 
 
 def mean_over_classes(values: Mapping[str, float]) -> float:
-    """mAP^r or mean CorLoc: the plain mean over the classes, those without an instance (NaN) left out."""
+    """mAP^r or mean CorLoc: the plain mean over the categories, those without an instance (NaN) left out."""
     known = [value for value in values.values() if value == value]
     return sum(known) / len(known) if known else float("nan")
 
 
 @torch_defaults()
-def corloc(
-    predicted_boxes: Sequence[torch.Tensor | None], ground_truth_boxes: Sequence[torch.Tensor], iou: float = 0.5
-) -> float:
-    """Share of the images whose one predicted box has IoU >= ``iou`` with a ground-truth box of the class.
+def corloc(predicted_boxes: Sequence[torch.Tensor | None], ground_truth_boxes: PerImage, iou: float = 0.5) -> float:
+    """Share of the images whose predicted box has IoU >= ``iou`` with a ground-truth box; NaN for an empty list.
 
-    predicted_boxes: a list over images of (4,) ``x0 y0 x1 y1``, finite, or None; ground_truth_boxes: of (G, 4). No box, or
-    nothing to be found, counts as wrong. Returns a float; NaN for an empty list.
+    Parameters
+    ----------
+    predicted_boxes : over images, (4,) ``x0 y0 x1 y1``, finite; None, for no box, counts as wrong.
+    ground_truth_boxes : over images, (G, 4), of the category; an image with nothing to be found counts as wrong.
     """
     checks.same_length(predicted_boxes=predicted_boxes, ground_truth_boxes=ground_truth_boxes)
     checks.between(iou, "iou", 0, 1)
@@ -126,7 +131,7 @@ def best_box(instances: Sequence[Instance]) -> torch.Tensor | None:
     """The box (4,) ``x0 y0 x1 y1`` of a photo's best instance; None if nothing was found. ``ValueError`` for a score of NaN."""
     if not instances:
         return None
-    if any(math.isnan(one.score) for one in instances):
+    if any(math.isnan(instance.score) for instance in instances):
         raise ValueError("scores of instances must be numbers that can be ordered, got NaN")
     return torch.tensor(max(instances, key=lambda instance: instance.score).box)
 
@@ -143,17 +148,19 @@ def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
 def overlaps(
     found: Sequence[Sequence[Instance]], truth: Iterable[torch.Tensor]
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """IoU (M, G) of a photo's instances with what there is to find, (G, H, W) bool, and the instances' scores (M,), for every
-    photo. Masks of one photo at a time are in memory, if ``truth`` makes them one at a time."""
+    """For every photo the IoU (M, G) of its instances with what there is to find, and their scores (M,); see ``evaluate``."""
     pairs = [_overlap(*pair) for pair in zip(found, truth, strict=True)]
     return [ious for ious, _ in pairs], [scores for _, scores in pairs]
 
 
 @torch_defaults()
 def evaluate(found: Sequence[Sequence[Instance]], truth: Iterable[torch.Tensor]) -> dict[str, float]:
-    """AP^r of one class at the IoUs of ``MEASURES`` and its CorLoc, each in [0, 1]; NaN where there is nothing to find.
+    """AP^r of one category at the IoUs of ``MEASURES`` and its CorLoc, each in [0, 1]; NaN where there is nothing to find.
 
-    found: the instances of every photo; truth: what there is to find in it, (G, H, W) bool.
+    Parameters
+    ----------
+    found : the instances of every photo.
+    truth : over photos, masks (G, H, W) bool of what there is to find; one photo's are in memory at a time if it makes them so.
     """
     ious, scores, boxes = [], [], []
     for instances, masks in zip(found, truth, strict=True):
@@ -164,14 +171,15 @@ def evaluate(found: Sequence[Sequence[Instance]], truth: Iterable[torch.Tensor])
     return measures(ious, scores, [best_box(instances) for instances in found], boxes)
 
 
-def measures(
-    ious: Sequence[torch.Tensor],
-    scores: Sequence[torch.Tensor],
-    best_boxes: Sequence[torch.Tensor | None],
-    boxes: Sequence[torch.Tensor],
-) -> dict[str, float]:
-    """``evaluate`` from what is known already: ious and scores as ``overlaps`` gives them; best_boxes: ``best_box`` of every
-    photo; boxes: ``mask_boxes`` of what there is to find in it."""
+def measures(ious: PerImage, scores: PerImage, best_boxes: Sequence[torch.Tensor | None], boxes: PerImage) -> dict[str, float]:
+    """``evaluate`` from what is known already.
+
+    Parameters
+    ----------
+    ious, scores : as ``overlaps`` gives them.
+    best_boxes : over photos, ``best_box`` of its instances.
+    boxes : over photos, ``mask_boxes`` of what there is to find.
+    """
     values = {name: pooled_average_precision(ious, scores, iou) for name, iou in MEASURES.items()}
     return values | {"CorLoc": corloc(best_boxes, boxes)}
 

@@ -21,7 +21,17 @@ class FolderError(OSError, ValueError):
 
 
 def path_of(value: str | os.PathLike, name: str) -> Path:
-    """``value`` as a path, with ``~`` as the user's home; ``ValueError`` naming the argument for what cannot be one."""
+    """A value as a path, with ``~`` as the user's home.
+
+    Parameters
+    ----------
+    value : text, or a path.
+    name : of the argument, for the error.
+
+    Raises
+    ------
+    ValueError : naming the argument, for what cannot be a path.
+    """
     text = os.fsdecode(value)
     if not text.strip():
         raise ValueError(f"{name} must be a path, got an empty one")
@@ -36,7 +46,17 @@ def path_of(value: str | os.PathLike, name: str) -> Path:
 
 
 def make_folder(value: str | os.PathLike, name: str) -> Path:
-    """``path_of``, made a folder if there is none; ``FolderError`` naming the argument if nothing can be written to it."""
+    """A value as the path of a folder, which is made if there is none.
+
+    Parameters
+    ----------
+    value, name : as for ``path_of``.
+
+    Raises
+    ------
+    ValueError : naming the argument, for what cannot be a path.
+    FolderError : naming the argument, if nothing can be written to it.
+    """
     path = path_of(value, name)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -50,8 +70,18 @@ def make_folder(value: str | os.PathLike, name: str) -> Path:
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write a file or a folder to. It takes the place of ``path`` at the end, at once, and nothing
-    stays of it where writing fails; what a killed process left beside it is removed. ``OSError`` names ``path``."""
+    """A path beside ``path`` to write a file or a folder to, which takes the place of ``path`` at the end, at once.
+
+    Nothing stays of it where writing fails; what a killed process left beside it is removed.
+
+    Parameters
+    ----------
+    path : of the file or folder to be; its folder is made if there is none.
+
+    Raises
+    ------
+    OSError : naming ``path``, if writing fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_parts(path.parent)
     part = part_of(path)

@@ -1,6 +1,6 @@
 """An instance that was found: its mask, its score, its peak and its box.
 
-Shape letters: H W image size.
+Shape letters: H W image size, M instances.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from .torch_defaults import torch_defaults
 class Instance:
     """One found instance, in the photo's own pixels.
 
-    mask: (H, W) bool; score: higher is surer, comparable within a category; peak: ``(y, x)`` of the seed; box: the
-    mask's tight box ``(x0, y0, x1, y1)``, x1 and y1 exclusive.
+    The mask is kept as run lengths, a few kilobytes for any photo, and made anew whenever it is asked for.
 
-    The mask is kept as run lengths, a few kilobytes for any photo, and made anew whenever it is asked for. ``size`` (H, W):
-    that of the photo, where the mask that is given is smaller (None: its own); it is enlarged by nearest neighbour.
+    Parameters
+    ----------
+    mask : (H, W) bool, of the photo or smaller.
+    score : higher is better; comparable within a category.
+    peak : ``(y, x)`` of the peak from which it was found.
+    box : the mask's tight box ``(x0, y0, x1, y1)``, x1 and y1 exclusive.
+    size : (height, width) of the photo, to which a smaller mask is enlarged by nearest neighbour; None: the mask's own.
     """
 
     def __init__(self, mask, score: float, peak: tuple[int, int], box: tuple[int, int, int, int], size=None):
@@ -33,6 +37,7 @@ class Instance:
     @property
     @torch_defaults()
     def mask(self) -> np.ndarray:
+        """The mask at the photo's size: (H, W) bool."""
         mask = torch.from_numpy(rle.decode(self._runs).view(bool))
         return resize_nearest(mask[None], self.size)[0].contiguous().numpy()
 
@@ -41,6 +46,16 @@ class Instance:
 
 
 def masks_of(instances: Sequence[Instance], size: tuple[int, int]) -> torch.Tensor:
-    """The masks of a photo's instances, of ``size`` (H, W) where there is none: (M, H, W) bool."""
+    """The masks of a photo's instances.
+
+    Parameters
+    ----------
+    instances : of one photo.
+    size : (height, width) of the result where there is no instance.
+
+    Returns
+    -------
+    (M, H, W) bool.
+    """
     masks = [torch.from_numpy(instance.mask) for instance in instances]
     return torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device="cpu")

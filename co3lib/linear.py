@@ -14,10 +14,20 @@ _SMALLEST = 1e-9  # variance; features that are all alike must not make the equa
 
 @torch_defaults()
 def ridge(cells: torch.Tensor, target: torch.Tensor, strength: float = 1e-2) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias with the least ``sum((weight . f + bias - target)^2) + strength v |weight|^2``, where ``v`` is the sum of
-    squares of a channel about its mean, mean over the channels; the bias is not held down.
+    """Weight and bias with the least ``sum((weight . f + bias - target)^2) + strength v |weight|^2``.
 
-    cells: (P, C), floating; target: (P,) of the same type. Returns weight (C,) and bias (scalar).
+    ``v`` is the sum of squares of a channel about its mean, mean over the channels; the bias is not penalised.
+
+    Parameters
+    ----------
+    cells : (P, C), floating, the features ``f``.
+    target : (P,), of the same type.
+    strength : of the penalty on the weight.
+
+    Returns
+    -------
+    weight : (C,).
+    bias : a scalar.
     """
     mean = cells.mean(0)
     centred = cells - mean
@@ -27,7 +37,17 @@ def ridge(cells: torch.Tensor, target: torch.Tensor, strength: float = 1e-2) -> 
 
 @torch_defaults()
 def solve_ridge(gram: torch.Tensor, moment: torch.Tensor, strength: float = 1e-2) -> torch.Tensor:
-    """The weight of ``ridge`` where the products are known already, both of centred features and over the same number of
-    cells: gram (C, C), the features with one another; moment (C,), the features with the target. Returns (C,)."""
-    held_down = strength * gram.diagonal().mean().clamp_min(_SMALLEST) * torch.eye(len(gram), dtype=gram.dtype)
-    return torch.linalg.solve(gram + held_down, moment)
+    """The weight of ``ridge`` where the products are known already, both summed, or averaged, over the same cells.
+
+    Parameters
+    ----------
+    gram : (C, C), the products of the centred features with one another.
+    moment : (C,), the products of the centred features with the target.
+    strength : as for ``ridge``.
+
+    Returns
+    -------
+    (C,).
+    """
+    penalty = strength * gram.diagonal().mean().clamp_min(_SMALLEST) * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram + penalty, moment)

@@ -19,8 +19,15 @@ FORMS = ("released", "published")
 def saliency_weight(prior: torch.Tensor) -> torch.Tensor:
     """The weight ``rho`` that balances salient and other pixels of each image.
 
-    prior: (B, 1, H, W). Pixels above their image's mean are positive; a positive pixel weighs the share of negative
-    ones and the other way round. Returns (B, 1, H, W).
+    Pixels above their image's mean are positive; a positive pixel weighs the share of negative ones and the other way round.
+
+    Parameters
+    ----------
+    prior : (B, 1, H, W), floating.
+
+    Returns
+    -------
+    (B, 1, H, W), in [0, 1].
     """
     prior = checks.tensor(prior, "prior", ("B", 1, "H", "W"), floating=True)
     positive = prior > prior.mean((1, 2, 3), keepdim=True)
@@ -31,8 +38,14 @@ def saliency_weight(prior: torch.Tensor) -> torch.Tensor:
 def saliency_loss(saliency: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
     """``ls = sum_p rho(p) (S(p) - Shat(p))^2 / (H W)``, summed over the batch (paper, Eq. 6).
 
-    saliency: (B, 1, H, W), the network's co-saliency at image size; prior: (B, 1, H, W), an off-the-shelf saliency
-    map. Returns a scalar.
+    Parameters
+    ----------
+    saliency : (B, 1, H, W), floating, the network's co-saliency at image size.
+    prior : (B, 1, H, W), floating, an off-the-shelf saliency map.
+
+    Returns
+    -------
+    A scalar.
     """
     saliency = checks.tensor(saliency, "saliency", ("B", 1, "H", "W"), floating=True)
     prior = checks.tensor(prior, "prior", tuple(saliency.shape))  # its type is checked with its weight
@@ -42,9 +55,16 @@ def saliency_loss(saliency: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
 def copeak_loss(correlation: torch.Tensor, form: str = "released") -> torch.Tensor:
     """Raise the correlation at the co-peaks; ``x`` is the mean of a pair's ``Ts`` over its co-peaks.
 
-    correlation: (B, h, w, s, t), saliency-guided. Returns the mean over the pairs of ``log(1 + exp(-x))`` for
-    ``form="released"``, of ``-log(x)`` for ``form="published"`` (Eq. 3; ``x`` is held above 1e-8). The gradient flows
-    through the co-peaks' values alone.
+    The gradient flows through the co-peaks' values alone.
+
+    Parameters
+    ----------
+    correlation : (B, h, w, s, t), floating, saliency-guided.
+    form : "released": ``log(1 + exp(-x))``; "published": ``-log(x)`` (Eq. 3), with ``x`` kept at or above 1e-8.
+
+    Returns
+    -------
+    A scalar, the mean over the pairs.
     """
     checks.choice(form, "form", FORMS)
     at = copeaks(correlation)
@@ -55,13 +75,23 @@ def copeak_loss(correlation: torch.Tensor, form: str = "released") -> torch.Tens
 def affinity_loss(features: torch.Tensor, saliency: torch.Tensor, alpha: float = 4.0, form: str = "released") -> torch.Tensor:
     """Cells alike in feature should be alike in co-saliency, and salient cells alike in feature (Eq. 4, corrected).
 
-    features: (B, C, h, w), normalised; saliency: (B, 1, h, w). With ``T(p, q)`` the features' product, the terms are
-    ``S(p) S(q) (1 - T(p, q)) + alpha (S(p) - S(q))^2 T(p, q)``. Returns a scalar: for ``form="released"`` their mean
-    over all pairs of cells of the whole batch, for ``form="published"`` their sum over the cells of (n, m), (n, n) and
-    (m, m), summed over the pairs of the batch (Eq. 5; ``pair_up`` says which).
-    The sum is for comparison: of photos of 14 x 14 cells it is thousands of times the other losses and, at the published
-    weight, alone decides what is learned. Where the features' mean was taken off before they were normalised, ``T`` may be
-    negative, and so may the loss; the sum then has no useful lower bound.
+    With ``T(p, q)`` the features' product, the terms are ``S(p) S(q) (1 - T(p, q)) + alpha (S(p) - S(q))^2 T(p, q)``.
+
+    The published sum is for comparison: of photos of 14 x 14 cells it is thousands of times the other losses and, at the
+    published weight, alone decides what is learned. Where the features' mean was subtracted before they were normalised, ``T``
+    may be negative, and so may the loss; the sum then has no useful lower bound.
+
+    Parameters
+    ----------
+    features : (B, C, h, w), floating, normalised.
+    saliency : (B, 1, h, w), floating.
+    alpha : weight of the second term.
+    form : "released": the terms' mean over all pairs of cells of the whole batch; "published": their sum over the cells of
+        (n, m), (n, n) and (m, m), summed over the pairs (n, m) of the batch (Eq. 5; ``pair_up`` says which).
+
+    Returns
+    -------
+    A scalar.
     """
     checks.choice(form, "form", FORMS)
     features = checks.tensor(features, "features", ("B", "C", "h", "w"), floating=True)
@@ -73,12 +103,12 @@ def affinity_loss(features: torch.Tensor, saliency: torch.Tensor, alpha: float =
         return _affinity_sum((cells, weights), (cells, weights), alpha).mean() / cells.shape[1] ** 2
     first, second = zip(pair_up(cells), pair_up(weights), strict=True)
     pairs = ((first, second), (first, first), (second, second))
-    return sum((_affinity_sum(one, other, alpha).sum() for one, other in pairs), cells.new_zeros(()))
+    return sum((_affinity_sum(left, right, alpha).sum() for left, right in pairs), cells.new_zeros(()))
 
 
 def _affinity_sum(first, second, alpha: float) -> torch.Tensor:
-    # The terms are polynomials in S and linear in T = <f_p, f_q>, so the double sum over cells falls apart into sums over
-    # the cells of each side: linear in their number, and the correlation tensor is never built.
+    # The terms are polynomials in S and linear in T = <f_p, f_q>, so the double sum over cells splits into sums over the
+    # cells of each side: linear in their number, and the correlation tensor is never built.
     (f, s), (g, r) = first, second
     fs, gr = (s * f).sum(1), (r * g).sum(1)
     alike = (fs * gr).sum(1)

@@ -22,7 +22,10 @@ from .torch_defaults import torch_defaults
 class CoPeakOutput:
     """What the network says of a batch.
 
-    features: (B, C, h, w); score: (B, 1, h, w), before the sigmoid; saliency: (B, 1, h, w), its sigmoid.
+    Attributes
+    ----------
+    features : (B, C, h, w), floating.
+    score : (B, 1, h, w), before the sigmoid.
     """
 
     features: torch.Tensor
@@ -30,6 +33,7 @@ class CoPeakOutput:
 
     @property
     def saliency(self) -> torch.Tensor:
+        """The co-saliency, the sigmoid of the score: (B, 1, h, w), in [0, 1]."""
         return self.score.sigmoid()
 
     @property
@@ -46,8 +50,16 @@ class CoPeakOutput:
 class CoPeakNet(nn.Module):
     """Backbone, optional centring of its features, and a 1 x 1 convolution to one score per cell.
 
-    The convolution starts at zero, as the authors' does. ``center`` (C values, zero unless set) is subtracted from the
-    features: with a backbone that ends without a ReLU, the category's mean hides what its images have in common.
+    The convolution starts at zero, as the authors' does.
+
+    Parameters
+    ----------
+    backbone : gives the features.
+
+    Attributes
+    ----------
+    center : (1, C, 1, 1), zero unless set; subtracted from the features. With a backbone that ends without a ReLU, the
+        category's mean hides what its images have in common.
     """
 
     center: torch.Tensor
@@ -63,15 +75,31 @@ class CoPeakNet(nn.Module):
         self.register_buffer("center", torch.zeros(1, backbone.channels, 1, 1))
 
     def forward(self, images: torch.Tensor) -> CoPeakOutput:
-        """images: (B, 3, H, W), RGB in [0, 1]."""
+        """Features and scores of images (B, 3, H, W), RGB in [0, 1]."""
         return self.forward_from(images, None)
 
     def activations(self, images: torch.Tensor, stage: str | None) -> torch.Tensor:
-        """The output of the backbone's stage ``stage``, from which ``forward_from`` goes on; None: the images themselves."""
+        """The output of a stage of the backbone, from which ``forward_from`` goes on.
+
+        Parameters
+        ----------
+        images : (B, 3, H, W), RGB in [0, 1].
+        stage : the backbone's stage; None: the images themselves.
+
+        Returns
+        -------
+        (B, C', h', w').
+        """
         return images if self.backbone.stage(stage) is None else self.backbone(images, until=stage)
 
     def forward_from(self, activations: torch.Tensor, after: str | None) -> CoPeakOutput:
-        """Go on from the output of the backbone's stage ``after``; None: from the images."""
+        """Go on from the output of a stage.
+
+        Parameters
+        ----------
+        activations : (B, C', h', w'), the output of the stage.
+        after : the backbone's stage; None: ``activations`` are the images.
+        """
         features = self.backbone.forward_from(activations, after) - self.center
         return CoPeakOutput(features, self.head(features))
 
@@ -89,8 +117,19 @@ def bilinear_kernel(size: int) -> torch.Tensor:
 
 @torch_defaults()
 def upsample(score: torch.Tensor, factor: int) -> torch.Tensor:
-    """Enlarge a score map by ``factor`` with a fixed bilinear transposed convolution: (B, 1, h, w) ->
-    (B, 1, factor h, factor w). It fades towards the border, where the kernel hangs over the edge."""
+    """Enlarge a score map with a fixed bilinear transposed convolution.
+
+    It fades towards the border, where the kernel extends beyond the edge.
+
+    Parameters
+    ----------
+    score : (B, 1, h, w), floating.
+    factor : by how much, whole.
+
+    Returns
+    -------
+    (B, 1, factor h, factor w).
+    """
     score = checks.tensor(score, "score", ("B", 1, "h", "w"), floating=True)
     if factor == 1:
         return score

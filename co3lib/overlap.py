@@ -14,8 +14,17 @@ from .torch_defaults import torch_defaults
 
 @torch_defaults()
 def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of every mask with every other: (M, H, W), (G, H, W) bool -> (M, G); 0 where both are
-    empty."""
+    """Intersection over union of every mask with every other.
+
+    Parameters
+    ----------
+    first : (M, H, W) bool.
+    second : (G, H, W) bool.
+
+    Returns
+    -------
+    (M, G) double, in [0, 1]; 0 where both are empty.
+    """
     first = checks.masks(first, "first", ("M", "H", "W"))
     size, first = first.shape[1:], first.flatten(1).float()
     second = checks.masks(second, "second", ("G", *size)).flatten(1).float()
@@ -27,7 +36,17 @@ def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 @torch_defaults()
 def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of boxes ``x0 y0 x1 y1`` (x1, y1 exclusive): (M, 4), (G, 4) -> (M, G)."""
+    """Intersection over union of every box with every other.
+
+    Parameters
+    ----------
+    first : (M, 4), ``x0 y0 x1 y1``, x1 and y1 exclusive.
+    second : (G, 4), likewise.
+
+    Returns
+    -------
+    (M, G) double.
+    """
     first = checks.tensor(first, "first", ("M", 4)).double()
     second = checks.tensor(second, "second", ("G", 4)).double()
     low = torch.maximum(first[:, None, :2], second[None, :, :2])
@@ -40,7 +59,20 @@ def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def tight_box(mask) -> tuple[int, int, int, int]:
-    """The tight box ``(x0, y0, x1, y1)`` (x1, y1 exclusive) of a mask (H, W); ``ValueError`` if it is empty."""
+    """The tight box of a mask.
+
+    Parameters
+    ----------
+    mask : (H, W).
+
+    Returns
+    -------
+    ``(x0, y0, x1, y1)``, in pixels, x1 and y1 exclusive.
+
+    Raises
+    ------
+    ValueError : if the mask is empty.
+    """
     mask = np.asarray(mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):

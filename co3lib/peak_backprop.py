@@ -1,11 +1,11 @@
 """Peak back-propagation: which pixels a peak of the score map comes from (Zhou et al., CVPR 2018, "PRM"; paper,
 Section 3.3).
 
-A gradient of one at the peak is sent back through the network, with another rule in place of the convolutions'
-gradient: relevance is handed to the inputs in proportion to what they contributed through positive weights. Nothing is
+A gradient of 1 at the peak is sent back through the network, with another rule in place of the convolutions'
+gradient: relevance is given to the inputs in proportion to what they contributed through positive weights. Nothing is
 lost on the way where a cell has any positive contribution, so a map's sum is its peak's relevance.
 
-Shape letters: C channels, H W image size, ``h w`` feature grid, Q peaks.
+Shape letters: B images, C channels, H W image size, ``h w`` feature grid, Q peaks.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ _EPS = 1e-10
 def peak_conv2d(input, weight, stride=1, padding=0, dilation=1, groups=1) -> torch.Tensor:
     """A convolution without bias whose backward pass follows the rule of peak back-propagation.
 
-    input: (B, C, H, W); weight: (C', C / groups, k, l). Forward: the ordinary convolution. Backward, with
-    ``X' = X - min(X)`` over each image's whole tensor and ``W+ = relu(W)``: ``Z = conv(X', W+)``,
-    ``G = dY / (|Z| + 1e-10)``, zero where ``Z < 1e-10``; ``dX = X' * conv_transpose(G, W+)``. The weight gets no
-    gradient.
+    Forward: the ordinary convolution. Backward, with ``X' = X - min(X)`` over each image's whole tensor and ``W+ = relu(W)``:
+    ``Z = conv(X', W+)``, ``G = dY / (|Z| + 1e-10)``, zero where ``Z < 1e-10``; ``dX = X' * conv_transpose(G, W+)``.
+
+    Parameters
+    ----------
+    input : ``X``, (B, C, H, W), floating.
+    weight : ``W``, (C', C / groups, k, l), floating; it gets no gradient.
+    stride, padding, dilation, groups : as for ``torch.nn.functional.conv2d``, padding in numbers.
     """
     input = checks.tensor(input, "input", ("B", "C", "H", "W"), floating=True)
     weight = checks.tensor(weight, "weight", ("C'", input.shape[1] // groups, "k", "l"), floating=True)
@@ -43,7 +47,7 @@ class _PeakConv2d(torch.autograd.Function):
         shifted = input - input.amin((1, 2, 3), keepdim=True)
         normalizer = conv2d(shifted, positive, None, stride, padding, dilation, groups)
         share = torch.where(normalizer < _EPS, 0, 1 / (normalizer + _EPS))
-        # Kept from here: the same for every peak, and there are dozens of them.
+        # Computed once, here: it is the same for every peak, and there are dozens of them.
         ctx.save_for_backward(shifted, share, positive)
         ctx.geometry = stride, padding, dilation, groups
         return conv2d(input, weight, None, stride, padding, dilation, groups)
@@ -90,8 +94,15 @@ class _SharedAddition(torch.autograd.Function):
 
 
 class PeakRule(TorchFunctionMode):
-    """Within it every 2-D convolution and every addition of two equal-shaped 4-D tensors goes backwards by the rules of
-    this module. ReLU and pooling keep their ordinary backward pass; batch norm is folded away by ``backbones``."""
+    """A context within which 2-D convolutions and additions go backwards by the rules of this module.
+
+    It takes every 2-D convolution and every addition of two equal-shaped 4-D tensors. ReLU and pooling keep their ordinary
+    backward pass; batch norm is folded into the convolutions by ``backbones``.
+
+    Raises
+    ------
+    ValueError : for a convolution whose padding is not given in numbers.
+    """
 
     _ADDITIONS = frozenset({torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.add_, torch.Tensor.__iadd__})
 
@@ -120,10 +131,22 @@ def _two_activations(first, second) -> bool:
 def peak_response_maps(model: CoPeakNet, image: torch.Tensor, peaks: torch.Tensor, stop: str | None = None) -> torch.Tensor:
     """The heat map of each peak.
 
-    model: the network; image: (1, 3, H, W) RGB in [0, 1]; peaks: (Q, 2) cells ``(i, j)`` of the score map; stop: the
-    backbone's stage whose output the relevance is read at (enlarged bilinearly to the image), None: the image itself.
-    Returns (Q, H, W): the channel sum of the relevance, neither clamped nor normalised. All peaks share one forward pass
-    and one set of normalisers.
+    All peaks share one forward pass and one set of normalisers.
+
+    Parameters
+    ----------
+    model : the network.
+    image : (1, 3, H, W), floating, RGB in [0, 1].
+    peaks : (Q, 2), cells ``(i, j)`` of the score map.
+    stop : the backbone's stage at whose output relevance is read (enlarged bilinearly to the image); None: the image itself.
+
+    Returns
+    -------
+    (Q, H, W), the channel sum of the relevance, neither clamped nor normalised.
+
+    Raises
+    ------
+    ValueError : for a peak outside the score map.
     """
     image = checks.tensor(image, "image", (1, 3, "H", "W"), floating=True)
     peaks = checks.tensor(peaks, "peaks", ("Q", 2)).long()
@@ -135,16 +158,26 @@ def peak_response_maps(model: CoPeakNet, image: torch.Tensor, peaks: torch.Tenso
 
 
 def enlarge(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:
-    """Resize maps (Q, h', w') -> (Q, *size), their sums kept but for rounding at the border; interpolation: as for
-    ``images.resize_maps``."""
+    """Resize maps to (Q, *size), their sums kept but for rounding at the border.
+
+    Parameters
+    ----------
+    maps : (Q, h', w').
+    size : (height, width), in pixels.
+    interpolation : as for ``images.resize_maps``.
+    """
     return resize_maps(maps, size, interpolation) * (maps.shape[1] * maps.shape[2] / (size[0] * size[1]))
 
 
 @torch_defaults()
 def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str | None, peaks: torch.Tensor) -> torch.Tensor:
-    """``peak_response_maps`` from the output of ``stage`` on, at that output's own size.
+    """``peak_response_maps`` from the output of ``stage`` on, at that output's own size: (Q, h', w').
 
-    activations: (1, C, h', w'), or the image if ``stage`` is None. Returns (Q, h', w').
+    Parameters
+    ----------
+    activations : (1, C', h', w'), the output of ``stage``.
+    stage : the backbone's stage; None: ``activations`` are the image.
+    peaks : (Q, 2) long, cells ``(i, j)`` of the score map.
     """
     with torch.inference_mode(False), torch.enable_grad(), PeakRule():
         start = activations.detach().clone().requires_grad_()  # a clone may be differentiated wherever the original is from
@@ -153,7 +186,7 @@ def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str |
     if len(peaks) and not ((peaks >= 0) & (peaks < torch.tensor([height, width]))).all():
         raise ValueError(f"peaks must be cells of the {height} x {width} score map, got {peaks.tolist()}")
     maps = activations.new_zeros(len(peaks), *activations.shape[2:])
-    # One by one: a batch of them is three times slower, its tensors being too large for the processor's cache.
+    # Each peak by itself: a batch is three times slower, its tensors being too large for the processor's cache.
     for k, (i, j) in enumerate(peaks.tolist()):
         with torch.inference_mode(False), torch.enable_grad():
             (relevance,) = torch.autograd.grad(score[0, 0, i, j], start, retain_graph=True)

@@ -1,6 +1,6 @@
-"""Peaks: where an instance's evidence stands out, in one score map (2-D) or in a pair's correlation (4-D).
+"""Peaks: the regional maxima that mark instances, of one score map (2-D) or of a pair's correlation (4-D).
 
-Shape letters: B images or pairs, ``h w`` and ``s t`` feature grids, Q peaks.
+Shape letters: B images or pairs, C channels, ``h w`` and ``s t`` feature grids, M other images, Q peaks.
 """
 
 from __future__ import annotations
@@ -16,15 +16,22 @@ from .torch_defaults import torch_defaults
 def regional_maxima(values: torch.Tensor) -> torch.Tensor:
     """Regional maxima of every item of a batch, all neighbours (3 x ... x 3) counted, plateaus included.
 
-    values: (B, ...) with any number of axes after the first. Returns bool of the same shape. A connected plateau of
-    equal values is a maximum, as a whole, if no neighbour of any of its elements is higher.
+    A connected plateau of equal values is a maximum, as a whole, if no neighbour of any of its elements is higher.
+
+    Parameters
+    ----------
+    values : (B, ...), with any number of axes after the first.
+
+    Returns
+    -------
+    Bool of the same shape.
     """
     lowest = torch.full_like(values, -torch.inf)
     maxima = values == _neighbourhood_maximum(values)
     while True:
-        # What stands beside an equal value that has a higher neighbour belongs to a plateau on a slope.
-        beside_a_slope = values == _neighbourhood_maximum(torch.where(maxima, lowest, values))
-        remaining = maxima & ~beside_a_slope
+        # Beside an equal value that has a higher neighbour, a value belongs to a plateau that is no maximum.
+        beside_no_maximum = values == _neighbourhood_maximum(torch.where(maxima, lowest, values))
+        remaining = maxima & ~beside_no_maximum
         if torch.equal(remaining, maxima):
             return maxima
         maxima = remaining
@@ -33,17 +40,30 @@ def regional_maxima(values: torch.Tensor) -> torch.Tensor:
 def score_peaks(score: torch.Tensor) -> torch.Tensor:
     """Peaks of each image's score map: 8-connected regional maxima that are at least the map's median.
 
-    score: (B, 1, h, w), before the sigmoid (which saturates into plateaus). Returns bool of the same shape.
+    Parameters
+    ----------
+    score : (B, 1, h, w), floating, before the sigmoid (which saturates into plateaus).
+
+    Returns
+    -------
+    (B, 1, h, w) bool.
     """
     score = checks.tensor(score, "score", ("B", 1, "h", "w"), floating=True)
     return _high_maxima(score[:, 0]).unsqueeze(1)
 
 
 def copeaks(correlation: torch.Tensor) -> torch.Tensor:
-    """Co-peaks of each pair: regional maxima of the 4-D correlation in a 3 x 3 x 3 x 3 neighbourhood that are at
-    least its median (paper, Section 3.2).
+    """Co-peaks of each pair: regional maxima of the 4-D correlation that are at least its median (paper, Section 3.2).
 
-    correlation: (B, h, w, s, t), saliency-guided. Returns bool of the same shape.
+    The neighbourhood is 3 x 3 x 3 x 3.
+
+    Parameters
+    ----------
+    correlation : (B, h, w, s, t), floating, saliency-guided.
+
+    Returns
+    -------
+    (B, h, w, s, t) bool.
     """
     correlation = checks.tensor(correlation, "correlation", ("B", "h", "w", "s", "t"), floating=True)
     return _high_maxima(correlation)
@@ -53,9 +73,15 @@ def copeaks(correlation: torch.Tensor) -> torch.Tensor:
 def peak_cells(mask: torch.Tensor, height: torch.Tensor, every: bool = False) -> torch.Tensor:
     """One grid cell per peak, highest first.
 
-    mask: (h, w) bool, as of one image; height: (h, w), the map that the mask's peaks are the maxima of. Returns (Q, 2)
-    cells ``(i, j)``, long. A plateau gives one cell, the one nearest to the plateau's centre, or ``every`` one of its cells,
-    as in the authors' released code.
+    Parameters
+    ----------
+    mask : (h, w) bool, the peaks of one image.
+    height : (h, w), the map that the mask's peaks are the maxima of.
+    every : whether a plateau gives all its cells, as in the authors' released code, and not the one nearest to its centre.
+
+    Returns
+    -------
+    (Q, 2) long, cells ``(i, j)``.
     """
     mask = checks.masks(mask, "mask", ("h", "w"))
     height = checks.tensor(height, "height", tuple(mask.shape))
@@ -73,8 +99,14 @@ def peak_cells(mask: torch.Tensor, height: torch.Tensor, every: bool = False) ->
 def copeak_votes(features: torch.Tensor, partners: torch.Tensor) -> torch.Tensor:
     """How often each cell of one image is the end of a co-peak, over the image's pairs.
 
-    features: (1, C, h, w), normalised and weighted by saliency; partners: (M, C, s, t), likewise, the other images.
-    Returns (h, w) float: the number of partners with which the cell has at least one co-peak.
+    Parameters
+    ----------
+    features : (1, C, h, w), floating, normalised and weighted by saliency.
+    partners : (M, C, s, t), likewise, the other images.
+
+    Returns
+    -------
+    (h, w) float, the number of partners with which the cell has at least one co-peak.
     """
     features = checks.tensor(features, "features", (1, "C", "h", "w"), floating=True)
     partners = checks.tensor(partners, "partners", ("M", features.shape[1], "s", "t"), floating=True)
@@ -85,7 +117,7 @@ def copeak_votes(features: torch.Tensor, partners: torch.Tensor) -> torch.Tensor
 
 
 def _high_maxima(values: torch.Tensor) -> torch.Tensor:
-    # MATLAB's median averages the two middle values of an even number; torch.median takes the lower one.
+    # MATLAB's median averages the two middle values of an even number; torch.median takes the lower of them.
     flat = values.detach().flatten(1)
     middle = [flat.kthvalue(k, 1).values for k in ((flat.shape[1] + 1) // 2, flat.shape[1] // 2 + 1)]
     median = (middle[0] + middle[1]) / 2
@@ -97,7 +129,7 @@ def _neighbourhood_maximum(values: torch.Tensor) -> torch.Tensor:
     for axis in range(1, values.ndim):
         size = values.shape[axis]
         result = values.clone()
-        # Each value with the one before it, and then with the one after it.
+        # Each value with its neighbour before it, and then with that after it.
         for own, other in ((1, 0), (0, 1)):
             part = result.narrow(axis, own, size - 1)
             torch.maximum(part, values.narrow(axis, other, size - 1), out=part)

@@ -1,7 +1,7 @@
 """Candidate masks of one photo by combinatorial grouping: no training, no labels, no downloads.
 
 The idea is that of multiscale combinatorial grouping (Arbelaez et al., CVPR 2014): several hierarchies of regions, each
-good at something else; their regions and pairs of neighbouring regions are the candidates; the best are kept. Here the
+good for other things; their regions and pairs of neighbouring regions are the candidates; the best are kept. Here the
 hierarchies are greedy mergings and watersheds of colour superpixels, and no learned contours or ranking are used.
 
 Shape letters: H W image size, ``h w`` the bounded size worked at, K proposals, S superpixels.
@@ -28,13 +28,18 @@ _CUTS = (30, 60, 120, 250, 500)  # numbers of regions at which neighbours are pa
 _SMALLEST, _LARGEST = 4e-4, 0.7  # shares of the photo
 _FAINT = 0.3  # the share of all superpixel borders that count as no edge
 _OVERLAP = 0.7  # IoU above which the later of two candidates is left out
-_SMALL_FIRST = 0.25  # how much faster small sizes are served; 0: all sizes alike
+_SMALL_FIRST = 0.25  # how much earlier small sizes come; 0: all sizes alike
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Proposals in compact form: ``labels`` (h, w) int64, the superpixel of every pixel, and ``members`` (K, S) bool,
-    the superpixels of every proposal, best proposal first."""
+    """Proposals in compact form.
+
+    Attributes
+    ----------
+    labels : (h, w) int64, the superpixel of every pixel.
+    members : (K, S) bool, the superpixels of every proposal, best proposal first.
+    """
 
     labels: torch.Tensor
     members: torch.Tensor
@@ -47,19 +52,35 @@ class Regions:
 
 
 def propose(image: np.ndarray, limit: int = 1000) -> torch.Tensor:
-    """At most ``limit`` candidate masks of a photo (H, W, 3) uint8, best first, no two alike: (K, H, W) bool.
+    """Candidate masks of a photo, as ``propose_regions`` finds them, at the photo's own size: K H W bytes.
 
-    As ``propose_regions``, at the photo's own size: K H W bytes.
+    Parameters
+    ----------
+    image : (H, W, 3) uint8.
+    limit : the most candidates, at least 1.
+
+    Returns
+    -------
+    (K, H, W) bool, best first, no two alike.
     """
     return propose_regions(image, limit).masks(np.shape(image)[:2])
 
 
 def propose_regions(image: np.ndarray, limit: int = 1000) -> Regions:
-    """The candidate masks of a photo (H, W, 3) uint8 in compact form, at most ``limit``, best first.
+    """The candidate masks of a photo in compact form, best first.
 
-    A candidate is good if its contour follows edges and is short for its area. Sizes take turns, so that small things
-    are not crowded out, and of candidates that overlap by more than an IoU of 0.7 the best one stays. The result is
-    deterministic; a photo without any edge has one proposal, the whole. Raises ``ValueError`` for another shape or type.
+    A candidate is good if its contour follows edges and is short for its area. Sizes take turns, so that there are small
+    candidates too, and of candidates that overlap by more than an IoU of 0.7 the best one stays. The result is deterministic;
+    a photo without any edge has one proposal, the whole.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8.
+    limit : the most candidates, at least 1.
+
+    Raises
+    ------
+    ValueError : for an image of another shape or type, or a limit below 1.
     """
     pixels = read_image(np.asarray(image), "image")
     checks.between(limit, "limit", 1, float("inf"))
@@ -77,7 +98,7 @@ def propose_regions(image: np.ndarray, limit: int = 1000) -> Regions:
 def regions_of(masks: torch.Tensor) -> Regions:
     """Ready-made proposals (K, H, W) bool in compact form: pixels that lie in the same proposals share a superpixel."""
     masks = checks.masks(masks, "masks")
-    # One row of bytes a pixel; a first, constant byte lets it work without any mask.
+    # A row of bytes for each pixel; a first, constant byte lets it work without any mask.
     packed = np.packbits(masks.flatten(1).numpy(), axis=0)
     packed = np.ascontiguousarray(np.vstack([np.zeros_like(packed, shape=(1, packed.shape[1])), packed]).T)
     _, first, labels = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
@@ -168,8 +189,8 @@ def _nodes(tree, area: np.ndarray, largest: float) -> sparse.csr_array:
     rows, columns = [node], [leaf]
     while len(node):
         node = parents[node]
-        climbing = (sums[node] <= largest) & (node != tree.root())
-        node, leaf = node[climbing], leaf[climbing]
+        fitting = (sums[node] <= largest) & (node != tree.root())
+        node, leaf = node[fitting], leaf[fitting]
         rows.append(node)
         columns.append(leaf)
     nodes, leaves = np.concatenate(rows), np.concatenate(columns)
@@ -180,9 +201,9 @@ def _nodes(tree, area: np.ndarray, largest: float) -> sparse.csr_array:
 def _pairs(partition: _Partition, region: np.ndarray) -> sparse.csr_array:
     """The superpixels of every two neighbouring regions, given each superpixel's region (S,)."""
     regions, count = int(region.max()) + 1, len(region)
-    one, other = region[partition.first], region[partition.second]
-    apart = one != other
-    key = np.unique((np.minimum(one, other) * regions + np.maximum(one, other))[apart])
+    first, second = region[partition.first], region[partition.second]
+    apart = first != second
+    key = np.unique((np.minimum(first, second) * regions + np.maximum(first, second))[apart])
     belongs = sparse.csr_array((np.ones(count, np.float32), (region, np.arange(count))), shape=(regions, count))
     return belongs[key // regions] + belongs[key % regions]
 
@@ -196,12 +217,12 @@ def _best_first(partition: _Partition, sets: sparse.csr_array) -> np.ndarray:
     contour = _contour(partition, sets, partition.length) + sets @ frame
     size = sets @ partition.area
     score = on_edges / contour * size / contour**2
-    octave = np.floor(np.log2(size / partition.area.sum() / _SMALLEST)).astype(int)
+    octaves = np.floor(np.log2(size / partition.area.sum() / _SMALLEST)).astype(int)
     turn = np.empty(len(score))
-    for one in np.unique(octave):
-        members = np.flatnonzero(octave == one)
+    for octave in np.unique(octaves):
+        members = np.flatnonzero(octaves == octave)
         turn[members[np.argsort(-score[members], kind="stable")]] = np.arange(0.5, len(members))
-    return np.argsort(turn * 2.0 ** (_SMALL_FIRST * octave), kind="stable")
+    return np.argsort(turn * 2.0 ** (_SMALL_FIRST * octaves), kind="stable")
 
 
 def _contour(partition: _Partition, sets: sparse.csr_array, weight: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Ranking: which proposal fits a peak's heat map best, and which instances to keep (paper, Section 3.3).
 
-``rank_proposals`` is Eq. 7; ``beyond.region_ranking`` has the same for proposals that are made of superpixels, many times
-faster, and our default score.
+``rank_proposals`` is Eq. 7. ``beyond.region_ranking`` has the same for proposals that are made of superpixels, many times
+faster, and the default score.
 
 Shape letters: H W image size, K proposals, Q peaks, M instances.
 """
@@ -26,8 +26,21 @@ _CHUNK = 64  # proposals turned into floats at a time; bounds the memory of a su
 def contours(masks: torch.Tensor, width: int = 5) -> torch.Tensor:
     """Morphological gradient of each mask: where its dilation and its erosion by a ``width`` x ``width`` square differ.
 
-    masks: (K, H, W) bool; ``width`` odd. Returns (K, H, W) bool. Outside the image counts as background when dilating
-    and as foreground when eroding, so that the image's border makes no contour.
+    Outside the image counts as background when dilating and as foreground when eroding, so that the image's border makes no
+    contour.
+
+    Parameters
+    ----------
+    masks : (K, H, W) bool.
+    width : of the square, in pixels, odd.
+
+    Returns
+    -------
+    (K, H, W) bool.
+
+    Raises
+    ------
+    ValueError : for a width that is not odd and positive.
     """
     masks = checks.masks(masks, "masks")
     if width % 2 != 1 or width < 1:
@@ -76,9 +89,17 @@ def rank_proposals(
 
     With ``R = O * S``: ``score(P) = beta sum(R P) + sum(R Phat) - gamma sum((1 - S) P)``.
 
-    heat_maps ``O``: (Q, H, W); saliency ``S``: (H, W); proposals ``P``: (K, H, W) bool; ``Phat`` their contours,
-    computed here unless given (they serve every call with the same proposals). Returns (Q, K); -inf for proposals that
-    cover less than 0.002 % or more than 85 % of the image.
+    Parameters
+    ----------
+    heat_maps : ``O``, (Q, H, W), floating.
+    saliency : ``S``, (H, W), floating, the co-saliency.
+    proposals : ``P``, (K, H, W) bool.
+    beta, gamma : weights of the first and of the last term.
+    proposal_contours : ``Phat``, (K, H, W) bool, the same for every call with the same proposals; None: computed here.
+
+    Returns
+    -------
+    (Q, K); -inf for proposals that cover less than 0.002 % or more than 85 % of the image.
     """
     heat_maps = checks.tensor(heat_maps, "heat_maps", ("Q", "H", "W"), floating=True)
     size = tuple(heat_maps.shape[1:])
@@ -93,10 +114,23 @@ def rank_proposals(
 
 
 def mask_nms(masks: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> torch.Tensor:
-    """Greedy non-maximum suppression: in the order of falling score, keep a mask whose IoU with every kept one is
-    below ``iou``.
+    """Greedy non-maximum suppression: which masks to keep.
 
-    masks: (M, H, W) bool; scores: (M,), not NaN. Returns the kept indices, best first, long.
+    In the order of falling score, a mask is kept if its IoU with every kept one is below ``iou``.
+
+    Parameters
+    ----------
+    masks : (M, H, W) bool.
+    scores : (M,), not NaN.
+    iou : from which on the mask with the lower score is dropped.
+
+    Returns
+    -------
+    The kept indices, long, best first.
+
+    Raises
+    ------
+    ValueError : for a score of NaN.
     """
     masks = checks.masks(masks, "masks", ("M", "H", "W"))
     scores = checks.tensor(scores, "scores", (len(masks),))
@@ -107,7 +141,13 @@ def mask_nms(masks: torch.Tensor, scores: torch.Tensor, iou: float = 0.4) -> tor
 
 @torch_defaults()
 def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
-    """``mask_nms`` for masks whose overlaps (M, M) with one another are known already."""
+    """``mask_nms`` for masks whose overlaps with one another are known already.
+
+    Parameters
+    ----------
+    overlaps : (M, M), the masks' IoU.
+    scores, iou : as for ``mask_nms``.
+    """
     kept: list[int] = []
     for k in scores.argsort(descending=True, stable=True).tolist():
         if all(overlaps[k, other] < iou for other in kept):
@@ -117,11 +157,23 @@ def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.
 
 @torch_defaults()
 def noise_filter(scores: Sequence[torch.Tensor], percentile: float = 20.0) -> list[torch.Tensor]:
-    """Which instances of a class to keep: those scoring at least the given percentile of all the class's scores; an
-    image left with nothing keeps its single best.
+    """Which instances of a category to keep: those scoring at least the given percentile of all its scores.
 
-    scores: a list over images of (M_i,), finite. Returns a list of bool (M_i,). The percentile interpolates linearly between
-    the midpoints ``100 (k - 0.5) / n`` (MATLAB's ``prctile``).
+    An image left with nothing keeps its single best. The percentile interpolates linearly between the midpoints
+    ``100 (k - 0.5) / n`` (MATLAB's ``prctile``).
+
+    Parameters
+    ----------
+    scores : a list over images of (M_i,), finite.
+    percentile : in [0, 100].
+
+    Returns
+    -------
+    A list over images of (M_i,) bool.
+
+    Raises
+    ------
+    ValueError : for scores that are not finite, or a percentile outside [0, 100].
     """
     checks.between(percentile, "percentile", 0, 100)
     names = [f"scores[{k}]" for k in range(len(scores))]

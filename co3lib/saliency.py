@@ -21,7 +21,7 @@ from .datasets.images import fit_within, read_image
 from .superpixels import borders, means
 from .torch_defaults import torch_defaults
 
-_LONGEST = 300  # pixels; saliency is a matter of regions, not of fine detail
+_LONGEST = 300  # pixels; saliency is of regions and needs no fine detail
 _SUPERPIXELS = 300
 _NOTICEABLE = 2.3  # the smallest colour difference that people notice, in Lab units
 _CLEAR = 10.0  # a colour difference, in Lab units, beyond which two neighbours are different things
@@ -33,13 +33,24 @@ METHODS = ("combined", "minimum_barrier", "boundary_connectivity")
 def saliency_prior(image: np.ndarray, method: str = "combined") -> torch.Tensor:
     """Saliency of one photo, on superpixels.
 
-    method "minimum_barrier" (Zhang et al., ICCV 2015; here exact on superpixels and not swept over pixels): a region is
-    background if some path from it to the border stays within a small range of lightness and colour. Method
-    "boundary_connectivity" (Zhu et al., CVPR 2014): a region is background if what is alike in colour holds the border
-    over a long stretch for its size; what differs from background nearby is salient. "combined" is their mean, which
-    measured better than either (benchmarks/saliency.py).
+    "minimum_barrier" (Zhang et al., ICCV 2015; here exact on superpixels and not swept over pixels): a region is background if
+    some path from it to the border stays within a small range of lightness and colour. "boundary_connectivity" (Zhu et al.,
+    CVPR 2014): a region is background if what is alike in colour lies along the border over a long stretch for its size; what
+    differs from background nearby is salient. "combined" is their mean, which measured better than either
+    (benchmarks/saliency.py).
 
-    image: (H, W, 3) uint8. Returns (H, W) float32 in [0, 1]. Raises ``ValueError`` for another shape or type.
+    Parameters
+    ----------
+    image : (H, W, 3) uint8.
+    method : one of ``METHODS``.
+
+    Returns
+    -------
+    (H, W) float32, in [0, 1].
+
+    Raises
+    ------
+    ValueError : for an image of another shape or type.
     """
     checks.choice(method, "method", METHODS)
     pixels = read_image(np.asarray(image), "image")
@@ -68,9 +79,9 @@ def _centres(labels: np.ndarray) -> np.ndarray:
 def _minimum_barrier(color, first, second, border) -> np.ndarray:
     """Barrier distances to the border, added up over the channels, the largest being 1: (S,)."""
     beside: list[list[int]] = [[] for _ in color]
-    for one, other in zip(first.tolist(), second.tolist(), strict=True):
-        beside[one].append(other)
-        beside[other].append(one)
+    for superpixel, neighbour in zip(first.tolist(), second.tolist(), strict=True):
+        beside[superpixel].append(neighbour)
+        beside[neighbour].append(superpixel)
     value = np.sum([_barrier_distance(channel, beside, border) for channel in color.T], axis=0)
     return value / max(value.max(), _NOTICEABLE)
 
@@ -78,18 +89,18 @@ def _minimum_barrier(color, first, second, border) -> np.ndarray:
 def _barrier_distance(values: np.ndarray, neighbours: list[list[int]], seeds: np.ndarray) -> np.ndarray:
     """The least range of ``values`` (S,) on a path from any seed to every superpixel: (S,).
 
-    Cells are settled in the order of their distance, as by Dijkstra; a cell remembers one best path's range only, which
+    Superpixels are settled in the order of their distance, as by Dijkstra; of each only one best path's range is kept, which
     is the usual, close approximation.
     """
     heap = [(0.0, seed, value, value) for seed, value in zip(seeds.tolist(), values[seeds].tolist(), strict=True)]
     heapq.heapify(heap)
     heights, distance = values.tolist(), np.full(len(values), np.inf)
     while heap:
-        barrier, cell, low, high = heapq.heappop(heap)
-        if barrier >= distance[cell]:
+        barrier, superpixel, low, high = heapq.heappop(heap)
+        if barrier >= distance[superpixel]:
             continue
-        distance[cell] = barrier
-        for beside in neighbours[cell]:
+        distance[superpixel] = barrier
+        for beside in neighbours[superpixel]:
             if distance[beside] == np.inf:
                 lowest, highest = min(low, heights[beside]), max(high, heights[beside])
                 heapq.heappush(heap, (highest - lowest, beside, lowest, highest))
@@ -109,10 +120,10 @@ def _boundary_connectivity(color, place, first, second, border) -> np.ndarray:
 
 
 def _background_probability(count, first, second, step, border) -> np.ndarray:
-    """1 - exp(-c^2 / 2), c the length of border that like regions hold over the root of their area: (S,)."""
+    """1 - exp(-c^2 / 2), c the length of the border in like regions over the root of their area: (S,)."""
     # Small differences along a smooth region must not add up to a large one.
     cost = np.maximum(step - np.percentile(step, 20), 0) + 1e-3
-    # All the border is one step apart, so that what is cut by an object still is one background.
+    # All border superpixels are made neighbours, so that a background that an object divides still is one.
     a, b = np.meshgrid(border, border)
     other = a < b
     rows, columns = np.r_[first, a[other]], np.r_[second, b[other]]

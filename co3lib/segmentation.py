@@ -1,11 +1,9 @@
-"""The whole method as one object: photos of one category in, one mask per instance out.
+"""The whole method as one object, the paper from end to end: photos of one category in, one mask per instance out.
 
     CoSegmenter(config).fit(photos).predict(photos)
 
-is the paper from end to end; what happens to one photo is in ``inference`` and ``selection``, and each step in the module named
-after it.
-
-Shape letters: N images, C channels, H W size of the work image, ``h w`` feature grid, M instances.
+What happens to one photo is in ``inference`` and ``selection``, and each step in the module named after it.
+Shape letters: H W size of a photo, K proposals, M photos that are kept, C channels, ``h w`` feature grid.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from . import checks
@@ -32,43 +29,40 @@ from .training import fit_head_to_prior, start_features, train
 
 __all__ = ["CoSegConfig", "CoSegmenter", "Instance"]
 _CERTAINTY = 16  # power of how well the category is recognised at a size, in what a score counts there
-# Settings of fit. Only input_size and interpolation are read by predict as well, but with others than those of the network's
-# training and of the kept partners it would give what no fit leads to.
+# Settings of fit. Predict reads input_size and interpolation too, which must be those of training and of the kept partners.
 _FITTED = [name for name in CoSegConfig.model_fields if name not in InferenceSettings.model_fields]
 
 
 class CoSegmenter:
     """Instance co-segmentation of the photos of one category, in the manner of scikit-learn.
 
-    Photos are paths, PIL images or (H, W, 3) uint8 arrays of any size. ``fit`` learns what they have in common;
-    ``predict`` answers for these or other photos of the category, each in its own orientation and size.
+    Photos are paths, PIL images or (H, W, 3) uint8 arrays of any size. ``fit`` learns what they have in common; ``predict``
+    finds the instances in these or other photos of the category, each in its own orientation and size.
 
-    Not to be used in a process that was forked after torch has computed anything, such as a worker of ``multiprocessing``
-    with the method "fork", Linux's before Python 3.14: the threads in which torch computes are not there after a fork, and
-    the worker waits for them for ever. Start workers with ``multiprocessing.get_context("spawn")`` (or joblib's default, or
-    ``subprocess``) and hand them the file that ``save`` wrote.
+    Not for a process forked after torch has computed anything, such as a worker of ``multiprocessing`` with the method "fork"
+    (Linux's before Python 3.14): it has none of torch's threads and waits for them for ever. Start workers with
+    ``multiprocessing.get_context("spawn")``, joblib's default or ``subprocess``, and give them the file that ``save`` wrote.
     """
 
     @torch_defaults()
     def __init__(self, config: CoSegConfig | None = None):
         self.config = config or CoSegConfig()
-        self.model: CoPeakNet | None = None
-        self.history: list[dict[str, float]] = []
-        self.partners = torch.zeros(0)
-        self.certainty: dict[int, float] = {}
+        self.model: CoPeakNet | None = None  # None before fit
+        self.history: list[dict[str, float]] = []  # for every epoch the mean losses of its batches
+        self.partners = torch.zeros(0)  # (M, C, h, w), the photos' features, weighted by their co-saliency
+        self.certainty: dict[int, float] = {}  # side -> how well a "classifier" prior recognises the category there
 
     @with_gradients()
     def fit(self, images: Sequence, priors: Sequence | None = None, checkpoint=None, progress: bool = True, on_epoch=None):
         """Train on the photos of one category; returns self.
 
-        priors: saliency maps (H, W) to learn from, one a photo, as ``checks.saliency_map`` takes them (None: made from the
-        photos as ``config.prior`` says). checkpoint: a file in which the training is kept, and resumed from if it is there.
+        Parameters
+        ----------
+        priors : saliency maps (H, W), one a photo, as ``checks.saliency_map`` takes them; None: as ``config.prior`` says.
+        checkpoint, on_epoch : as for ``training.train``.
         """
-        images = _photos(images)
-        if not images:
-            raise ValueError("images must be a list of at least one photo, got an empty one")
-        if priors is not None:
-            checks.same_length(images=images, priors=priors)
+        images = checks.photos(images, empty=False)
+        checks.same_length(images=images, priors=priors)
         # All of them are kept at once: no larger, and at no more sizes, than the priors need them.
         config = self.config.model_copy(update={"mask_size": self.config.mask_size or self.config.input_size})
         sides = config.classifier_sizes if priors is None and config.prior == "classifier" else [config.input_size]
@@ -87,45 +81,43 @@ class CoSegmenter:
         for name in ("frozen_until", "heat_map_stage"):
             model.backbone.stage(getattr(config, name), name)
         work = list(work)
-        images = (image.tensor for image in work)
-        activations, features = start_features(model, images, config.frozen_until, config.center_features)
+        inputs = (image.tensor for image in work)
+        activations, features = start_features(model, inputs, config.frozen_until, config.center_features)
         classified = classify(work, config, progress, networks) if networks else None
-        if priors is None:
-            targets = category_priors(work, config, features, progress, classified)
-        else:
-            targets = at_input_size(priors, config)
+        made = priors is None
+        targets = category_priors(work, config, features, progress, classified) if made else at_input_size(priors, config)
         self.certainty = classified.certainty() if classified else {}
         if config.init_head:
             fit_head_to_prior(model, features - model.center, targets)
         self.history = train(model, activations, targets, config, checkpoint, progress, on_epoch)
         model.requires_grad_(False)
-        with torch.no_grad():
-            kept = activations[: config.max_partners]
-            self.partners = torch.cat([model.forward_from(one[None], config.frozen_until).weighted for one in kept])
+        kept = activations[: config.max_partners]
+        self.partners = torch.cat([model.forward_from(photo[None], config.frozen_until).weighted for photo in kept])
         self.model = model
 
     @property
     def scale_weights(self) -> list[float]:
-        """What a score counts at each of ``config.peak_sizes``: 1 / scale ** 3, so that a closer look adds what the others have
-        missed and seldom overrules them, times a power of how well the category is recognised at the nearest size that
-        the classifier saw; that is known of a recognized prior only."""
-        config, level = self.config, self.certainty or {self.config.input_size: 1.0}
-        nearest = [min(level, key=lambda seen: abs(seen - side)) for side in config.peak_sizes]
-        sides = zip(config.peak_sizes, nearest, strict=True)
-        return [(config.input_size / side) ** 3 * level[seen] ** _CERTAINTY for side, seen in sides]
+        """A score's weight at each of ``config.peak_sizes``: 1 / scale ** 3, so that larger scales add what the others have
+        missed and seldom overrule them, times a power of how well the category is recognised at the nearest size that the
+        classifier saw, which is known of a "classifier" prior only."""
+        sides, level = self.config.peak_sizes, self.certainty or {self.config.input_size: 1.0}
+        nearest = [min(level, key=lambda seen: abs(seen - side)) for side in sides]
+        return [(sides[0] / side) ** 3 * level[seen] ** _CERTAINTY for side, seen in zip(sides, nearest, strict=True)]
 
     @torch_defaults()
     def predict(self, images: Sequence, proposals: Sequence | None = None, progress: bool = True) -> list[list[Instance]]:
-        """The instances of every photo, best first.
+        """The instances of every photo, best first; an empty list for an empty list.
 
-        proposals: candidate masks (K, H, W) bool, best first, one tensor a photo (None: made from the photos). Scores
-        are comparable across the photos of a call, and the noise filter works over all of them. An empty list gives an
-        empty list. Photos are read one at a time, and kept of each are only its instances' run lengths.
+        Scores are comparable across the photos of a call, and the noise filter works over all of them. Photos are read one at a
+        time, and of each only its instances' run lengths are kept.
+
+        Parameters
+        ----------
+        proposals : candidate masks (K, H, W) bool, best first, one tensor a photo; None: made from the photos.
         """
         self._check_fitted()
-        images = _photos(images)
-        if proposals is not None:
-            checks.same_length(images=images, proposals=proposals)
+        images = checks.photos(images)
+        checks.same_length(images=images, proposals=proposals)
         bar = enumerate(tqdm(images, disable=not progress, desc="segmenting", unit="photo"))
         found = [self._segment(photo, k, None if proposals is None else proposals[k]) for k, photo in bar]
         return without_noise(found, self.config)
@@ -159,8 +151,7 @@ class CoSegmenter:
 
     @torch_defaults()
     def with_settings(self, **changes) -> CoSegmenter:
-        """The same network with other settings of ``predict``. Once it is fitted, ``ValueError`` for a change of a setting that
-        takes effect in ``fit``."""
+        """The same network with other settings of ``predict``; ``ValueError`` for others of ``fit``, once it is fitted."""
         other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}))
         if self.model is not None:
             self.model.backbone.stage(other.config.heat_map_stage, "heat_map_stage")
@@ -175,13 +166,9 @@ class CoSegmenter:
         """Write the fitted segmenter into one safetensors file."""
         model = self._check_fitted()
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()} | {"partners": self.partners}
-        metadata = {
-            "config": self.config.model_dump_json(),
-            "history": json.dumps(self.history),
-            "certainty": json.dumps(self.certainty),
-            "backbone_sha256": model.backbone.weights_sha256,
-        }
-        save_tensors(tensors, path, metadata)
+        history, certainty = json.dumps(self.history), json.dumps(self.certainty)
+        metadata = {"config": self.config.model_dump_json(), "history": history, "certainty": certainty}
+        save_tensors(tensors, path, metadata | {"backbone_sha256": model.backbone.weights_sha256})
 
     @classmethod
     @with_gradients()
@@ -200,8 +187,7 @@ class CoSegmenter:
             channels = model.backbone.channels
             segmenter.partners = checks.tensor(tensors["partners"], "partners", ("M", channels, "h", "w"), floating=True)
             segmenter.history = json.loads(metadata["history"])
-            certainty = json.loads(metadata["certainty"])
-            segmenter.certainty = {int(side): float(level) for side, level in certainty.items()}
+            segmenter.certainty = {int(side): float(level) for side, level in json.loads(metadata["certainty"]).items()}
         except Exception as error:  # a damaged file may lack anything
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{path} is not a file that this version of CoSegmenter can load: {said}") from error
@@ -212,11 +198,3 @@ class CoSegmenter:
         if self.model is None:
             raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) or load(path) first")
         return self.model
-
-
-def _photos(images) -> Sequence:
-    # One photo alone would be taken for a list: a path of its letters, an array of its rows.
-    if isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) in (2, 3):
-        raise ValueError(f"images must be a list of photos, got a single {type(images).__name__}")
-    # A sequence may read its photos as they are asked for; a list of it would hold all of them.
-    return images if isinstance(images, Sequence) else list(images)

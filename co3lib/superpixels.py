@@ -13,9 +13,14 @@ from scipy import sparse
 
 @dataclass(frozen=True)
 class Borders:
-    """The borders of superpixels: first (E,) and second (E,), int64, the two that touch, each pair once with the smaller
-    number first, in rising order; length (E,), int64, how many pairs of neighbouring pixels (side by side or one above the
-    other) lie on the border; strength (E,), float64, the mean over these pairs of the larger of their two values."""
+    """The borders of superpixels.
+
+    Attributes
+    ----------
+    first, second : (E,) int64, the two superpixels that touch, each pair once with the smaller number first, in rising order.
+    length : (E,) int64, how many pairs of neighbouring pixels (side by side or one above the other) lie on the border.
+    strength : (E,) float64, the mean over these pairs of the larger of their two values.
+    """
 
     first: np.ndarray
     second: np.ndarray
@@ -26,14 +31,16 @@ class Borders:
 def borders(labels: np.ndarray, values: np.ndarray | None = None) -> Borders:
     """Every two superpixels that touch.
 
-    labels: (H, W) integers from 0, the superpixel of every pixel; values: (H, W), of which ``strength`` is the mean (None: it
-    is zero everywhere).
+    Parameters
+    ----------
+    labels : (H, W), integers from 0, the superpixel of every pixel.
+    values : (H, W), of which ``strength`` is the mean; None: it is zero everywhere.
     """
     labels = labels.astype(np.int64)
-    one, other = _neighbours(labels)
-    apart = one != other
-    one, other, count = one[apart], other[apart], labels.max(initial=0) + 1
-    key, inverse = np.unique(np.minimum(one, other) * count + np.maximum(one, other), return_inverse=True)
+    first, second = _neighbours(labels)
+    apart = first != second
+    first, second, count = first[apart], second[apart], labels.max(initial=0) + 1
+    key, inverse = np.unique(np.minimum(first, second) * count + np.maximum(first, second), return_inverse=True)
     length = np.bincount(inverse, minlength=len(key))
     strength = np.zeros(len(key))
     if values is not None:
@@ -44,14 +51,23 @@ def borders(labels: np.ndarray, values: np.ndarray | None = None) -> Borders:
 
 def _neighbours(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both values of all pairs of neighbouring pixels."""
-    one, other = np.r_[values[:, :-1].ravel(), values[:-1].ravel()], np.r_[values[:, 1:].ravel(), values[1:].ravel()]
-    return one, other
+    first = np.r_[values[:, :-1].ravel(), values[:-1].ravel()]
+    second = np.r_[values[:, 1:].ravel(), values[1:].ravel()]
+    return first, second
 
 
 def means(values: np.ndarray, labels: np.ndarray, count: int | None = None) -> np.ndarray:
-    """The mean of values (H, W, C) over every superpixel: (S, C), zero where one has no pixel.
+    """The mean of values over every superpixel.
 
-    labels: (H, W) integers from 0; count: S (None: the largest label and one).
+    Parameters
+    ----------
+    values : (H, W, C).
+    labels : (H, W), integers from 0, the superpixel of every pixel.
+    count : S; None: the largest label plus one.
+
+    Returns
+    -------
+    (S, C), zero where a superpixel has no pixel.
     """
     labels, count = labels.ravel(), count or 0
     sums = [np.bincount(labels, channel.ravel(), count) for channel in np.moveaxis(values, 2, 0)]
@@ -59,10 +75,19 @@ def means(values: np.ndarray, labels: np.ndarray, count: int | None = None) -> n
 
 
 def distinct_sets(sets: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Which sets of superpixels differ: (M, S) of 0 and 1 -> (D,), the first of the sets that are equal, and (M,), the number
-    0 .. D - 1 of every set among them."""
-    # Equal sets have equal sums of random numbers, and other ones practically never do. Sums that overflow wrap round, which
-    # is as good.
+    """Which sets of superpixels differ.
+
+    Parameters
+    ----------
+    sets : (M, S) of 0 and 1.
+
+    Returns
+    -------
+    first : (D,), the first of the sets that are equal.
+    number : (M,), the number 0 .. D - 1 of every set among them.
+    """
+    # Equal sets have equal sums of random numbers, and others practically never do. Sums that overflow wrap round, which does
+    # no harm.
     code = np.random.default_rng(0).integers(1, 2**62, sets.shape[1], dtype=np.int64)
     _, first, number = np.unique(sets.astype(np.int64) @ code, return_index=True, return_inverse=True)
     return first, number.reshape(-1)

@@ -10,9 +10,11 @@ import torch
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Within it, and within a function decorated with it, new tensors are of single precision and on the CPU, and no
-    autocast is on, whatever ``torch.set_default_dtype``, ``torch.set_default_device`` and ``torch.autocast`` say
-    outside. Tensors that are given keep their type and device."""
+    """A context, and a decorator, in which new tensors are of single precision and on the CPU, and no autocast is on.
+
+    It holds whatever ``torch.set_default_dtype``, ``torch.set_default_device`` and ``torch.autocast`` say outside. Tensors that
+    are given keep their type and device.
+    """
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
         if dtype != torch.float32:
@@ -27,7 +29,8 @@ def torch_defaults() -> Iterator[None]:
 
 @contextmanager
 def with_gradients() -> Iterator[None]:
-    """``torch_defaults``, and gradients are computed, also where the caller is within ``torch.no_grad`` or
-    ``torch.inference_mode``."""
+    """``torch_defaults`` in which gradients are computed, also where the caller is within ``torch.no_grad`` or
+    ``torch.inference_mode``.
+    """
     with torch_defaults(), torch.inference_mode(False), torch.enable_grad():
         yield

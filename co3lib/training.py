@@ -38,16 +38,17 @@ class Losses:
 
 
 def total_loss(output: CoPeakOutput, big_saliency: torch.Tensor, priors: torch.Tensor, config: CoSegConfig) -> Losses:
-    """``L = ls + 0.5 lt + 0.1 la`` of a batch, with the configuration's weights and forms.
+    """``L = ls + 0.5 lt + 0.1 la`` of a batch, with the configuration's weights and forms; no loss of weight zero is computed.
 
-    output: of B images, B even; big_saliency and priors: (B, 1, H, W). A loss of weight zero is not computed.
+    Parameters
+    ----------
+    output : of B images, B even.
+    big_saliency, priors : (B, 1, H, W).
     """
-    zero = output.score.new_zeros(())
+    zero, form = output.score.new_zeros(()), config.loss_form
     saliency = saliency_loss(big_saliency, priors) if config.saliency_weight else zero
-    copeak = copeak_loss(correlate(*pair_up(output.weighted)), config.loss_form) if config.copeak_weight else zero
-    affinity = (
-        affinity_loss(output.normalized, output.saliency, config.alpha, config.loss_form) if config.affinity_weight else zero
-    )
+    copeak = copeak_loss(correlate(*pair_up(output.weighted)), form) if config.copeak_weight else zero
+    affinity = affinity_loss(output.normalized, output.saliency, config.alpha, form) if config.affinity_weight else zero
     total = config.saliency_weight * saliency + config.copeak_weight * copeak + config.affinity_weight * affinity
     return Losses(saliency, copeak, affinity, total)
 
@@ -67,16 +68,23 @@ def batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator
 def start_features(
     model: CoPeakNet, images: Iterable[torch.Tensor], stage: str | None, center: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run a network on its category's photos, once before training, and set its ``center`` to their mean feature if asked.
+    """Run a network on its category's photos, once before training.
 
-    images: of N, (1, 3, H, W) each; stage: up to which the backbone stays as it is (None: all of it is trained). Returns the
-    activations (N, C', h', w'), the output of that stage, from which ``train`` goes on, and the features (N, C, h, w), not
-    centred yet.
+    Parameters
+    ----------
+    images : of N, (1, 3, H, W) each.
+    stage : up to which the backbone stays as it is; None: all of it is trained.
+    center : whether ``model.center`` becomes the photos' mean feature; it becomes zero otherwise.
+
+    Returns
+    -------
+    activations : (N, C', h', w'), the output of ``stage``, from which ``train`` goes on.
+    features : (N, C, h, w), not centred yet.
     """
     with torch.no_grad():
         activations = torch.cat([model.activations(image, stage) for image in images])
         model.center.zero_()
-        features = torch.cat([model.forward_from(one[None], stage).features for one in activations])
+        features = torch.cat([model.forward_from(activation[None], stage).features for activation in activations])
         if center:
             model.center.copy_(features.mean((0, 2, 3), keepdim=True))
     return activations, features
@@ -86,8 +94,13 @@ def start_features(
 def fit_head_to_prior(model: CoPeakNet, features: torch.Tensor, priors: torch.Tensor, strength: float = 1e-2) -> None:
     """Set the score's weights to the ridge regression of the prior's logit on the features, instead of zero.
 
-    features: (N, C, h, w), as the model gives them; priors: (N, 1, H, W) in [0, 1]. The network then starts with a
-    co-saliency that says what a linear function of the features can say of the prior.
+    The network then starts with a co-saliency that says what a linear function of the features can say of the prior.
+
+    Parameters
+    ----------
+    features : (N, C, h, w), as the model gives them.
+    priors : (N, 1, H, W) in [0, 1].
+    strength : as for ``linear.ridge``.
     """
     small = interpolate(priors, features.shape[2:], mode="area").clamp(0.02, 0.98)
     target = small.logit().flatten().double()
@@ -107,13 +120,19 @@ def train(
     progress: bool = True,
     on_epoch=None,
 ) -> list[dict[str, float]]:
-    """Train ``model`` in place on one category.
+    """Train ``model`` in place on one category; returns the history, for every epoch the mean losses of its batches.
 
-    activations: (N, C', h', w'), the output of the backbone's stage ``config.frozen_until`` (the images (N, 3, H, W) where it
-    is None); priors: (N, 1, H, W) in [0, 1]. With ``checkpoint`` the state is kept in that file after every epoch, and
-    an interrupted training goes on from it to the same result; one of other settings or images is refused.
-    ``on_epoch(epoch, model)`` is called before the first epoch (epoch 0) and after each. Returns the history: for every
-    epoch the mean losses of its batches.
+    Parameters
+    ----------
+    activations : (N, C', h', w'), the output of stage ``config.frozen_until``; the images (N, 3, H, W) where it is None.
+    priors : (N, 1, H, W) in [0, 1].
+    checkpoint : the file that keeps the state after every epoch; an interrupted training goes on from it to the same result.
+    on_epoch : called with ``(epoch, model)`` before the first epoch (epoch 0) and after each.
+
+    Raises
+    ------
+    ValueError : for a checkpoint of other settings or images, or of more epochs than are asked for.
+    FloatingPointError : if the loss is not finite.
     """
     checks.tensor(activations, "activations", ("N", "C'", "h'", "w'"), floating=True)
     checks.tensor(priors, "priors", (len(activations), 1, "H", "W"), floating=True)
@@ -128,8 +147,7 @@ def train(
             raise ValueError(f"{checkpoint} is a checkpoint of {len(history)} epochs, more than the {config.epochs} asked for")
     elif on_epoch:
         on_epoch(0, model)
-    bar = tqdm(total=config.epochs, initial=len(history), disable=not progress, desc="training", unit="epoch")
-    with bar:
+    with tqdm(total=config.epochs, initial=len(history), disable=not progress, desc="training", unit="epoch") as bar:
         for epoch in range(len(history) + 1, config.epochs + 1):
             history.append(_epoch(model, activations, priors, config, optimizer, epoch))
             if checkpoint is not None:
