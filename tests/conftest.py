@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +13,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from computed_once import ipython_folder
 
+SHARED = "shared"  # in pytest's own folder: what all its processes use
 SECONDS = 300  # far above the minute that a run may take: this machine may be busy
 
 LONG = ("test_collage.py", "test_kill.py")  # besides the notebooks' runs and what is done in JupyterLab
@@ -28,7 +32,20 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def run_of(tmp_path_factory) -> Callable[[Path], Run]:
+def ipython(tmp_path_factory) -> Path:
+    """The ``IPYTHONDIR`` of every kernel that runs a notebook: what is long in it is computed once in all processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return ipython_folder((folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder) / SHARED)
+
+
+def pytest_sessionfinish(session):
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if factory and not os.environ.get("PYTEST_XDIST_WORKER"):
+        shutil.rmtree(factory.getbasetemp() / SHARED, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory, ipython) -> Callable[[Path], Run]:
     """The run of a notebook, made when a test first asks for it. Tests that ask for the same one are in one ``xdist_group``,
     named after the notebook, so that it is not made again in another process."""
 

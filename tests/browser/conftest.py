@@ -36,15 +36,17 @@ def suite(chromium, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lab(suite, tmp_path_factory):
-    with jupyterlab(suite, tmp_path_factory.mktemp("jupyter")) as address:
+def lab(suite, tmp_path_factory, ipython):
+    with jupyterlab(suite, tmp_path_factory.mktemp("jupyter"), ipython) as address:
         yield address
 
 
 @pytest.fixture
 def page(chromium, lab) -> Page:
     context = chromium.new_context(viewport={"width": 1280, "height": 1400})
-    yield context.new_page()
+    page = context.new_page()
+    yield page
+    page.evaluate("async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }")
     context.close()
 
 

@@ -44,9 +44,9 @@ def copy_suite(folder: Path) -> None:
 
 
 @contextmanager
-def jupyterlab(folder: Path, own: Path) -> Iterator[str]:
+def jupyterlab(folder: Path, own: Path, ipython: Path) -> Iterator[str]:
     """Serve ``folder``; yields the address of its notebooks, ``{}`` standing for the path and token included. ``own``: where
-    Jupyter may write, so that no settings of the user play a part."""
+    Jupyter may write, so that no settings of the user play a part; ipython: the kernels' ``IPYTHONDIR``."""
     for name, values in SETTINGS.items():
         file = own / "settings" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,9 @@ def jupyterlab(folder: Path, own: Path) -> Iterator[str]:
         "LabApp.user_settings_dir": str(own / "settings"),
         "LabApp.workspaces_dir": str(own / "workspaces"),
     }
-    folders = {name: str(own / name.lower()) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
+    folders = {name: str(own / name.lower()) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")} | {
+        "IPYTHONDIR": str(ipython)
+    }
     command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
     log = own / "log.txt"
     with log.open("w") as stream:
