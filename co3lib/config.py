@@ -94,7 +94,7 @@ class InferenceSettings(_Settings):
     peak_source: Literal["score", "copeak"] = "score"
     """"score": peaks of the score map; "copeak": ends of co-peaks with other photos."""
     group_peaks: bool = True
-    """Whether peaks of one hill of the co-saliency may also be parts of one instance."""
+    """Whether peaks between which the co-saliency stays high may also be parts of one instance."""
     level_sets: bool = True
     """Whether the connected parts of the co-saliency above some levels are proposals too, for peaks that are found at a size
     below ``input_size``; never beside ready-made proposals."""
