@@ -1,13 +1,11 @@
-"""One validated, resumable run over the classes and seeds of a set, and the numbers of the paper to put beside it.
+"""One validated, resumable run over the categories and seeds of a set, and the numbers of the paper to put beside it.
 
     table = run_experiment(Experiment(set="collage", seeds=(0, 1, 2)), "results/collage")
 
-An output folder holds ``experiment.json`` and for every class and seed a folder ``<class>/seed_<k>`` with ``outcome.json``
-(the numbers) and the files of ``export.write_coco``, from two of which, ``ground_truth.json`` and ``results.json``,
-every number can be recomputed without photos, network or weights: ``recompute(folder)``. Explained in
+An output folder holds ``experiment.json`` and for every category and seed a folder ``<category>/seed_<k>`` with
+``outcome.json`` (the numbers) and the files of ``export.write_coco``, from two of which, ``ground_truth.json`` and
+``results.json``, every number can be recomputed without photos, network or weights: ``recompute(folder)``. Explained in
 ``notebooks/13_reproduce_a_table_row.ipynb``.
-
-Shape letters: H W image size, G ground-truth instances, M found ones, K proposals.
 """
 
 from __future__ import annotations
@@ -42,10 +40,16 @@ Count = Annotated[int, Field(ge=0)]
 class Experiment(BaseModel):
     """What is to be run. Unknown names and impossible values are errors before anything starts.
 
-    root: the folder that holds the set, None for a bundled one; set: the set's name; classes: some of its classes, None
-    for all; photos: at most so many of each class, the first by name, None for all; config: of ``CoSegmenter``, its own
-    seed left at 0; seeds: one run each; ready_priors, ready_proposals: whether the set's own saliency priors and
-    proposals are used in place of those made here. A set that lacks what is asked for is an error.
+    Attributes
+    ----------
+    root : the folder that holds the set; None for a bundled one.
+    set : the set's name.
+    classes : some of its categories; None: all.
+    photos : at most so many of each category, the first by name; None: all.
+    config : of ``CoSegmenter``, its own seed left at 0.
+    seeds : one run each.
+    ready_priors, ready_proposals : whether the set's own saliency priors and proposals are used in place of those made here. A
+        set that lacks what is asked for is an error.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,8 +79,16 @@ class Experiment(BaseModel):
 
 
 class ExperimentResult(BaseModel):
-    """What came of one class with one seed: counts; ``measures``, the numbers of ``measure`` in [0, 1]; the seconds of
-    fitting and segmenting (of the last sitting, where it was stopped); the weights' SHA-256."""
+    """What came of one category with one seed.
+
+    Attributes
+    ----------
+    category, seed : which they are.
+    photos, instances, found : how many photos, ground-truth instances and detections there are.
+    measures : the numbers of ``measure``, in [0, 1].
+    seconds : of fitting and segmenting; where the run was stopped, from where it was last resumed.
+    weights_sha256 : of the backbone's weights as built.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -91,11 +103,25 @@ class ExperimentResult(BaseModel):
 
 
 def run_experiment(experiment: Experiment, output: str | Path, progress: bool = True) -> pd.DataFrame:
-    """Fit and segment every class with every seed, and return ``results_table(output)``.
+    """Fit and segment every category with every seed.
 
     What is finished is kept; a run that was stopped goes on where it was, in the middle of a training from the end of
-    its last epoch, to the same numbers. ``ValueError`` if ``output`` belongs to a different experiment, nothing can be
-    written to it, or something else lies where a class and seed belong.
+    its last epoch, to the same numbers.
+
+    Parameters
+    ----------
+    experiment : what is to be run.
+    output : the output folder; made if it is not there.
+    progress : whether bars show the progress.
+
+    Returns
+    -------
+    ``results_table(output)``.
+
+    Raises
+    ------
+    ValueError : if ``output`` belongs to a different experiment, nothing can be written to it, or something else lies where a
+        category and seed belong.
     """
     output = path_of(output, "output")
     classes = read_classes(experiment)
@@ -113,8 +139,17 @@ def run_experiment(experiment: Experiment, output: str | Path, progress: bool = 
 
 
 def read_classes(experiment: Experiment) -> dict[str, list[Sample]]:
-    """The photos of the experiment: class -> samples. ``ValueError`` for a class that the set does not have, one without
-    a single mask, and ready-made priors or proposals that are not there."""
+    """The photos of an experiment.
+
+    Returns
+    -------
+    Category -> samples.
+
+    Raises
+    ------
+    ValueError : for a category that the set does not have, one with fewer than two photos or without a single mask, and
+        ready-made priors or proposals that are not there.
+    """
     found = demo_set(experiment.set) if experiment.root is None else read_set(experiment.root, experiment.set)
     for name in experiment.classes or ():
         choice(name, f"a class of {experiment.set}", list(found))
@@ -132,33 +167,41 @@ def read_classes(experiment: Experiment) -> dict[str, list[Sample]]:
 
 
 def measure(photos: Sequence[PhotoResult]) -> dict[str, float]:
-    """``evaluate`` of the photos of one class."""
+    """``evaluate`` of the photos of one category."""
     return evaluate([photo.instances for photo in photos], (photo.truth for photo in photos if photo.truth is not None))
 
 
 def recompute(output: str | Path) -> dict[tuple[str, int], dict[str, float]]:
-    """(class, seed) -> ``measure`` anew from the COCO files of an output folder alone."""
-    return {(one.category, one.seed): measure(read_coco(folder)) for folder, one in _finished(path_of(output, "output"))}
+    """(category, seed) -> ``measure`` anew from the COCO files of an output folder alone."""
+    return {(run.category, run.seed): measure(read_coco(folder)) for folder, run in _finished(path_of(output, "output"))}
 
 
 def read_outcomes(output: str | Path) -> list[ExperimentResult]:
-    """What is finished in an output folder, in the order of classes and seeds."""
-    return [one for _, one in _finished(path_of(output, "output"))]
+    """What is finished in an output folder, in the order of categories and seeds."""
+    return [outcome for _, outcome in _finished(path_of(output, "output"))]
 
 
 def results_table(output: str | Path) -> pd.DataFrame:
-    """Classes and their mean as rows: counts, then for every measure its mean over seeds in percent and its spread, the
-    standard deviation over seeds (NaN for a single seed). The last row's spread is that of the mean over classes; a class
-    may be called ``mean`` too."""
+    """The results in an output folder as a table, with a row for each category and one for their mean.
+
+    Returns
+    -------
+    Counts, then for every measure its mean over seeds in percent and its spread, the standard deviation over seeds (NaN for a
+    single seed). The last row's spread is that of the mean over categories; a category may be called ``mean`` too.
+
+    Raises
+    ------
+    ValueError : if nothing is finished.
+    """
     outcomes = read_outcomes(output)
     if not outcomes:
         raise ValueError(f"{output} holds no finished class and seed")
     names = (*MEASURES, "CorLoc")
     rows = [
-        {"class": one.category, "seed": one.seed, "photos": one.photos, "instances": one.instances, "found": one.found}
-        | {name: 100 * one.measures[name] for name in names}
-        | {"s a photo": one.seconds / one.photos}
-        for one in outcomes
+        {"class": run.category, "seed": run.seed, "photos": run.photos, "instances": run.instances, "found": run.found}
+        | {name: 100 * run.measures[name] for name in names}
+        | {"s a photo": run.seconds / run.photos}
+        for run in outcomes
     ]
     runs = pd.DataFrame(rows)
     by_class = runs.drop(columns="seed").groupby("class", sort=False)
@@ -179,7 +222,21 @@ def paper_results() -> pd.DataFrame:
 
 
 def published(set_name: str, method: str = "DeepCO3") -> dict[str, float]:
-    """The paper's row of a method on a set (Tables 2 and 4): measure -> percent; empty for a set that is not in them."""
+    """The paper's row of a method on a set (Tables 2 and 4).
+
+    Parameters
+    ----------
+    set_name : the set's name in the paper.
+    method : the method's name in the paper.
+
+    Returns
+    -------
+    Measure -> percent; empty for a set that is not in them.
+
+    Raises
+    ------
+    ValueError : for a method that is not in them.
+    """
     rows = paper_results()
     rows = rows[rows.table.isin(["Table 2", "Table 4"])]
     choice(method, "method", list(rows.method.unique()))
@@ -263,10 +320,10 @@ def _claim(output: Path, experiment: Experiment) -> None:
 
 def _differences(first: BaseModel, second: BaseModel, prefix: str = "") -> Iterator[str]:
     for name in type(first).model_fields:
-        one, other = getattr(first, name), getattr(second, name)
-        if isinstance(one, BaseModel):
-            yield from _differences(one, other, f"{name}.")
-        elif one != other:
+        value, other = getattr(first, name), getattr(second, name)
+        if isinstance(value, BaseModel):
+            yield from _differences(value, other, f"{name}.")
+        elif value != other:
             yield prefix + name
 
 
@@ -276,9 +333,9 @@ def _folder(output: Path, category: str, seed: int) -> Path:
 
 def _is_finished(folder: Path) -> bool:
     if (folder / _OUTCOME).is_file():
-        one = _read(folder / _OUTCOME)
-        if not _belongs(one, folder):
-            raise ValueError(f"{folder} holds the outcome of {one.category}, seed {one.seed}; move it to its own place")
+        outcome = _read(folder / _OUTCOME)
+        if not _belongs(folder, outcome):
+            raise ValueError(f"{folder} holds the outcome of {outcome.category}, seed {outcome.seed}; move it to its own place")
         return True
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"{folder} is in the way: it holds no outcome of a class and seed; move it or name another output")
@@ -298,10 +355,10 @@ def _keep(folder: Path, photos: Sequence[PhotoResult], outcome: ExperimentResult
 
 def _finished(output: Path) -> Iterator[tuple[Path, ExperimentResult]]:
     found = [(path.parent, _read(path)) for path in output.glob(f"*/seed_*/{_OUTCOME}")]
-    strays = sorted(str(folder.relative_to(output)) for folder, one in found if not _belongs(one, folder))
+    strays = sorted(str(folder.relative_to(output)) for folder, outcome in found if not _belongs(folder, outcome))
     if strays:  # copies and moved folders; counted, they would be there twice or as something else
         warnings.warn(f"left out, as they are not where a run puts them: {', '.join(strays)} in {output}", stacklevel=3)
-    kept = [pair for pair in found if _belongs(pair[1], pair[0])]
+    kept = [pair for pair in found if _belongs(*pair)]
     yield from sorted(kept, key=lambda pair: (pair[1].category, pair[1].seed))
 
 
@@ -312,5 +369,5 @@ def _read(path: Path) -> ExperimentResult:
         raise ValueError(f"{path} is not the outcome of a class and seed; remove its folder to run it again") from error
 
 
-def _belongs(one: ExperimentResult, folder: Path) -> bool:
-    return (folder.parent.name, folder.name) == (one.category, f"seed_{one.seed}")
+def _belongs(folder: Path, outcome: ExperimentResult) -> bool:
+    return (folder.parent.name, folder.name) == (outcome.category, f"seed_{outcome.seed}")

@@ -62,11 +62,17 @@ class Proposals:
 
 
 def prepare_proposals(image: PreparedImage, config: CoSegConfig, masks: torch.Tensor | None = None) -> Proposals:
-    """The proposals of a photo at the size of its heat maps; masks: (K, H', W') bool, ready-made ones (None: made here).
+    """The proposals of a photo at the size of its heat maps.
+
+    Parameters
+    ----------
+    image : the photo.
+    config : gives how many there are at most, and whether their masks are refined.
+    masks : (K, H', W') bool, ready-made proposals, best first; None: made here.
 
     Raises
     ------
-    ValueError : naming the photo, if ``masks`` are none.
+    ValueError : naming the photo, if ``masks`` are not boolean masks.
     """
     if masks is None:
         regions = propose_regions(image.pixels, config.max_proposals or _PROPOSALS)
@@ -115,13 +121,22 @@ def rank(
 def choose_masks(scales: Sequence[ScalePeaks], proposals: Proposals, config: CoSegConfig) -> Candidates:
     """The instances of one photo: every peak takes its best proposal, then non-maximum suppression over all of them.
 
-    The released method ends there. Beyond it, as the configuration says: with several scales, a score counts as often as there
-    are scales that found the same mask. With ``group_peaks``, groups of peaks compete with single ones: a group's scores are
-    multiplied by its depth (``grouping.group_peaks``), and of the peaks and groups that have a peak in common only the one
-    with the best score takes a proposal. The share of a group, and of a peak at a scale below that of training, counts by its
-    root, since the valleys in it are on the thing as well. With ``level_sets``, such a scale also has the connected parts of
-    its co-saliency as proposals. With ``refine_masks``, the outline of a chosen mask moves to where the colours change, and
-    the mask is one piece (``refinement.one_piece``).
+    The released method ends there. Beyond it, as the configuration says:
+
+    * With several scales, a score is multiplied by the number of scales that found the same mask.
+    * With ``group_peaks``, groups of peaks compete with single ones: a group's scores are multiplied by its depth
+      (``grouping.group_peaks``), and of the peaks and groups that have a peak in common only the best takes a proposal. The
+      share of a group, and of a peak at a scale below that of training, counts by its root, since its low values are on the
+      thing as well.
+    * With ``level_sets``, such a scale also has the connected parts of its co-saliency as proposals.
+    * With ``refine_masks``, the outline of a chosen mask moves to where the colours change, and the mask is one piece
+      (``refinement.one_piece``).
+
+    Parameters
+    ----------
+    scales : the photo's peaks and their heat maps, scale by scale.
+    proposals : the photo's.
+    config : gives the ranking and the steps named above.
     """
     refiner = proposals.refiner
     masks, best = [torch.zeros(0, *proposals.ranker.size, dtype=torch.bool)], [torch.zeros(0)]
@@ -134,8 +149,8 @@ def choose_masks(scales: Sequence[ScalePeaks], proposals: Proposals, config: CoS
         ranker = proposals.ranker
         if config.level_sets and scale.far and not proposals.complete:
             ranker = ranker.extended(ranker.level_sets(saliency))
-        valleys = (groups.sum(1) > 1) | scale.far
-        scores = rank(scale.heat, saliency, ranker, config, groups, torch.where(valleys, 0.5, 1.0))
+        by_root = (groups.sum(1) > 1) | scale.far
+        scores = rank(scale.heat, saliency, ranker, config, groups, torch.where(by_root, 0.5, 1.0))
         if not scores.numel():
             continue
         highest, chosen = scores.max(1)
@@ -170,7 +185,13 @@ def _one_each(groups: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
 
 
 def to_instances(candidates: Candidates, size: tuple[int, int]) -> list[Instance]:
-    """The candidates in the photo's own pixels, best first; size: its (height, width)."""
+    """The candidates in the photo's own pixels, best first.
+
+    Parameters
+    ----------
+    candidates : of one photo.
+    size : (height, width) of the photo, in pixels.
+    """
     scale = np.array(size) / np.array(candidates.masks.shape[1:])
     instances = []
     for mask, score, peak in zip(candidates.masks, candidates.scores, candidates.peaks, strict=True):
@@ -185,15 +206,28 @@ def to_instances(candidates: Candidates, size: tuple[int, int]) -> list[Instance
 
 
 def finish(candidates: Sequence[Candidates], sizes: Sequence[tuple[int, int]], config: CoSegConfig) -> list[list[Instance]]:
-    """Masks at the photos' own sizes, then the noise filter over the photos of a category."""
-    return without_noise([to_instances(one, size) for one, size in zip(candidates, sizes, strict=True)], config)
+    """Masks at the photos' own sizes, then the noise filter over the photos of a category.
+
+    Parameters
+    ----------
+    candidates : of every photo.
+    sizes : (height, width) of every photo, in pixels.
+    config : gives the percentile of the noise filter.
+    """
+    return without_noise([to_instances(found, size) for found, size in zip(candidates, sizes, strict=True)], config)
 
 
 def without_noise(found: Sequence[Sequence[Instance]], config: CoSegConfig) -> list[list[Instance]]:
-    """The instances of a category's photos that the noise filter keeps."""
-    scores = [torch.tensor([one.score for one in instances], dtype=torch.float64, device="cpu") for instances in found]
+    """The instances of a category's photos that the noise filter keeps.
+
+    Parameters
+    ----------
+    found : every photo's instances.
+    config : gives the percentile of the noise filter.
+    """
+    scores = [torch.tensor([instance.score for instance in photo], dtype=torch.float64, device="cpu") for photo in found]
     kept = noise_filter(scores, config.noise_percentile)
     return [
-        [one for one, keep in zip(instances, keeps.tolist(), strict=True) if keep]
-        for instances, keeps in zip(found, kept, strict=True)
+        [instance for instance, keep in zip(photo, keeps.tolist(), strict=True) if keep]
+        for photo, keeps in zip(found, kept, strict=True)
     ]

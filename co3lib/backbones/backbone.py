@@ -1,4 +1,4 @@
-"""A network as a chain of named stages, from an image to its features, and what stands behind the features.
+"""A network as a chain of named stages, from an image to its features, and what follows the features.
 
 Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
 """
@@ -20,9 +20,23 @@ from .. import _torchvision  # noqa: F401  (before timm and torchvision)
 class Backbone(nn.Module):
     """A convolutional network as a chain of stages, from RGB images to features.
 
-    Attributes: ``name``; ``channels`` C of the features; ``stride`` of their grid in input pixels; ``stages``, by
-    name; ``middle_stage``, the last stage before the end whose grid has a stride of 16 or less (None: the image);
-    ``weights_sha256``, the digest of the weights as built.
+    Parameters
+    ----------
+    name : the network's name.
+    stages : name -> module, in the order in which an image passes them.
+    mean, std : three numbers each, by which RGB in [0, 1] is normalised.
+
+    Attributes
+    ----------
+    stages : the modules by name, each "." of a name being a "/" here.
+    channels : C of the features.
+    stride : of the features' grid, in input pixels.
+    middle_stage : the last stage before the end whose grid has a stride of 16 or less; None: the image.
+    weights_sha256 : the digest of the weights as built.
+
+    Raises
+    ------
+    ValueError : if the grid of the features does not keep the proportions of the image.
     """
 
     mean: torch.Tensor
@@ -57,25 +71,55 @@ class Backbone(nn.Module):
         return [key.replace("/", ".") for key in self.stages]
 
     def stage(self, name: str | None, argument: str = "stage") -> str | None:
-        """The stage that ``name`` stands for: a stage's own name, "middle" for ``middle_stage``, None for the image.
-        ``ValueError`` naming ``argument`` for any other."""
+        """The stage that a name stands for.
+
+        Parameters
+        ----------
+        name : a stage's own name, "middle" for ``middle_stage``, or None for the image.
+        argument : what the name is called in the error.
+
+        Returns
+        -------
+        The stage's own name, or None for the image.
+
+        Raises
+        ------
+        ValueError : naming ``argument``, for any other name.
+        """
         return self.middle_stage if name == "middle" else checks.choice(name, argument, [None, *self.stage_names])
 
     def forward(self, images: torch.Tensor, until: str | None = None) -> torch.Tensor:
-        """Features after stage ``until`` (default: the last).
+        """Features of images.
 
-        images: (B, 3, H, W), RGB in [0, 1]. Returns (B, C, h, w).
+        Parameters
+        ----------
+        images : (B, 3, H, W), RGB in [0, 1].
+        until : the stage whose output is wanted, as for ``stage``; None: the last.
+
+        Returns
+        -------
+        (B, C, h, w).
         """
         images = checks.tensor(images, "images", ("B", 3, "H", "W"), floating=True)
         return self._run((images - self.mean) / self.std, 0, self._after(until))
 
     def forward_from(self, features: torch.Tensor, after: str | None) -> torch.Tensor:
-        """Go on to the last stage from ``features``, the output of stage ``after``; None: from the images."""
+        """Go on to the last stage.
+
+        Parameters
+        ----------
+        features : the output of stage ``after``, or the images where that is None.
+        after : as for ``stage``.
+
+        Returns
+        -------
+        (B, C, h, w), as ``forward`` gives them.
+        """
         after = self.stage(after)
         return self._run(features, self._after(after), None) if after else self(features)
 
     def parameters_after(self, stage: str | None) -> Iterator[nn.Parameter]:
-        """The parameters of all the stages behind ``stage``; None: of every stage."""
+        """The parameters of all the stages after ``stage``; None: of every stage."""
         for module in list(self.stages.values())[self._after(stage) or 0 :]:
             yield from module.parameters()
 
@@ -91,10 +135,15 @@ class Backbone(nn.Module):
 
 
 class DenseClassifier(nn.Module):
-    """What a network makes of features on their way to its classifier: (B, C, h, w) -> logits (B, 1000, h, w).
+    """What follows a network's features up to its classifier: (B, C, h, w) -> logits (B, 1000, h, w).
 
-    The rest of the stages, then the classifier at every cell instead of on the mean of all cells. It names what is seen where
-    in the words of ImageNet's classes, from the same weights as the features.
+    The remaining stages, then the classifier at every cell instead of on the mean of all cells. It gives every cell scores for
+    ImageNet's classes, from the same weights as the features.
+
+    Parameters
+    ----------
+    rest : the stages after the backbone's last.
+    classifier : the classifier as convolutions.
     """
 
     def __init__(self, rest: Sequence[nn.Module], classifier: nn.Module):
@@ -108,7 +157,14 @@ class DenseClassifier(nn.Module):
 
 
 def as_convolution(linear: nn.Linear, channels: int, size: int = 1) -> nn.Conv2d:
-    """A linear layer over ``channels`` maps of ``size`` x ``size`` cells, at every cell of a larger map."""
+    """A linear layer as a convolution, for every cell of a larger map.
+
+    Parameters
+    ----------
+    linear : of ``channels`` x ``size`` x ``size`` inputs.
+    channels : number of maps that it takes.
+    size : side of the square of cells that it takes, odd, so that the grid is kept.
+    """
     convolution = nn.utils.skip_init(nn.Conv2d, channels, linear.out_features, size, padding=size // 2)
     weight = linear.weight.detach().view(linear.out_features, channels, size, size)
     convolution.load_state_dict({"weight": weight, "bias": linear.bias.detach()})
@@ -125,7 +181,12 @@ def digest(module: nn.Module) -> str:
 
 
 def cut(backbone: Backbone, feature_stage: str | None) -> Backbone:
-    """The backbone up to a stage; None: all of it."""
+    """The backbone up to a stage; None: all of it.
+
+    Raises
+    ------
+    ValueError : if ``feature_stage`` is no stage of the backbone.
+    """
     if feature_stage is None or feature_stage == backbone.stage_names[-1]:
         return backbone
     checks.choice(feature_stage, "feature_stage", backbone.stage_names)

@@ -2,8 +2,8 @@
 
 ``build_backbone(name)`` gives VGG-16 in the paper's two variants, EfficientNet-Lite0 (weights from an installed
 package, no download), or any timm network made of convolutions, batch norm, ReLU-like activations, pooling and
-additions. Batch norm is folded into the convolutions, so what is left is what peak back-propagation understands, and
-nothing behaves differently in training and in use.
+additions. Batch norm is folded into the convolutions: peak back-propagation has rules for all that is left, and nothing
+behaves differently in training and in use.
 
 Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
 """
@@ -33,16 +33,23 @@ _TAPS = {name: "blocks.5" for name in EFFICIENTNET_LITE}
 def build_backbone(
     name: str = DEFAULT, weights: str | Path = "imagenet", feature_stage: str | None = None, stride: int | None = None
 ) -> Backbone:
-    """Build a backbone that ends with stage ``feature_stage``, on a grid of ``stride`` input pixels.
+    """Build a backbone.
 
-    name: "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name. weights: "imagenet"
-    (the installed package's, torchvision's or timm's; the latter two download once), a safetensors or ``.pth`` file in
-    the layout of timm (for VGG-16: torchvision), which may be a checkpoint with a state_dict in it, or "random", seeded by 0,
-    for tests. A file must be of a network trained on input normalised as timm's or torchvision's is; Caffe's VGG-16 (the
-    authors' too) was not, which no shape shows. feature_stage and stride: None for the network's own.
+    Parameters
+    ----------
+    name : "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name.
+    weights : "imagenet" (the installed package's, torchvision's or timm's; the latter two download once); a safetensors or
+        ``.pth`` file in the layout of timm (for VGG-16: torchvision), which may be a checkpoint with a state_dict in it; or
+        "random", seeded by 0, for tests. A file must be of a network trained on input normalised as timm's or torchvision's is;
+        Caffe's VGG-16 (the authors' too) was not, which no shape shows.
+    feature_stage : the stage that the backbone ends with; None: the network's own.
+    stride : of the feature grid, in input pixels; None: the network's own.
 
-    Raises ``WeightsError`` where the weights cannot be had, ``ValueError`` for a network with parts that peak
-    back-propagation has no rule for, a wrong feature_stage or an impossible stride.
+    Raises
+    ------
+    WeightsError : if the weights cannot be had.
+    ValueError : for a network with parts that peak back-propagation has no rule for, a wrong feature_stage or an impossible
+        stride.
     """
     _, whole = _whole(name, weights, stride)
     return cut(whole, feature_stage or _TAPS.get(name))
@@ -52,8 +59,12 @@ def build_backbone(
 def build_dense_classifier(
     name: str = DEFAULT, weights: str | Path = "imagenet", feature_stage: str | None = None, stride: int | None = None
 ) -> DenseClassifier:
-    """What stands behind the backbone that ``build_backbone`` gives for the same arguments; raises as that does, and
-    ``ValueError`` for a network without a linear classifier."""
+    """What follows the backbone that ``build_backbone`` gives for the same arguments.
+
+    Raises
+    ------
+    WeightsError, ValueError : as ``build_backbone``; ``ValueError`` for a network without a linear classifier, too.
+    """
     return build_both(name, weights, feature_stage, stride)[1]
 
 
@@ -61,7 +72,7 @@ def build_dense_classifier(
 def build_both(
     name: str = DEFAULT, weights: str | Path = "imagenet", feature_stage: str | None = None, stride: int | None = None
 ) -> tuple[Backbone, DenseClassifier]:
-    """What ``build_backbone`` and ``build_dense_classifier`` give, from one network that is built once; raises as they do."""
+    """What ``build_backbone`` and ``build_dense_classifier`` give, from the same network, built once; raises as they do."""
     network, whole = _whole(name, weights, stride)
     classifier = _classifier(network, whole)
     if classifier is None:
@@ -86,7 +97,7 @@ def _whole(name: str, weights: str | Path, stride: int | None) -> tuple[Any, Bac
 
 
 def _classifier(network: Any, whole: Backbone) -> nn.Module | None:
-    """The classifier of a network as convolutions; None where it is not a linear one behind the stages."""
+    """The classifier of a network as convolutions; None where it is not linear or does not follow the stages."""
     if whole.name in VGG16_VARIANTS:
         fc6, fc7, fc8 = linear_layers(network)
         first = [] if whole.name == "vgg16_fc6" else [as_convolution(fc6, 512, 7), nn.ReLU()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,20 @@ _INSTEAD = "take a VGG, ResNet, ResNeXt, RegNetX, MobileNetV2 or EfficientNet-Li
 
 
 def timm_backbone(name: str, weights: str | Path, stride: int | None) -> tuple[Any, Backbone]:
-    """timm's network, an ``nn.Module`` with methods that torch's types do not know, and its features as a backbone."""
+    """Build a timm network.
+
+    Parameters
+    ----------
+    name, weights, stride : as for ``build.build_backbone``.
+
+    Returns
+    -------
+    timm's network, an ``nn.Module`` with methods that torch's types do not know, and its features as a backbone.
+
+    Raises
+    ------
+    WeightsError, ValueError : as ``build.build_backbone``.
+    """
     model_name = EFFICIENTNET_LITE.get(name, name)
     if not timm.is_model(model_name):
         raise ValueError(f"name must be 'efficientnet_lite0', {', '.join(VGG16_VARIANTS)} or a timm model, got {name!r}")
@@ -36,11 +50,9 @@ def timm_backbone(name: str, weights: str | Path, stride: int | None) -> tuple[A
     with seeded(weights):
         try:
             network: Any = timm.create_model(model_name, pretrained=download, **options)
-        except (OSError, RuntimeError) as error:
-            if download:
+        except (OSError, RuntimeError, TypeError, AssertionError) as error:
+            if download and isinstance(error, (OSError, RuntimeError)):
                 raise WeightsError(f"the ImageNet weights of {name} could not be downloaded: {error}") from error
-            raise ValueError(f"{name} cannot be built with stride {stride}: {error}") from error
-        except (TypeError, NotImplementedError, AssertionError) as error:
             raise ValueError(f"{name} cannot be built with stride {stride}: {error}") from error
     if name in EFFICIENTNET_LITE and str(weights) == "imagenet":
         load_in_order(network, name)
@@ -54,15 +66,10 @@ def timm_backbone(name: str, weights: str | Path, stride: int | None) -> tuple[A
     stages = _chain(network)
     chain = nn.Sequential(*stages.values())
     _fold_batch_norms(chain, sample, name)
-    x, length = sample, 0
-    with torch.no_grad():
-        for position, stage in enumerate(chain, start=1):
-            try:
-                x = stage(x)
-            except (RuntimeError, TypeError, NotImplementedError):
-                break  # a classifier wants another shape; the features are behind us
-            if x.shape == expected.shape and (x - expected).abs().max() <= 1e-3 * expected.abs().max():
-                length = position
+    length = 0
+    for position, x in enumerate(_outputs(chain, sample), start=1):
+        if x.shape == expected.shape and (x - expected).abs().max() <= 1e-3 * expected.abs().max():
+            length = position
     if not length:
         raise ValueError(f"{name} is not a chain of stages, so its features cannot be taken stage by stage: {_INSTEAD}")
     kept = dict(list(zip(stages, chain, strict=True))[:length])
@@ -87,7 +94,7 @@ def _refuse_unknown_parts(network: nn.Module, name: str) -> None:
 
 
 class _RefuseProducts(TorchFunctionMode):
-    """While active, an attention that multiplies features is an error; as a plain function it is no module to be seen."""
+    """While active, an attention that multiplies features is an error: a plain function, it is not among the modules."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -117,8 +124,19 @@ def _chain(network: nn.Module) -> dict[str, nn.Module]:
     return stages
 
 
+@torch.no_grad()
+def _outputs(chain: nn.Sequential, x: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The outputs of the stages up to the first that cannot take its input, such as a classifier that wants another shape."""
+    for stage in chain:
+        try:
+            x = stage(x)
+        except (RuntimeError, TypeError):
+            return
+        yield x
+
+
 def _fold_batch_norms(chain: nn.Sequential, sample: torch.Tensor, name: str) -> None:
-    """Fold every batch norm into the convolution whose output it is handed, found by running the chain once."""
+    """Fold every batch norm into the convolution whose output it takes, found by running the chain once."""
     made_by: dict[int, nn.Conv2d] = {}
     pairs: list[tuple[nn.BatchNorm2d, nn.Conv2d | None]] = []
     alive: list[torch.Tensor] = []  # outputs are kept until the run ends, so that no two share an id
@@ -133,13 +151,7 @@ def _fold_batch_norms(chain: nn.Sequential, sample: torch.Tensor, name: str) -> 
     handles = [m.register_forward_hook(note_convolution) for m in chain.modules() if isinstance(m, nn.Conv2d)]
     handles += [m.register_forward_pre_hook(note_norm) for m in chain.modules() if isinstance(m, _NORMS)]
     try:
-        with torch.no_grad():
-            x = sample
-            for stage in chain:
-                try:
-                    x = stage(x)
-                except (RuntimeError, TypeError, NotImplementedError):
-                    break
+        list(_outputs(chain, sample))
     finally:
         for handle in handles:
             handle.remove()
@@ -159,9 +171,7 @@ def _fold_batch_norms(chain: nn.Sequential, sample: torch.Tensor, name: str) -> 
         for key, child in list(parent.named_children()):
             if id(child) in replaced:
                 setattr(parent, key, replaced[id(child)])
-            elif isinstance(child, (nn.ReLU, nn.ReLU6, nn.LeakyReLU)):
-                child.inplace = False  # an in-place activation would overwrite what the peak rule needs
     part: Any
     for part in chain.modules():
         if hasattr(part, "inplace"):
-            part.inplace = False
+            part.inplace = False  # an in-place activation would overwrite what the peak rule needs

@@ -20,6 +20,17 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def vgg16_network(name: str, weights: str | Path) -> torchvision.models.VGG:
+    """torchvision's VGG-16.
+
+    Parameters
+    ----------
+    name : its name, for messages.
+    weights : as for ``build.build_backbone``.
+
+    Raises
+    ------
+    WeightsError : if the weights cannot be had.
+    """
     with seeded(weights):
         network = torchvision.models.vgg16(weights=None, init_weights=str(weights) == "random")
     if str(weights) == "imagenet":
@@ -41,6 +52,13 @@ def linear_layers(network: torchvision.models.VGG) -> list[nn.Linear]:
 
 
 def vgg16_stages(network: torchvision.models.VGG, with_fc6: bool) -> dict[str, nn.Module]:
+    """The stages of VGG-16 by name.
+
+    Parameters
+    ----------
+    network : torchvision's.
+    with_fc6 : whether "fc6", as a convolution, follows "pool1" to "pool5", each of which ends with its pooling.
+    """
     stages: dict[str, nn.Module] = {}
     part: list[nn.Module] = []
     for layer in network.features.children():

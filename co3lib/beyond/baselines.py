@@ -1,7 +1,7 @@
-"""Rivals: what a simpler method makes of the same photos.
+"""Baselines: what simpler methods make of the same photos.
 
 * Connected components of a saliency map: no network, no peaks, no proposals.
-* DDT (Wei et al., IJCAI 2017; ``saliency.principal_component``) and DFF (Collins et al., ECCV 2018) put another linear
+* DDT (Wei et al., IJCAI 2017; ``priors.principal_component``) and DFF (Collins et al., ECCV 2018) put another linear
   score in the co-peak network's head, so that peaks, heat maps, proposals and ranking are the same for all. How the
   paper turned their heat maps into instances is not stated.
 
@@ -26,10 +26,16 @@ _SMALLEST = 0.001
 
 
 def connected_components(saliency: torch.Tensor | np.ndarray) -> list[Instance]:
-    """The 8-connected components of a saliency map above Otsu's threshold, best first.
+    """The 8-connected components of a saliency map above Otsu's threshold.
 
-    saliency: (H, W) in [0, 1]. A component's score is its saliency's sum as a share of the map's pixels; those under
-    0.1 % of the map are left out. Its peak is its most salient pixel.
+    Parameters
+    ----------
+    saliency : (H, W) in [0, 1].
+
+    Returns
+    -------
+    The components, best first; those under 0.1 % of the map are left out. A component's score is the sum of its saliency over
+    the number of the map's pixels, its peak its most salient pixel.
     """
     saliency = checks.tensor(saliency, "saliency", ("H", "W"), floating=True).numpy()
     if np.ptp(saliency) == 0:
@@ -47,10 +53,19 @@ def connected_components(saliency: torch.Tensor | np.ndarray) -> list[Instance]:
 
 @torch_defaults()
 def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
-    """Deep feature factorisation: the factor of a non-negative factorisation that touches the borders least.
+    """The factor that touches the photos' borders least, as a linear score.
 
-    features: (N, C, h, w); negative values count as zero. Returns weight (C,) and bias (scalar), as
-    ``saliency.principal_component``.
+    Deep feature factorisation (Collins et al., ECCV 2018), with non-negative factors.
+
+    Parameters
+    ----------
+    features : (N, C, h, w); negative values count as zero.
+    factors : how many there are.
+    iterations : how many times they are updated.
+
+    Returns
+    -------
+    weight (C,) and bias (scalar), as ``priors.principal_component``.
     """
     values = cells_of(features).clamp_min(0)
     generator = torch.Generator().manual_seed(0)
@@ -62,9 +77,9 @@ def dff_head(features: torch.Tensor, factors: int = 2, iterations: int = 200) ->
         right *= (left.T @ values) / ((left.T @ left) @ right).clamp_min(1e-9)
     height, width = features.shape[2:]
     maps = left.T.reshape(factors, -1, height, width)
-    inside = [mean_inside(one) - mean_at_border(one) for one in maps / maps.mean((1, 2, 3), keepdim=True)]
-    # A cell's share of a factor is not linear in its features; the least-squares direction that yields it is.
-    share = maps[int(torch.stack(inside).argmax())].flatten()
+    inside = [mean_inside(factor) - mean_at_border(factor) for factor in maps / maps.mean((1, 2, 3), keepdim=True)]
+    # How much of a factor is in a cell is not linear in its features; the least-squares direction that yields it is.
+    amount = maps[int(torch.stack(inside).argmax())].flatten()
     cells = cells_of(features)
-    weight, _ = ridge(cells, share)
+    weight, _ = ridge(cells, amount)
     return as_score(features, weight, cells.mean(0))

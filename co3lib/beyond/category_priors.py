@@ -23,8 +23,13 @@ from .priors import certainty_by_scale, classifier_prior, ddt_prior
 
 @dataclass(frozen=True)
 class Classified:
-    """What a network's classifier sees in the photos, by the side of the squares that it was shown: features (N, C, h, w) and
-    logits (N, classes, h, w)."""
+    """A network's classifier on the photos, at every size at which they were given to it.
+
+    Attributes
+    ----------
+    features : side of the squares in pixels -> (N, C, h, w).
+    logits : side -> (N, classes, h, w).
+    """
 
     features: dict[int, torch.Tensor]
     logits: dict[int, torch.Tensor]
@@ -42,8 +47,15 @@ def classify(
     progress: bool = True,
     networks: tuple[Backbone, DenseClassifier] | None = None,
 ) -> Classified:
-    """Run the classifier on photos at ``config.classifier_sizes``; networks: as ``build_both`` gives them, not trained yet
-    (None: built here)."""
+    """Run the classifier on photos at ``config.classifier_sizes``.
+
+    Parameters
+    ----------
+    work : the photos.
+    config : gives the network and the sizes.
+    progress : whether a bar shows the progress.
+    networks : as ``build_both`` gives them, not trained yet; None: built here.
+    """
     backbone, classifier = networks or build_both(*config.network)
     features: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
     logits: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
@@ -52,7 +64,7 @@ def classify(
             with torch.no_grad():
                 features[side].append(backbone(image.at(side)))
                 logits[side].append(classifier(features[side][-1]))
-    # One side at a time, each photo's own maps being let go: together they are the most that is kept of a photo.
+    # One side at a time, each photo's own maps being freed: these maps are the most that is kept of a photo.
     joined = [{side: torch.cat(maps.pop(side)) for side in config.classifier_sizes} for maps in (features, logits)]
     return Classified(*joined)
 
@@ -65,15 +77,24 @@ def category_priors(
     progress: bool = True,
     classified: Classified | None = None,
 ) -> torch.Tensor:
-    """The saliency priors that ``config.prior`` asks for, at the network's input size: (N, 1, input_size, input_size).
+    """The saliency priors of a category's photos that ``config.prior`` asks for, at the network's input size.
 
-    features: (N, C, h, w) of the photos, which the prior "ddt" is made from; classified: what the classifier sees in them,
-    for the prior "classifier"; None: computed here.
+    Parameters
+    ----------
+    work : the photos.
+    config : gives the prior, the network and the sizes.
+    features : (N, C, h, w) of the photos, which the prior "ddt" is made from; None: computed here.
+    progress : whether a bar shows the progress.
+    classified : the classifier on the photos, for the prior "classifier"; None: computed here.
+
+    Returns
+    -------
+    (N, 1, input_size, input_size) in [0, 1].
     """
     if config.prior == "classifier":
-        seen = classified or classify(work, config, progress)
+        classified = classified or classify(work, config, progress)
         sides = config.prior_sizes
-        maps = classifier_prior([seen.features[side] for side in sides], [seen.logits[side] for side in sides])
+        maps = classifier_prior([classified.features[side] for side in sides], [classified.logits[side] for side in sides])
         return at_input_size(maps, config)
     if config.prior == "single":
         bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
@@ -86,8 +107,21 @@ def category_priors(
 
 
 def at_input_size(priors: Iterable, config: CoSegConfig) -> torch.Tensor:
-    """Saliency maps (H, W), as ``checks.saliency_map`` takes them, at the network's input size:
-    (N, 1, input_size, input_size)."""
+    """Saliency maps at the network's input size.
+
+    Parameters
+    ----------
+    priors : N maps (H, W), as ``checks.saliency_map`` takes them.
+    config : gives the size and the interpolation.
+
+    Returns
+    -------
+    (N, 1, input_size, input_size) in [0, 1].
+
+    Raises
+    ------
+    ValueError : naming the map that ``checks.saliency_map`` refuses.
+    """
     size = (config.input_size, config.input_size)
     maps = (checks.saliency_map(prior, f"priors[{k}]") for k, prior in enumerate(priors))
-    return torch.stack([resize_maps(one[None].float(), size, config.interpolation) for one in maps]).clamp(0, 1)
+    return torch.stack([resize_maps(saliency[None].float(), size, config.interpolation) for saliency in maps]).clamp(0, 1)

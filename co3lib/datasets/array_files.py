@@ -21,7 +21,21 @@ _ELEMENTS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13, _MATRIX, _COMPRESSED, 16, 17, 18)
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
-    """Named arrays of an ``.npz``, a MATLAB v5 or a MATLAB v7.3 (HDF5) file, axes in MATLAB's order."""
+    """Named arrays of an ``.npz``, a MATLAB v5 or a MATLAB v7.3 (HDF5) file.
+
+    Parameters
+    ----------
+    path : the file.
+    names : of the arrays that are wanted.
+
+    Returns
+    -------
+    The arrays in the order of ``names``, their axes in MATLAB's order.
+
+    Raises
+    ------
+    DatasetError : naming the file, if it cannot be read, lacks an array, or holds other things than numbers in it.
+    """
     try:
         if path.suffix.lower() == ".npz":
             with np.load(path) as file:
@@ -30,7 +44,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
             with h5py.File(path) as file:
                 arrays = {name: _from_hdf5(file[name]) for name in names if name in file}
         else:
-            # MATLAB stores whole numbers as small as they fit; it is their type that says what they mean.
+            # MATLAB stores whole numbers in the smallest type that holds them; mat_dtype gives back the type that they are of.
             file = io.BytesIO(_checked_v5(path.read_bytes()))
             content = scipy.io.loadmat(file, variable_names=names, mat_dtype=True)
             arrays = {name: _written_out(content[name]) for name in names if name in content}

@@ -14,11 +14,22 @@ DEMO_SETS = ("coins", "collage")
 
 
 def demo_set(name: str = "collage") -> dict[str, list[Sample]]:
-    """A bundled set, made at first use from photos that scikit-image ships and kept in ``cache_folder()``, from where it
-    is read again, even by those who cannot write there.
+    """A bundled set: synthetic, and no network is used. ``data/README.md`` says how the sets are made.
 
-    name: "collage" or "coins". No network is used. Both are synthetic; ``data/README.md`` tells how they are
-    made.
+    It is made at first use from photos that scikit-image ships, and kept in ``cache_folder()``, from where it is read again,
+    even by those who cannot write there.
+
+    Parameters
+    ----------
+    name : "collage" or "coins".
+
+    Returns
+    -------
+    Category -> samples, as ``layout.read_set`` gives them.
+
+    Raises
+    ------
+    ValueError : for another name.
     """
     if name not in DEMO_SETS:
         raise ValueError(f"name must be one of {', '.join(map(repr, DEMO_SETS))}, got {name!r}")
@@ -37,8 +48,11 @@ def demo_set(name: str = "collage") -> dict[str, list[Sample]]:
 
 
 def cache_folder() -> Path:
-    """Where made and downloaded data are kept: ``$CO3_DATA``, else ``data/cache`` of the checkout if that can be written
-    to, else the user's cache folder, ``$XDG_CACHE_HOME/co3`` or ``~/.cache/co3``."""
+    """Where made and downloaded data are kept.
+
+    ``$CO3_DATA``, else ``data/cache`` of the checkout if that can be written to, else the user's cache folder,
+    ``$XDG_CACHE_HOME/co3`` or ``~/.cache/co3``.
+    """
     *preferred, last = _cache_folders()
     for folder in preferred:
         with suppress(FolderError):

@@ -15,7 +15,18 @@ from ..files import aside, path_of
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file aside and put it in place at once, so that no half-written file is ever seen."""
+    """Write a safetensors file aside and put it in place at once, so that there is never a half-written file.
+
+    Parameters
+    ----------
+    tensors : by name.
+    path : the file.
+    metadata : texts by name, kept with them.
+
+    Raises
+    ------
+    OSError : naming the file, if it cannot be written.
+    """
     path = path_of(path, "path")
     with aside(path) as part:
         try:
@@ -25,7 +36,12 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: d
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file; ``ValueError`` naming the file if it is not a whole one."""
+    """The tensors and the metadata of a safetensors file.
+
+    Raises
+    ------
+    ValueError : naming the file, if it is not a whole one or holds NaN or infinity.
+    """
     path = path_of(path, "path")
     try:
         with safe_open(path, framework="pt") as file:
@@ -46,8 +62,16 @@ def save_training(
     fingerprint: str,
     history: list[dict[str, float]],
 ) -> None:
-    """Write the state of a training: the trained parameters by name, the optimizer's state of each, and the history.
-    fingerprint: of all that decides the result, by which ``load_training`` knows what the file belongs to."""
+    """Write the state of a training into a checkpoint.
+
+    Parameters
+    ----------
+    path : the checkpoint.
+    trained : the trained parameters by name.
+    optimizer : whose state of each of them is kept.
+    fingerprint : of all that decides the result, by which ``load_training`` knows what the checkpoint belongs to.
+    history : for every epoch its losses by name.
+    """
     tensors = {f"weight:{name}": parameter.detach() for name, parameter in trained.items()}
     for name, parameter in trained.items():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -58,8 +82,20 @@ def save_training(
 def load_training(
     path: Path, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, fingerprint: str
 ) -> list[dict[str, float]]:
-    """Put the state that ``save_training`` wrote into the parameters and the optimizer; returns the history. ``ValueError``
-    naming the file if it is of another training or not whole."""
+    """Put the state that ``save_training`` wrote into the parameters and the optimizer, in place.
+
+    Parameters
+    ----------
+    path, trained, optimizer, fingerprint : as for ``save_training``.
+
+    Returns
+    -------
+    The history.
+
+    Raises
+    ------
+    ValueError : naming the file, if it is of another training or not whole.
+    """
     tensors, metadata = load_tensors(path)
     if metadata.get("fingerprint") != fingerprint:
         raise ValueError(f"{path} is a checkpoint of other images, weights or settings; remove it or name another file")

@@ -1,8 +1,8 @@
 """How the bundled sets are made from photos that scikit-image ships: the same bytes each time, no network.
 
 ``coins`` are views into one photo of 24 coins. ``collage`` pastes hand-outlined cut-outs of a few photos, in
-many sizes, poses and lights, onto backgrounds made of others, together with objects of other classes.
-``data/README.md`` tells what the sets are good for and where the photos come from.
+many sizes, poses and lights, onto backgrounds made of others, together with objects of other categories.
+``data/README.md`` says what the sets are good for and where the photos come from.
 
 Shape letters: H W photo size.
 """
@@ -30,7 +30,7 @@ PHOTOS_PER_CLASS = 10
 MIN_VISIBLE, MIN_AREA = 0.55, 0.015  # of an object's own area, and of the photo's
 OUTLINES = packaged("outlines.json")
 
-_EXTRAS = ("rocket", "shuttle")  # never a photo's class, only beside it
+_EXTRAS = ("rocket", "shuttle")  # never a photo's category, only beside it
 _SIZES = ((360, 480), (480, 360), (420, 420))
 _AREA = (0.03, 0.25)  # an object before occlusion, as a part of the photo
 _MOST_AREA = {"coin": 0.09, "rocket": 0.06, "shuttle": 0.12}  # their sources are small, or thin
@@ -75,15 +75,31 @@ _GROUNDS: tuple[_Piece, ...] = (
 
 @dataclass(frozen=True)
 class CutOut:
-    """An object of a photo. colors: (H, W, 3) uint8; alpha: (H, W) uint8, 255 inside."""
+    """An object cut out of a photo.
+
+    Attributes
+    ----------
+    colors : (H, W, 3) uint8.
+    alpha : (H, W) uint8, 255 inside.
+    """
 
     colors: np.ndarray
     alpha: np.ndarray
 
 
 def build(name: str, folder: str | Path) -> None:
-    """Write the set ``name`` ("coins" or "collage") into ``folder``: ``Image/<class>/<photo>.png`` (RGB) and
-    ``Mask/<class>/<photo>_InstID<kk>.png`` (one channel, 0 or 255), one an instance, kk from 01."""
+    """Write a set.
+
+    Parameters
+    ----------
+    name : "coins" or "collage".
+    folder : where to; it gets ``Image/<category>/<photo>.png`` (RGB) and ``Mask/<category>/<photo>_InstID<kk>.png`` (one
+        channel, 0 or 255), one an instance, kk from 01.
+
+    Raises
+    ------
+    ValueError : for another name.
+    """
     makers = {"coins": _coins, "collage": _collage}
     if name not in makers:
         raise ValueError(f"name must be one of {', '.join(map(repr, makers))}, got {name!r}")
@@ -98,7 +114,7 @@ def build(name: str, folder: str | Path) -> None:
 
 
 def recipe_digest(name: str) -> str:
-    """A SHA-256 of the set's name, this module and the outlines: a made set is good while it stays."""
+    """A SHA-256 of the set's name, this module and the outlines: a set that was made is valid as long as it is the same."""
     digest = hashlib.sha256(f"{name} {RECIPE}".encode())
     for path in (Path(__file__), OUTLINES):
         digest.update(path.read_bytes())
@@ -150,7 +166,7 @@ def _collage_photo(category: str, number: int) -> tuple[np.ndarray, list[np.ndar
 
 
 def _paste(rng: np.random.Generator, image: np.ndarray, category: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Paste objects onto (H, W, 3) float: the photo as uint8, and the class's visible masks, (H, W) bool."""
+    """Paste objects onto (H, W, 3) float: the photo as uint8, and the category's visible masks, (H, W) bool."""
     size = image.shape[:2]
     kinds = [category] * rng.integers(2, 5)
     others = [kind for kind in (*CLASSES, *_EXTRAS) if kind != category]
@@ -250,8 +266,8 @@ def _background(rng: np.random.Generator, size: tuple[int, int], place: int) -> 
     wall = _piece(rng, *_WALLS[place % len(_WALLS)], size)
     ground = _piece(rng, *_GROUNDS[(place + place // 24) % len(_GROUNDS)], size)
     horizon = rng.uniform(0.25, 0.9) * size[0] + rng.uniform(-0.1, 0.1) * (np.arange(size[1]) - size[1] / 2)
-    share = np.clip((np.arange(size[0])[:, None] - horizon) / 2 + 0.5, 0, 1)[..., None]
-    scene = wall * (1 - share) + ground * share
+    below = np.clip((np.arange(size[0])[:, None] - horizon) / 2 + 0.5, 0, 1)[..., None]
+    scene = wall * (1 - below) + ground * below
     return ndimage.gaussian_filter(scene, (sigma := rng.uniform(0.6, 1.4), sigma, 0))
 
 

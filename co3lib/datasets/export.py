@@ -1,6 +1,6 @@
-"""Results for others: COCO JSON, and photos with the found instances drawn on them.
+"""Results for others: COCO JSON, and photos with the detections drawn on them.
 
-Shape letters: H W image size, G ground-truth instances, M found ones.
+Shape letters: H W image size, G ground-truth instances.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from .images import read_image
 
 COCO_FILES = GROUND_TRUTH, RESULTS, INSTANCES = "ground_truth.json", "results.json", "instances.json"
 
-# Okabe and Ito's colours but black, strong contrasts first: readers with any colour vision tell them apart.
+# Okabe and Ito's colours but black, strong contrasts first: readers with any colour vision can distinguish them.
 COLORS = (
     (230, 159, 0),
     (0, 114, 178),
@@ -39,7 +39,7 @@ COLORS = (
     (0, 158, 115),
 )
 
-# COCO's tools want every photo to have a licence; of these nothing is known.
+# COCO's tools want every photo to have a licence; of these none is known.
 _LICENSE = {"id": 1, "name": "unknown", "url": ""}
 
 
@@ -48,11 +48,17 @@ class ExportError(ValueError):
 
 
 class PhotoResult:
-    """What was found in one photo, and what there was to find if that is known.
+    """The detections in one photo, and its ground truth if that is known.
 
-    name: the photo's file; category: its class; size: (H, W); instances: found ones, best first; truth: (G,
-    H, W) bool, or None where it is not known. The truth is kept as run lengths, as instances' masks are, and made anew
-    whenever it is asked for.
+    The truth is kept as run lengths, as instances' masks are, and made anew whenever it is asked for.
+
+    Parameters
+    ----------
+    name : the photo's file.
+    category : its category's name.
+    size : (H, W).
+    instances : the detections, best first.
+    truth : (G, H, W) bool; None where it is not known.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class PhotoResult:
 
     @property
     def truth(self) -> torch.Tensor | None:
+        """The ground-truth masks: (G, H, W) bool; None where they are not known."""
         if self._truth is None:
             return None
         masks = np.zeros((len(self._truth), *self.size), bool)
@@ -75,14 +82,21 @@ class PhotoResult:
 
 
 def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
-    """COCO's ground truth (photos, categories, true masks) and results, as for ``json.dump``.
+    """Photos' truth and detections as COCO's JSON.
 
     Photos are numbered from 1 in their order, categories from 1 in the order of their names. Where photos share a
     name, their ``file_name`` has the category before it, and the photo's number where they share that too. Masks are
     run lengths, boxes ``x y width height``. Results have no ``bbox``: pycocotools would take its area for the mask's.
-    What COCO has no place for, its tools pass over: a result's ``peak`` (y, x), a photo's own name, its class and
-    whether its truth is known. Raises ``ValueError`` for a mask that is empty or not of its photo's size, and for a
-    score that is not finite.
+    What COCO has no place for, its tools pass over: a result's ``peak`` (y, x), a photo's own name, its category and
+    whether its truth is known.
+
+    Returns
+    -------
+    COCO's ground truth (photos, categories, true masks) and its results, as for ``json.dump``.
+
+    Raises
+    ------
+    ValueError : for a mask that is empty or not of its photo's size, and for a score that is not finite.
     """
     categories = {name: k for k, name in enumerate(sorted({photo.category for photo in photos}), start=1)}
     images: list[dict] = []
@@ -113,10 +127,20 @@ def to_coco(photos: Sequence[PhotoResult]) -> tuple[dict, list[dict]]:
 
 
 def write_coco(folder: str | Path, photos: Sequence[PhotoResult]) -> None:
-    """Write the photos' ``ground_truth.json`` and ``results.json`` for ``COCO(ground truth).loadRes(results)``, and
-    ``instances.json`` for annotation tools: a whole COCO data set whose annotations are the found instances.
+    """Write photos' truth and detections as COCO files.
 
-    (pycocotools itself cannot load results in which there is not one instance; ``read_coco`` can.)
+    ``ground_truth.json`` and ``results.json`` are for ``COCO(ground truth).loadRes(results)``, ``instances.json`` is for
+    annotation tools: a whole COCO data set whose annotations are the detections. (pycocotools itself cannot load results
+    without any detection; ``read_coco`` can.)
+
+    Parameters
+    ----------
+    folder : where to; made if it is not there.
+    photos : their truth and detections.
+
+    Raises
+    ------
+    ValueError : as ``to_coco``.
     """
     folder = path_of(folder, "folder")
     truth, results = to_coco(photos)
@@ -128,11 +152,15 @@ def write_coco(folder: str | Path, photos: Sequence[PhotoResult]) -> None:
 
 
 def read_coco(folder: str | Path) -> list[PhotoResult]:
-    """What ``write_coco`` wrote, from ``ground_truth.json`` and ``results.json``. Raises ``ExportError`` naming the file
-    that is missing or damaged."""
+    """What ``write_coco`` wrote, from ``ground_truth.json`` and ``results.json``.
+
+    Raises
+    ------
+    ExportError : naming the file that is missing or damaged.
+    """
     paths = [path_of(folder, "folder") / name for name in (GROUND_TRUTH, RESULTS)]
     truth, results = (_read_json(path, kind) for path, kind in zip(paths, (dict, list), strict=True))
-    try:
+    with _as_written(paths[0]):
         categories = {category["id"]: category["name"] for category in truth["categories"]}
         sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
         if len(sizes) < len(truth["images"]):
@@ -149,7 +177,7 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
         photos = {}
         for image in truth["images"]:
             k = image["id"]
-            masks = [_mask(one, sizes[k]) for one in known[k]] if k in known else None
+            masks = [_mask(segmentation, sizes[k]) for segmentation in known[k]] if k in known else None
             photos[k] = PhotoResult(
                 name=image.get("name", image["file_name"]),
                 category=categories[image["category_id"]],
@@ -157,9 +185,7 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
                 instances=instances[k],
                 truth=None if masks is None else torch.from_numpy(np.array(masks, bool).reshape(-1, *sizes[k])),
             )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ExportError(f"{paths[0]} is not as write_coco writes it: {_said(error)}") from error
-    try:
+    with _as_written(paths[1]):
         for result in results:
             k = result["image_id"]
             mask = _mask(result["segmentation"], sizes[k])
@@ -168,17 +194,25 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
                 raise ValueError(f"scores must be finite, got {score}")
             y, x = result["peak"]
             instances[k].append(Instance(mask, score, (y, x), tight_box(mask)))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ExportError(f"{paths[1]} is not as write_coco writes it: {_said(error)}") from error
     return list(photos.values())
 
 
 def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = False) -> np.ndarray:
-    """A copy of the photo with each instance tinted, outlined and, if wanted, labelled with its score.
+    """A copy of a photo with each instance tinted and outlined. Where instances overlap the best is on top.
 
-    image: (H, W, 3) uint8; instances: masks of the same (H, W), best first. Returns (H, W, 3) uint8. Where
-    instances overlap the best is on top. There are seven colours, the eighth instance has the first one's
-    again.
+    Parameters
+    ----------
+    image : (H, W, 3) uint8.
+    instances : masks of the same (H, W), best first. There are seven colours; the eighth has the first one's again.
+    labels : whether each is labelled with its score.
+
+    Returns
+    -------
+    (H, W, 3) uint8.
+
+    Raises
+    ------
+    ValueError : for an image of another type or shape, and for a mask of another size.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -206,8 +240,17 @@ def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = Fal
 
 
 def write_overlay(path: str | Path, image: np.ndarray, instances: Sequence[Instance], labels: bool = False) -> None:
-    """Write ``overlay(image, instances, labels)`` to an image file, its format told by the path's ending. ``ValueError``
-    before anything is drawn for an ending whose format cannot be written."""
+    """Write ``overlay(image, instances, labels)`` to an image file.
+
+    Parameters
+    ----------
+    path : the file; its ending says in which format.
+    image, instances, labels : as for ``overlay``.
+
+    Raises
+    ------
+    ValueError : before anything is drawn, for an ending whose format cannot be written.
+    """
     path = path_of(path, "path")
     kind = _format(path)
     drawn = Image.fromarray(overlay(image, instances, labels))
@@ -216,15 +259,16 @@ def write_overlay(path: str | Path, image: np.ndarray, instances: Sequence[Insta
 
 
 def overlay_names(photos: Sequence[PhotoResult]) -> list[str]:
-    """What the overlays of photos are called: their ``file_name`` in ``to_coco`` with ``.png`` in place of its ending. Those
-    that would share a name keep their ending before it, and those that share that too have the photo's number as a folder
+    """What the overlays of photos are called: their ``file_name`` in ``to_coco`` with ``.png`` in place of its ending.
+
+    Those that would share a name keep their ending before it, and those that share that too have the photo's number as a folder
     instead. Names that differ only in case or in how their accents are encoded count as shared: for some file systems they
-    are one."""
-    short = [f"{_without_ending(name)}.png" for name in _file_names(photos)]
-    forms = [
-        (name, f"{whole}.png", f"{number}/{name}")
-        for number, (name, whole) in enumerate(zip(short, _file_names(photos), strict=True), start=1)
-    ]
+    are the same.
+    """
+    forms = []
+    for number, name in enumerate(_file_names(photos), start=1):
+        short = f"{_without_ending(name)}.png"
+        forms.append((short, f"{name}.png", f"{number}/{short}"))
     used = [0] * len(forms)
     while True:
         alike: dict[str, list[int]] = {}
@@ -234,15 +278,21 @@ def overlay_names(photos: Sequence[PhotoResult]) -> list[str]:
         if not shared:
             return [form[which] for form, which in zip(forms, used, strict=True)]
         for group in shared:
-            # Who is called like another's longer name makes way for it.
+            # Where a short form is also another's longer form, the short one is replaced.
             shortest = min(used[k] for k in group)
             for k in group:
                 used[k] += used[k] == shortest
 
 
 def write_overlays(folder: str | Path, photos: Sequence[PhotoResult], images: Sequence) -> None:
-    """Write one labelled overlay a photo into a folder, under its name of ``overlay_names``. images: the photos themselves, as
-    ``read_image`` takes them, read one at a time."""
+    """Write one labelled overlay a photo into a folder, under its name of ``overlay_names``.
+
+    Parameters
+    ----------
+    folder : where to.
+    photos : the detections in each photo.
+    images : the photos themselves, as ``read_image`` takes them, read one at a time.
+    """
     checks.same_length(photos=photos, images=images)
     for name, photo, image in zip(overlay_names(photos), photos, images, strict=True):
         write_overlay(Path(folder) / name, read_image(image), photo.instances, labels=True)
@@ -267,7 +317,7 @@ def _format(path: Path) -> str:
 
 
 def _without_ending(name: str) -> str:
-    """A file's name without the ending of an image, if it has one."""
+    """A file's name without the ending of an image, if it has such an ending."""
     ending = Path(name).suffix
     return name.removesuffix(ending) if ending.lower() in Image.registered_extensions() else name
 
@@ -283,17 +333,17 @@ def _file_names(photos: Sequence[PhotoResult]) -> list[str]:
     return names
 
 
-def _annotations(masks: Sequence[Mapping]) -> list[dict]:
+def _annotations(entries: Sequence[Mapping]) -> list[dict]:
     """COCO's annotations from anything with ``segmentation``: with id, area, box and ``iscrowd``."""
     return [
         {
             "id": k,
-            **one,
-            "area": int(rle.area(one["segmentation"])),
-            "bbox": [int(n) for n in rle.toBbox(one["segmentation"])],
+            **entry,
+            "area": int(rle.area(entry["segmentation"])),
+            "bbox": [int(n) for n in rle.toBbox(entry["segmentation"])],
             "iscrowd": 0,
         }
-        for k, one in enumerate(masks, start=1)
+        for k, entry in enumerate(entries, start=1)
     ]
 
 
@@ -354,8 +404,14 @@ def _read_json(path: Path, kind: type):
     return content
 
 
-def _said(error: Exception) -> str:
-    return f"{error} is missing or unknown" if isinstance(error, KeyError) else str(error)
+@contextmanager
+def _as_written(path: Path) -> Iterator[None]:
+    """``ExportError`` naming the file for any error that content of another form leads to."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        said = f"{error} is missing or unknown" if isinstance(error, KeyError) else str(error)
+        raise ExportError(f"{path} is not as write_coco writes it: {said}") from error
 
 
 def _labelled(image: np.ndarray, instances: Sequence[Instance], colors: Sequence[tuple]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reading photos: whatever a camera, a scanner or a web page made, the method sees (H, W, 3) uint8 RGB."""
+"""Reading photos from a camera, a scanner or a web page: the method always gets (H, W, 3) uint8 RGB."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
-# Pillow tells these by their endings, but cannot make pixels of them by itself.
+# Pillow recognises these by their endings, but cannot make pixels of them by itself.
 _NO_PIXELS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
 
@@ -36,11 +36,22 @@ def name_of(source, index: int = 0) -> str:
 
 
 def read_image(source, name: str | None = None) -> np.ndarray:
-    """A photo as (H, W, 3) uint8 RGB, the way a viewer shows it.
+    """A photo as a viewer shows it.
 
-    source: a path, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4). EXIF rotation is applied,
-    transparency laid on white, 16-bit values scaled, gray, palette and CMYK converted. Raises ``ImageError``
-    naming the photo (``name``, by default its file's name) if it cannot be read.
+    EXIF rotation is applied, transparency laid on white, 16-bit values scaled, gray, palette and CMYK converted.
+
+    Parameters
+    ----------
+    source : a path, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+    name : what the photo is called in errors; None: its file's name.
+
+    Returns
+    -------
+    (H, W, 3) uint8, RGB.
+
+    Raises
+    ------
+    ImageError : naming the photo, if it cannot be read.
     """
     name = name or (str(source) if isinstance(source, (str, Path)) else name_of(source))
     if isinstance(source, (np.ndarray, torch.Tensor)):
@@ -57,7 +68,11 @@ def read_image(source, name: str | None = None) -> np.ndarray:
 
 def open_image(path: str | Path) -> Image.Image:
     """The image in a file, decoded and turned as its orientation says, its values as stored: any mode of Pillow's.
-    ``ImageError`` naming the file if it cannot be read."""
+
+    Raises
+    ------
+    ImageError : naming the file, if it cannot be read.
+    """
     path = Path(path)
     try:
         if not path.is_file():
@@ -83,7 +98,7 @@ def orientation(image: Image.Image) -> int:
         # Another type than the standard's, of the same value, says the same.
         value = value[0] if isinstance(value, (bytes, tuple, list)) and len(value) == 1 else float(value)
         return int(value) if value in _TURNS else 1
-    except Exception:  # what is wrong with a photo's metadata is no reason not to see the photo
+    except Exception:  # what is wrong with a photo's metadata is no reason to refuse the photo
         return 1
 
 
@@ -103,7 +118,18 @@ def fit_within(image: np.ndarray, longest: int) -> np.ndarray:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = "bilinear") -> np.ndarray:
-    """Resize (H, W, 3) uint8 to ``size`` (height, width), antialiased: "bilinear" or "bicubic" (see ``resize_maps``)."""
+    """Resize a photo, antialiased.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8.
+    size : (height, width) in pixels.
+    interpolation : "bilinear" or "bicubic", as for ``resize_maps``.
+
+    Returns
+    -------
+    (*size, 3) uint8.
+    """
     if interpolation == "bilinear":
         return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
     resized = resize_maps(torch.from_numpy(image).movedim(-1, 0).float(), size, interpolation)
@@ -111,8 +137,19 @@ def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = 
 
 
 def resize_maps(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:
-    """Resize maps (Q, H, W) -> (Q, *size): "bilinear", or "bicubic" as MATLAB's ``imresize``, antialiased where it makes them
-    smaller and mirrored at their borders (libraries cut the kernel off there)."""
+    """Resize maps.
+
+    Parameters
+    ----------
+    maps : (Q, H, W), floating.
+    size : (height, width) in pixels.
+    interpolation : "bilinear", or "bicubic" as MATLAB's ``imresize``, antialiased where it makes them smaller and mirrored at
+        their borders (libraries cut the kernel off there).
+
+    Returns
+    -------
+    (Q, *size).
+    """
     if not len(maps):
         return maps.new_zeros(0, *size)
     if interpolation == "bilinear":

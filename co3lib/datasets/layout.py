@@ -1,14 +1,14 @@
 """Sets in the authors' layout: which photos, masks, priors and proposals there are.
 
-A set's folder holds ``Image/<class>/<name>.jpg`` and ``Mask/<class>/<name>_InstID<k>.png``, one binary mask
-an instance, and may hold ready-made saliency priors in ``SalRes_ZhangICCV17/<class>/<name>`` (``.mat`` or
-``.npz`` with ``SalMap``, or a gray image) and proposals in ``MCG_fast/<class>/<name>`` (``.mat`` or ``.npz`` with
+A set's folder holds ``Image/<category>/<name>.jpg`` and ``Mask/<category>/<name>_InstID<k>.png``, one binary mask
+an instance, and may hold ready-made saliency priors in ``SalRes_ZhangICCV17/<category>/<name>`` (``.mat`` or
+``.npz`` with ``SalMap``, or a gray image) and proposals in ``MCG_fast/<category>/<name>`` (``.mat`` or ``.npz`` with
 ``masks`` and ``scores``). Photos, masks and gray images may be in any format that ``images.is_photo`` knows. Names are the
 same however their accents are encoded; endings may be in capitals. What belongs to no photo is left out and named in a
 warning.
 
-A photo that EXIF turns is turned, and what was drawn on its pixels as stored is turned with it: that, or whether it was drawn
-on the photo as shown, is told by portrait or landscape. Where that does not tell, it is refused.
+A photo that EXIF turns is turned, and what was drawn on its pixels as stored is turned with it. Whether it was drawn on these
+or on the photo as shown is decided by portrait or landscape; where that does not decide it, the file is refused.
 
 Shape letters: H W image size, G ground-truth instances, K proposals.
 """
@@ -44,8 +44,13 @@ _NAMED = 5  # files that are named one by one
 class Sample:
     """One photo of a set. What is in files is read when asked for, not before.
 
-    name: the photo's file without ending; category: its class; image_path, mask_paths, prior_path,
-    proposals_path: its files (the last two None where the set has none).
+    Attributes
+    ----------
+    name : the photo's file without ending.
+    category : its category's name.
+    image_path : the file.
+    mask_paths : its instances' masks.
+    prior_path, proposals_path : ready-made; None where the set has none.
     """
 
     name: str
@@ -135,21 +140,32 @@ def _turned(values: np.ndarray, turn: int) -> np.ndarray:
 
 
 def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
-    """A set in the authors' layout: each class's samples, classes and photos in the order of their names.
+    """A set in the authors' layout.
 
-    Raises ``DatasetError`` naming what is missing.
+    Parameters
+    ----------
+    root : the folder that holds the set's folder.
+    name : the set's name, that of its folder.
+
+    Returns
+    -------
+    Category -> its samples, categories and photos in the order of their names.
+
+    Raises
+    ------
+    DatasetError : naming what is missing, or what has the name of another.
     """
     folder = path_of(root, "root") / name
     images = folder / "Image"
     if not images.is_dir():
         raise DatasetError(f"{images} is not there; a set's folder must hold Image/<class>/<name>.jpg")
-    categories = sorted(path for path in images.iterdir() if path.is_dir() and path.name[0] != ".")
+    categories = [path for path in _entries(images) if path.is_dir()]
+    named = {same_name(path.name) for path in categories}
     left_out = [path for path in images.iterdir() if not path.is_dir()]
     for kind in ("Mask", _PRIORS, _PROPOSALS):
-        named = {same_name(path.name) for path in categories}
         left_out += [path for path in _entries(folder / kind) if same_name(path.name) not in named]
     warn_of_left_out(folder, left_out)
-    if len({same_name(path.name) for path in categories}) < len(categories):
+    if len(named) < len(categories):
         raise DatasetError(f"{images} must hold each class once, got two folders whose names differ only in their encoding")
     classes = {path.name: _read_class(folder, path) for path in categories}
     if not any(classes.values()):
@@ -166,7 +182,13 @@ def list_photos(folder: Path) -> list[Path]:
 
 
 def warn_of_left_out(folder: Path, paths: Iterable[Path]) -> None:
-    """Warn, in one line, of files and folders that nothing is made of: "left out: 1 HEIC, 2 folders ..."."""
+    """Warn, in one line, of files and folders that nothing is made of: "left out: 1 HEIC, 2 folders ...".
+
+    Parameters
+    ----------
+    folder : from which their paths are named.
+    paths : what is left out; hidden files and what Windows leaves are not named.
+    """
     paths = sorted(path for path in paths if path.name[0] != "." and path.name.lower() not in _CLUTTER)
     if not paths:
         return
@@ -182,10 +204,9 @@ def _read_class(folder: Path, images: Path) -> list[Sample]:
     for path in list_photos(images):
         if (other := photos.setdefault(same_name(path.stem), path)) != path:
             raise DatasetError(f"{path} must have a name of its own, got the one of {other.name}; masks go by names")
+    wanted = same_name(images.name)
     beside = {
-        kind: [
-            path for one in _entries(folder / kind) if same_name(one.name) == same_name(images.name) for path in _entries(one)
-        ]
+        kind: [path for entry in _entries(folder / kind) if same_name(entry.name) == wanted for path in _entries(entry)]
         for kind in ("Mask", _PRIORS, _PROPOSALS)
     }
     masks: dict[str, dict[int, Path]] = {name: {} for name in photos}
@@ -221,5 +242,5 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def same_name(name: str) -> str:
-    """One spelling of a name: macOS takes accents apart, other systems do not."""
+    """A name in the same spelling however its accents are encoded: macOS takes them apart, other systems do not."""
     return unicodedata.normalize("NFC", name)

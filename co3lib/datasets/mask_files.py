@@ -27,7 +27,16 @@ def _open(path: Path) -> Image.Image:
 
 
 def read_gray(path: Path) -> np.ndarray:
-    """The values (H, W) of a gray image as stored, of their own type; transparency is laid on black."""
+    """The values of a gray image as stored; transparency is laid on black.
+
+    Returns
+    -------
+    (H, W), of the image's own type.
+
+    Raises
+    ------
+    DatasetError : if the file cannot be read or is coloured.
+    """
     image = _open(path)
     if image.mode in ("1", "L", "F") or image.mode.startswith("I"):
         values = np.asarray(image)
@@ -40,9 +49,19 @@ def read_gray(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Where an image (H, W) shows its instance: where it is opaque, where a palette's index is not 0, where a value is over
-    half of the range. ``DatasetError`` where that does not tell, as where there are several labels, or one beside VOC's void
-    of 255, which is neither in nor out."""
+    """Where an image shows its instance.
+
+    That is where it is opaque, where a palette's index is not 0, or where a value is over half of the range.
+
+    Returns
+    -------
+    (H, W) bool.
+
+    Raises
+    ------
+    DatasetError : if the file cannot be read, or that does not decide it, as with several labels, or with a label beside VOC's
+        void of 255, which is neither in nor out.
+    """
     image, lossy = _open(path), Image.registered_extensions().get(path.suffix.lower()) in _LOSSY
     refusal = DatasetError(
         f"{path} must be a mask of one instance, 0 outside of it, got an image that is not two-valued"
@@ -90,11 +109,11 @@ def _halves(values: np.ndarray, lossy: bool) -> np.ndarray | None:
     if upper.all():
         return None
     low, high = np.median(values[~upper]), np.median(values[upper])  # lossy compression goes beyond both
-    share = (values - low) / (high - low)
+    scaled = (values - low) / (high - low)
     # Edges are thin and change from pixel to pixel; the areas of a map of labels do not, and a photo is all in between.
     flat = _flat(values)
-    neither = (np.abs(share) > 0.1) & (np.abs(share - 1) > 0.1)
-    if (neither & flat).any() or (np.abs(share - 0.5) < 0.25).mean() > 0.25:
+    neither = (np.abs(scaled) > 0.1) & (np.abs(scaled - 1) > 0.1)
+    if (neither & flat).any() or (np.abs(scaled - 0.5) < 0.25).mean() > 0.25:
         return None
     # What is left are errors of lossy compression, or labels that are as near to each other or as far below void. A label is
     # the only other value, or has an area, and the other side of the range is even; errors are on both sides of an edge.
@@ -103,7 +122,7 @@ def _halves(values: np.ndarray, lossy: bool) -> np.ndarray | None:
         void = len(below) == 2 and above.tolist() == [_VOID] and not neither.any()
         if void or any(len(np.unique(values[flat & side])) > 1 for side in (upper, ~upper)):
             return None
-    return share > 0.5
+    return scaled > 0.5
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
@@ -114,7 +133,7 @@ def _flat(values: np.ndarray) -> np.ndarray:
 
 
 def _one_color(colors: np.ndarray, values: np.ndarray) -> bool:
-    """Whether colours (H, W, 3), of brightness ``values``, are one colour on black, but for thin edges."""
+    """Whether colours (H, W, 3), of brightness ``values``, are a single colour on black, but for thin edges."""
     bright = values > values.max() / 2
     if not bright.any():
         return True
@@ -124,6 +143,6 @@ def _one_color(colors: np.ndarray, values: np.ndarray) -> bool:
 
 
 def _has_ground(colors: np.ndarray) -> bool:
-    """Whether opaque pixels (N, 3) are black and one other colour: a mask in itself."""
+    """Whether opaque pixels (N, 3) are black and a single other colour: a mask in itself."""
     different = np.unique(colors, axis=0)
     return len(different) == 2 and not different[0].any()
