@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder with sets in the authors' layout; the bundled sets if not given")
     parser.add_argument("--sets", nargs="*", help="only these sets")
     parser.add_argument("--config", choices=["default", "released"], default="default")
-    parser.add_argument("--prior", choices=["single", "class", "recognized"])
+    parser.add_argument("--prior", choices=["single", "ddt", "classifier"])
     arguments = parser.parse_args()
     config = CoSegConfig() if arguments.config == "default" else CoSegConfig.released()
     if arguments.prior:

@@ -55,7 +55,10 @@ def run_of(tmp_path_factory, ipython) -> Callable[[Path], Run]:
         output = folder / "out"
         command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output), "-p", "profile", "smoke"]
         started = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
+        environment = os.environ | {"IPYTHONDIR": str(ipython)}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+        )
         return Run(done, output, time.perf_counter() - started)
 
     return run

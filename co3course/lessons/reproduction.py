@@ -60,8 +60,8 @@ def experiment_of(parameters: RowParameters) -> Experiment:
 
 _PRIORS = {
     "single": "each photo",
-    "class": "all photos of a class",
-    "recognized": "all photos of a class and what the network's classifier names in them",
+    "ddt": "all photos of a class",
+    "classifier": "all photos of a class and what the network's classifier names in them",
 }
 
 

@@ -77,7 +77,7 @@ def build_both(
     classifier = _classifier(network, whole)
     if classifier is None:
         raise ValueError(
-            f"{name} must end in a linear classifier for its classes to be seen, and has none: take prior='class' or 'single', "
+            f"{name} must end in a linear classifier for its classes to be seen, and has none: take prior='ddt' or 'single', "
             "which need no classes"
         )
     backbone = cut(whole, feature_stage or _TAPS.get(name))

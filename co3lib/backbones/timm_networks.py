@@ -47,7 +47,7 @@ def timm_backbone(name: str, weights: str | Path, stride: int | None) -> tuple[A
         raise ValueError(f"name must be 'efficientnet_lite0', {', '.join(VGG16_VARIANTS)} or a timm model, got {name!r}")
     options: dict[str, Any] = {} if stride is None else {"output_stride": stride}
     download = name not in EFFICIENTNET_LITE and str(weights) == "imagenet"
-    with seeded(weights):
+    with seeded():
         try:
             network: Any = timm.create_model(model_name, pretrained=download, **options)
         except (OSError, RuntimeError, TypeError, AssertionError) as error:

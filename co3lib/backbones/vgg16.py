@@ -31,7 +31,7 @@ def vgg16_network(name: str, weights: str | Path) -> torchvision.models.VGG:
     ------
     WeightsError : if the weights cannot be had.
     """
-    with seeded(weights):
+    with seeded():
         network = torchvision.models.vgg16(weights=None, init_weights=str(weights) == "random")
     if str(weights) == "imagenet":
         try:

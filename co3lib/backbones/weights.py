@@ -108,7 +108,7 @@ def load_weights(network: nn.Module, state: dict[str, torch.Tensor], source: str
 
 
 @contextmanager
-def seeded(weights: str | Path):
+def seeded():
     """While active, random weights are the same every time; the caller's random numbers are not moved."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

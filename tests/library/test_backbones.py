@@ -159,7 +159,7 @@ def test_a_network_that_is_refused_names_others(name):
 def test_a_network_without_a_linear_classifier_recognizes_nothing(monkeypatch):
     make = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda *names, **options: make(*names, **options, num_classes=0))
-    with pytest.raises(ValueError, match=r"resnet18 must end in a linear classifier.*take prior='class' or 'single'"):
+    with pytest.raises(ValueError, match=r"resnet18 must end in a linear classifier.*take prior='ddt' or 'single'"):
         build_dense_classifier("resnet18", "random")
 
 

@@ -1,12 +1,14 @@
 """co3course.lessons.reproduction: the parameters of notebook 13, the protocol, the figures at the ends of their ranges."""
 
 import math
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import pytest
 from pydantic import ValidationError
 from quickness import LIMIT, plain_figures
 
+from co3course.lessons import reproduction
 from co3course.lessons.reproduction import (
     RowParameters,
     class_figure,
@@ -188,3 +190,7 @@ def test_the_papers_table_as_bars(set_name, measure):
     methods = [label.get_text() for label in axis.get_yticklabels()]
     assert "DeepCO3" in methods and ("PRM" in methods) == (set_name in ("COCO_VOC", "VOC12"))
     assert len(axis.patches) == len(methods)
+
+
+def test_every_prior_has_words():
+    assert set(reproduction._PRIORS) == set(get_args(CoSegConfig.model_fields["prior"].annotation))
