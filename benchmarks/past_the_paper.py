@@ -28,6 +28,7 @@ from measure import SIZES, ClassRun, markdown, put_between
 from PIL import Image
 from tqdm import tqdm
 
+from co3course.lessons.localization import with_head
 from co3lib.backbones import build_backbone
 from co3lib.beyond.baselines import dff_head
 from co3lib.beyond.category_priors import category_priors
@@ -36,7 +37,6 @@ from co3lib.config import CoSegConfig
 from co3lib.datasets.export import overlay
 from co3lib.files import aside, make_folder, write_text
 from co3lib.instance import Instance
-from co3lib.model import CoPeakNet
 from co3lib.overlap import mask_iou, tight_box
 from co3lib.segmentation import CoSegmenter
 from co3lib.selection import choose_masks, finish
@@ -129,12 +129,7 @@ def rival(run: ClassRun, config: CoSegConfig, make_head, certainty) -> tuple[CoS
     flat = [torch.full(image.pixels.shape[:2], 0.5) for image in run.work]
     segmenter.fit_prepared(run.work, flat, progress=False)
     segmenter.certainty = certainty
-    model: CoPeakNet = segmenter.model
-    with torch.no_grad():
-        model.head.weight.copy_(weight.view_as(model.head.weight))
-        model.head.bias.copy_(bias.view_as(model.head.bias))
-        segmenter.partners = torch.cat([model(image.tensor).weighted for image in run.work[: len(segmenter.partners)]])
-    return segmenter, time.process_time() - started
+    return with_head(segmenter, (features - center)[: len(segmenter.partners)], weight, bias), time.process_time() - started
 
 
 def read_rows(folder: Path) -> pd.DataFrame:

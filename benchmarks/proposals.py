@@ -22,6 +22,7 @@ from tqdm import tqdm
 from co3lib.datasets import Sample
 from co3lib.datasets.images import resize_nearest
 from co3lib.proposals import Regions, propose_regions
+from co3lib.superpixels import region_iou
 
 _LARGE = 0.01
 
@@ -29,13 +30,9 @@ _LARGE = 0.01
 def best_overlaps(regions: Regions, masks: torch.Tensor, limits: list[int]) -> np.ndarray:
     """The best IoU of every mask (G, H, W) with the first proposals, at the masks' own size: (G, len(limits))."""
     labels = resize_nearest(regions.labels[None], masks.shape[1:]).flatten()
-    cells = regions.members.shape[1]
-    area = torch.bincount(labels, minlength=cells).float()
-    covered = torch.stack([torch.bincount(labels[mask.flatten()], minlength=cells) for mask in masks]).float()
-    members = regions.members.float()
-    both = members @ covered.T
-    union = (members @ area)[:, None] + masks.flatten(1).sum(1) - both
-    iou = both / union
+    count = regions.members.shape[1]
+    pixels = torch.stack([torch.bincount(labels[mask.flatten()], minlength=count) for mask in masks])
+    iou = region_iou(regions.members, torch.bincount(labels, minlength=count), pixels)
     return torch.stack([iou[:limit].amax(0) for limit in limits], 1).numpy()
 
 

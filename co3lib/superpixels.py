@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import sparse
 
 
@@ -91,3 +92,21 @@ def distinct_sets(sets: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
     code = np.random.default_rng(0).integers(1, 2**62, sets.shape[1], dtype=np.int64)
     _, first, number = np.unique(sets.astype(np.int64) @ code, return_index=True, return_inverse=True)
     return first, number.reshape(-1)
+
+
+def region_iou(members: torch.Tensor, area: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of masks made of superpixels with other masks, counted superpixel by superpixel.
+
+    Parameters
+    ----------
+    members : (M, S) bool, the superpixels of each mask.
+    area : (S,), pixels of each superpixel.
+    pixels : (G, S), how many pixels of each superpixel every other mask has.
+
+    Returns
+    -------
+    (M, G) double, in [0, 1]; 0 where both are empty.
+    """
+    members, area, pixels = members.double(), area.double(), pixels.double()
+    common = members @ pixels.T
+    return common / ((members @ area)[:, None] + pixels.sum(1) - common).clamp_min(1)

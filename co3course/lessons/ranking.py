@@ -26,7 +26,7 @@ from co3lib.overlap import tight_box
 from co3lib.ranking import noise_filter, suppress
 from co3lib.segmentation import CoSegmenter
 from co3lib.selection import prepare_proposals
-from co3lib.superpixels import means
+from co3lib.superpixels import means, region_iou
 
 from ..style import BLUE, GREEN, ORANGE, VERMILION, mark, plain
 
@@ -90,16 +90,10 @@ def scene_of(segmenter: CoSegmenter, sample: Sample) -> Scene:
 def region_ious(ranker: RegionRanker, truth: torch.Tensor | None = None) -> torch.Tensor:
     """IoU of every proposal with every mask of ``truth`` (G, H, W), counted superpixel by superpixel: (K, G); with every
     other proposal if no truth is given: (K, K)."""
-    members = ranker.members.double()
-    area = torch.bincount(ranker.labels, minlength=members.shape[1]).double()
-    size = members @ area
     if truth is None:
-        other, common = size, (members * area) @ members.T
-    else:
-        flat = truth.flatten(1).double()
-        cells = flat.new_zeros(len(flat), members.shape[1]).index_add_(1, ranker.labels, flat)
-        other, common = flat.sum(1), members @ cells.T
-    return common / (size[:, None] + other - common).clamp_min(1)
+        return region_iou(ranker.members, ranker.area, ranker.members * ranker.area)
+    pixels = torch.zeros(len(truth), len(ranker.area)).index_add_(1, ranker.labels, truth.flatten(1).float())
+    return region_iou(ranker.members, ranker.area, pixels)
 
 
 def recall(scenes: Sequence[Scene], limit: int, iou: float = 0.5) -> float:

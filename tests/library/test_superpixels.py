@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 from strategies import examples
 
-from co3lib.superpixels import borders, distinct_sets, means
+from co3lib.overlap import mask_iou
+from co3lib.superpixels import borders, distinct_sets, means, region_iou
 
 LABELS = hnp.arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(0, 4))
 
@@ -59,3 +61,15 @@ def test_equal_sets_have_one_number(sets):
         assert (number[one] == number[other]) == (sets[one] == sets[other]).all()
     for k, row in enumerate(first):
         assert row == np.flatnonzero(number == k)[0]
+
+
+@examples(60)
+@given(LABELS, st.integers(0, 100))
+def test_overlaps_counted_by_superpixels_are_those_of_the_masks(labels, seed):
+    draw = np.random.default_rng(seed)
+    members = torch.from_numpy(draw.random((3, 5)) < 0.5)
+    others = torch.from_numpy(draw.random((2, *labels.shape)) < 0.5)
+    flat = torch.from_numpy(labels)
+    pixels = torch.stack([torch.bincount(flat[mask], minlength=5) for mask in others])
+    found = region_iou(members, torch.bincount(flat.flatten(), minlength=5), pixels)
+    torch.testing.assert_close(found, mask_iou(members[:, flat], others))
