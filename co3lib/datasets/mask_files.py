@@ -78,7 +78,7 @@ def read_mask(path: Path) -> np.ndarray:
         if not alpha.max():
             raise refusal
     if image.mode in ("P", "PA"):
-        indices = np.asarray(image if image.mode == "P" else image.getchannel(0))
+        indices = np.asarray(image.getchannel(0))
         labels = np.unique(indices[indices != 0])
         # An edge may be smooth in a palette's colours as well; labels have areas, and void is void however thin.
         if len(labels) > 1 and (labels[-1] == _VOID or len(np.unique(indices[_flat(indices) & (indices != 0)])) > 1):

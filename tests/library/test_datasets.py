@@ -22,6 +22,8 @@ from PIL import Image
 from scipy import ndimage
 
 from co3lib.datasets import DatasetError, Sample, bundled, cache_folder, demo_set, demo_sets, list_photos, read_set
+from co3lib.datasets.array_files import read_arrays
+from co3lib.datasets.mask_files import read_mask
 from co3lib.files import part_of
 
 SIZE = (6, 8)
@@ -826,3 +828,62 @@ def test_the_bundled_coins_read_through_the_layout(monkeypatch, tmp_path):
     samples = demo_set("coins")["coin"]
     assert sum(len(sample.masks) for sample in samples) == 55
     assert all(sample.masks.shape[1:] == sample.image.shape[:2] for sample in samples)
+
+
+# ------------------------------------------------------------------------------------------------ limits, to the last value
+
+
+def test_proposals_of_floats_must_be_numbers(tmp_path):
+    image, path = tmp_path / "a.png", tmp_path / "a.npz"
+    _save(image, np.zeros((*SIZE, 3), np.uint8))
+    masks = np.ones((*SIZE, 2))
+    np.savez(path, masks=masks, scores=[0.5, 0.25])
+    assert Sample("a", "cat", image, (), None, path).proposals.all()
+    masks[0, 0, 1] = np.nan
+    np.savez(path, masks=masks, scores=[0.5, 0.25])
+    with pytest.raises(DatasetError, match=r"a\.npz must hold numbers in masks and scores, got NaN"):
+        _ = Sample("a", "cat", image, (), None, path).proposals
+
+
+def test_a_lossy_mask_may_be_off_by_a_tenth_of_its_range(tmp_path):
+    values = np.zeros((30, 40), np.uint8)
+    values[2:12, 2:12], values[15:25, 15:25] = 20, 200
+    Image.fromarray(values).save(tmp_path / "a.webp", lossless=True)
+    assert np.array_equal(read_mask(tmp_path / "a.webp"), values == 200)
+    values[values == 20] = 21
+    Image.fromarray(values).save(tmp_path / "b.webp", lossless=True)
+    with pytest.raises(DatasetError, match=r"b\.webp must be a mask"):
+        read_mask(tmp_path / "b.webp")
+
+
+@pytest.mark.parametrize(("edge", "mask"), [(50, True), (51, False)])
+def test_smooth_edges_are_a_quarter_of_a_mask_at_most(tmp_path, edge, mask):
+    """Edges are counted from more than a quarter of the range on."""
+    values = np.tile(np.array([0, edge, 0, edge, 0, 200, 200], np.uint8), (14, 2))
+    _save(tmp_path / "a.png", values)
+    if mask:
+        assert np.array_equal(read_mask(tmp_path / "a.png"), values == 200)
+    else:
+        with pytest.raises(DatasetError, match=r"a\.png must be a mask"):
+            read_mask(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("height", "width", "mask"), [(5, 5, False), (4, 12, True), (12, 4, True)])
+def test_a_second_colour_has_an_area_of_five_by_five(tmp_path, height, width, mask):
+    colors = np.zeros((40, 40, 3), np.uint8)
+    colors[5:35, 5:35] = [200, 0, 0]
+    colors[12 : 12 + height, 12 : 12 + width] = [0, 200, 0]
+    _save(tmp_path / "a.png", colors)
+    if mask:
+        assert read_mask(tmp_path / "a.png").sum() == 900
+    else:
+        with pytest.raises(DatasetError, match=r"a\.png must be a mask"):
+            read_mask(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_matlab_files_with_short_names_and_of_version_4(tmp_path, version):
+    values = np.arange(35.0).reshape(5, 7)
+    scipy.io.savemat(tmp_path / "a.mat", {"a": values, "b": values.T}, format=version)
+    first, second = read_arrays(tmp_path / "a.mat", ("a", "b"))
+    assert np.array_equal(first, values) and np.array_equal(second, values.T)

@@ -51,13 +51,19 @@ MODULES = {
     "beyond/grouping": ["test_grouping.py"],
     "segmentation": ["test_segmentation.py"],
     "inference": ["test_segmentation.py"],
+    "selection": ["test_segmentation.py"],
+    "training": ["test_training.py"],
+    "optimizers": ["test_training.py"],
     "datasets/layout": ["test_datasets.py"],
     "datasets/mask_files": ["test_datasets.py"],
     "datasets/array_files": ["test_datasets.py"],
 }
 
 # Where a module's tests take long, only every so many of its mutants is run.
-EVERY = {"segmentation": 8, "inference": 8, "datasets/layout": 3, "datasets/mask_files": 3, "datasets/array_files": 3}
+EVERY = {
+    "segmentation": 8, "inference": 8, "selection": 8, "training": 4,
+    "datasets/layout": 3, "datasets/mask_files": 3, "datasets/array_files": 3,
+}  # fmt: skip
 
 _OPERATORS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
