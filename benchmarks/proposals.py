@@ -29,9 +29,9 @@ _LARGE = 0.01
 def best_overlaps(regions: Regions, masks: torch.Tensor, limits: list[int]) -> np.ndarray:
     """The best IoU of every mask (G, H, W) with the first proposals, at the masks' own size: (G, len(limits))."""
     labels = resize_nearest(regions.labels[None], masks.shape[1:]).flatten()
-    cells = regions.members.shape[1]
-    area = torch.bincount(labels, minlength=cells).float()
-    covered = torch.stack([torch.bincount(labels[mask.flatten()], minlength=cells) for mask in masks]).float()
+    superpixels = regions.members.shape[1]
+    area = torch.bincount(labels, minlength=superpixels).float()
+    covered = torch.stack([torch.bincount(labels[mask.flatten()], minlength=superpixels) for mask in masks]).float()
     members = regions.members.float()
     both = members @ covered.T
     union = (members @ area)[:, None] + masks.flatten(1).sum(1) - both
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, nargs="+", default=[200, 500, 1000], help="how many proposals count")
     arguments = parser.parse_args()
     limits = sorted(arguments.limit)
-    classes = [one for one in every_set(arguments.root) if arguments.set in (None, one[0])]
+    classes = [entry for entry in every_set(arguments.root) if arguments.set in (None, entry[0])]
     if not classes:
         raise SystemExit(f"--set must name one of the sets found, got {arguments.set!r}")
     tables = {f"{name}/{category}": measure(samples, limits) for name, category, samples in tqdm(classes, unit="class")}
