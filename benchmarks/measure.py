@@ -1,4 +1,4 @@
-"""What each part of the method buys, on the bundled sets and on any others.
+"""What each part of the method brings, on the bundled sets and on any others.
 
     python benchmarks/measure.py [--root PATH] [--seeds 3] [--sets NAME ...] [--output results/measure]
 
