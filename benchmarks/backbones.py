@@ -2,8 +2,8 @@
 
     python benchmarks/backbones.py --root PATH [--backbone efficientnet_lite0] [--size 448]
 
-For every stage whose grid has at most 28 x 28 cells, with and without the category's mean taken out: AUC of telling
-pairs of foreground cells from pairs of a foreground and a background cell by their correlation, over pairs of photos;
+For every stage whose grid has at most 28 x 28 cells, with and without the category's mean taken out: AUC of the correlation
+of pairs of foreground cells against that of pairs of a foreground and a background cell, over pairs of photos;
 how often the cell of another photo that correlates best with a foreground cell is foreground too; the same mean over
 classes. Masks are used here to measure, never by the method.
 """

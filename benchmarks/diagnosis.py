@@ -1,6 +1,6 @@
 """Where is quality lost, stage by stage?
 
-    python benchmarks/diagnosis.py [--root PATH] [--sets NAME ...] [--config default|released] [--prior single|class]
+    python benchmarks/diagnosis.py [--root PATH] [--sets NAME ...] [--config default|released] [--prior single|ddt|classifier]
 
 For every class: recall of the proposals at IoU 0.5; share of the instances hit by a peak and of the peaks that are on an
 instance; then AP^r at 0.25 / 0.5 of the method, and of the method with one stage replaced by a perfect one: one peak in
@@ -43,7 +43,7 @@ def perfect_cells(masks: torch.Tensor, grid) -> torch.Tensor:
 
 
 def perfect_peaks(model: CoPeakNet, found: ScalePeaks, masks: torch.Tensor, config: CoSegConfig) -> ScalePeaks:
-    """The same look with one seed in every instance."""
+    """The same scale with one peak in every instance."""
     cells = perfect_cells(masks, found.grid)
     heat = heat_maps(model, found.view.activations, cells, config, tuple(found.view.saliency.shape))
     return replace(found, cells=cells, heat=heat)
@@ -76,15 +76,15 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | list[float]]:
     for image, proposals, masks in zip(run.work, run.proposals, run.masks, strict=True):
         size, model, ranker = image.pixels.shape[:2], segmenter.model, proposals.ranker
         seen = segmenter.peaks_at_scales(image)
-        at = torch.cat([cells_at(masks, one.cells, one.grid) for one in seen], 1)
+        at = torch.cat([cells_at(masks, scale.cells, scale.grid) for scale in seen], 1)
         hit, on = hit + int(at.any(1).sum()), on + int(at.any(0).sum())
         peaks, instances = peaks + at.shape[1], instances + len(masks)
         best = mask_iou(ranker.masks(torch.arange(len(ranker.members))), resize_nearest(masks, size)).amax(0)
         recall.append(best > 0.5)
         true_saliency = resize_nearest(masks.any(0)[None], size)[0].float()
-        informed = [replace(one, view=replace(one.view, saliency=true_saliency)) for one in seen]
+        informed = [replace(scale, view=replace(scale.view, saliency=true_saliency)) for scale in seen]
         ways["ours"].append(choose_masks(seen, proposals, config))
-        placed = [perfect_peaks(model, one, masks, config) for one in seen]
+        placed = [perfect_peaks(model, scale, masks, config) for scale in seen]
         ways["perfect peaks"].append(choose_masks(placed, proposals, config))
         ways["perfect choice"].append(perfect_choice(ranker, masks, at, size))
         ways["perfect co-saliency"].append(choose_masks(informed, proposals, config))
@@ -104,7 +104,7 @@ def diagnose(samples, config: CoSegConfig) -> dict[str, float | list[float]]:
 
 def shown(value: float | list[float]) -> str:
     """A cell of the table: a share as it is, AP25 / AP50 in percent."""
-    return f"{value:.2f}" if isinstance(value, float) else " / ".join(f"{100 * one:.0f}" for one in value)
+    return f"{value:.2f}" if isinstance(value, float) else " / ".join(f"{100 * part:.0f}" for part in value)
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""What each part of the method buys, on the bundled sets and on any others.
+"""What each part of the method brings, on the bundled sets and on any others.
 
     python benchmarks/measure.py [--root PATH] [--seeds 3] [--sets NAME ...] [--output results/measure]
 
 Rows: connected components of the prior (no peaks, no proposals); the untrained network (prior, peaks, ranking); each
-combination of losses; seeds from co-peaks; ranking without co-saliency; all of it with the single photo's prior and with
-the whole class's. Masks are chosen by the paper's ranking, at one size, in every row; what the default does beyond the paper
+combination of losses; peaks from co-peaks; ranking without co-saliency; all of it with the prior of a single photo and with
+the DDT prior. Masks are chosen by the paper's ranking, at one scale, in every row; what the default does beyond the paper
 is measured by past_the_paper.py. Columns: AP^r at 0.25 and 0.5, CorLoc, seconds a photo (fit and predict), mean over classes
 of the mean over seeds, +- the standard deviation over seeds of that mean. Every class is kept in a file of its own under
 ``--output`` when done, and a run that was stopped goes on with the classes that are left. The tables are printed and put
@@ -38,23 +38,23 @@ from co3lib.segmentation import CoSegmenter
 from co3lib.selection import finish, prepare_proposals
 
 LOSSES = {"ls": (0, 0), "ls + lt": (1, 0), "ls + la": (0, 1), "ls + lt + la": (1, 1)}
-PRIORS = ("single", "class")
+PRIORS = ("single", "ddt")
 BEGIN, END = "<!-- printed by the command -->", "<!-- end of what was printed -->"
 COMPONENTS, UNTRAINED, ALL = "components of the prior", "untrained", "ls + lt + la"
 SIZES = {"under 1 %": (0.0, 0.01), "1 to 10 %": (0.01, 0.1), "over 10 %": (0.1, 1.0)}
 """Shares of its photo that an instance covers."""
 READINGS = {
     "": {"peak_source": "score"},
-    ", seeds from co-peaks": {"peak_source": "copeak"},
+    ", peaks from co-peaks": {"peak_source": "copeak"},
     ", ranked without co-saliency": {"peak_source": "score", "rank_with_saliency": False},
 }
 
 
 def average_precision_of_size(ious, scores, areas, limits: tuple[float, float], iou: float) -> float:
     """AP of the instances whose share of their photo is within ``limits`` (above the first, at most the second), by COCO's
-    rule: what covers an instance of another size, or covers none and is of another size itself, does not count at all.
+    rule: a detection that covers an instance of another size, or covers none and is of another size itself, does not count.
 
-    ious, scores: lists over images of (M, G) and (M,); areas: of pairs (M,), (G,), the shares of finds and truth.
+    ious, scores: lists over images of (M, G) and (M,); areas: of pairs (M,), (G,), the shares of detections and truth.
     """
     low, high = limits
     rights, counted, instances = [], [], 0

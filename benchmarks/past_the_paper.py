@@ -7,7 +7,7 @@ run that was stopped goes on with what is left; seeds come in turn, so that ever
 second. From the files the page ``--output``.md is written: the configurations, the ladder of changes, each with its gain and
 its cost, the rivals, by size of the thing and by class, the half of the classes on which settings were chosen apart from the
 half on which they were not; where quality is lost (see diagnosis.py; first seed); and with ``--gallery`` the photos of the
-bundled sets where the default does worst. What is text by hand in the page, outside its two markers, is kept.
+bundled sets where the default does worst. What is written by hand in the page, outside its two markers, is kept.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from co3lib.selection import choose_masks, finish
 CHOSEN_ON = {"bicycle", "bowl", "car", "cow", "dried_fruit", "boat", "diningtable", "mug", "pedestrian", ("LARGE", "person")}
 ORDINARY = ["LARGE", "PETS_MUGS", "STREET"]
 OURS, RELEASED, COMPONENTS = "default", "released", "components of the default's prior"
-ONE_SIZE = {"peak_scales": (1.0,), "group_peaks": False, "level_sets": False, "refine_masks": False}
+ONE_SCALE = {"peak_scales": (1.0,), "group_peaks": False, "level_sets": False, "refine_masks": False}
 LADDER = {
-    "one look, ranked by fit and contrast": ONE_SIZE,
-    "+ looks at six sizes": {"group_peaks": False, "level_sets": False, "refine_masks": False},
+    "one scale, ranked by fit and contrast": ONE_SCALE,
+    "+ six scales": {"group_peaks": False, "level_sets": False, "refine_masks": False},
     "+ groups of peaks": {"level_sets": False, "refine_masks": False},
     "+ parts of the co-saliency": {"refine_masks": False},
     f"+ refined masks = {OURS}": {},
@@ -81,7 +81,7 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
         note(name, run.measures(instances, 0.0), fit_seconds, time.process_time() - started + seconds + shared)
 
     def timed_peaks(segmenter: CoSegmenter) -> tuple[list, float]:
-        """The looks at every photo, and the seconds they took."""
+        """The peaks of every photo at every scale, and the seconds they took."""
         started = time.process_time()
         photos = [segmenter.peaks_at_scales(image) for image in run.work]
         return photos, time.process_time() - started
@@ -89,13 +89,13 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
     for name, changes in {"ours": LADDER, "released": {RELEASED: {}}, "rivals": {}}[part].items():
         config = base.model_copy(update=changes)
         # What is decided after training needs no other training, what is decided after the heat maps no others.
-        trained = config.model_copy(update={"ranking": "fit_contrast", **ONE_SIZE, "peak_scales": base.peak_scales})
+        trained = config.model_copy(update={"ranking": "fit_contrast", **ONE_SCALE, "peak_scales": base.peak_scales})
         if trained not in fitted:
             first, started = CoSegmenter(trained), time.process_time()
             first.fit_prepared(run.work, progress=False)
             fitted[trained] = first, time.process_time() - started
         first, seconds = fitted[trained]
-        segmenter = first.with_settings(**{key: getattr(config, key) for key in ("ranking", *ONE_SIZE)})
+        segmenter = first.with_settings(**{key: getattr(config, key) for key in ("ranking", *ONE_SCALE)})
         key = trained, config.peak_scales
         if key not in maps:
             maps[key] = timed_peaks(segmenter)
@@ -115,8 +115,8 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
 
 
 def rival(run: ClassRun, config: CoSegConfig, make_head, certainty) -> tuple[CoSegmenter, float]:
-    """A rival's score in the head of the same untrained network; peaks, heat maps, proposals, ranking and what each size counts
-    (recognition) are the default's."""
+    """A rival's score in the head of the same untrained network; peaks, heat maps, proposals, ranking and what each
+    scale counts (``certainty``) are the default's."""
     started = time.process_time()
     segmenter = CoSegmenter(config.model_copy(update={"epochs": 0, "init_head": False}))
     backbone = build_backbone(config.backbone)
@@ -135,7 +135,7 @@ def rival(run: ClassRun, config: CoSegConfig, make_head, certainty) -> tuple[CoS
 def read_rows(folder: Path) -> pd.DataFrame:
     """All the files of a folder as one table, a row for every method, seed and class."""
     contents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return pd.DataFrame([{**row, "set": one["set"], "class": one["class"]} for one in contents for row in one["rows"]])
+    return pd.DataFrame([{**row, "set": file["set"], "class": file["class"]} for file in contents for row in file["rows"]])
 
 
 def groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -219,9 +219,9 @@ def diagnosis(folder: Path) -> pd.DataFrame:
     contents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     rows = pd.DataFrame(
         [
-            {"set": one["set"], "class": one["class"], "when": when, **row}
-            for one in contents
-            for when, row in one["rows"].items()
+            {"set": file["set"], "class": file["class"], "when": when, **row}
+            for file in contents
+            for when, row in file["rows"].items()
         ]
     )
     table = {}
@@ -248,7 +248,7 @@ def gallery(folder: Path) -> list[str]:
         share = []
         for sample, instances in zip(samples, found, strict=True):
             best = instances[: len(sample.masks)]
-            masks = torch.stack([torch.from_numpy(one.mask) for one in best]) if best else sample.masks[:0]
+            masks = torch.stack([torch.from_numpy(instance.mask) for instance in best]) if best else sample.masks[:0]
             share.append(float((mask_iou(masks, sample.masks) > 0.5).any(0).float().mean()) if best else 0.0)
         worst = int(np.argmin(share))
         sample, best = samples[worst], found[worst][: len(samples[worst].masks)]
@@ -259,8 +259,8 @@ def gallery(folder: Path) -> list[str]:
             Image.fromarray(np.concatenate(sides, 1)).save(part, format="png")
         text = f"{category}, {sample.name}: {100 * share[worst]:.0f} % of {len(truth)} instances at IoU 0.5"
         lines.append(
-            f"![True masks and the {len(best)} best finds of {sample.name}](past-the-paper/{path.name})\n\n*{text}; "
-            f"left the truth, right as many of the best finds.*\n"
+            f"![True masks and the {len(best)} best detections of {sample.name}](past-the-paper/{path.name})\n\n*{text}; "
+            f"left the truth, right as many of the best detections.*\n"
         )
     return lines
 
@@ -271,9 +271,9 @@ def _job(set_name: str, category: str, samples, seed: int, part: str, path: Path
 
 
 def _diagnosis_job(set_name: str, category: str, samples, path: Path) -> None:
-    """Before: one look; after: the default."""
+    """Before: one scale; after: the default."""
     torch.set_num_threads(1)
-    rows = {"before": diagnose(samples, CoSegConfig(**ONE_SIZE)), "after": diagnose(samples, CoSegConfig())}
+    rows = {"before": diagnose(samples, CoSegConfig(**ONE_SCALE)), "after": diagnose(samples, CoSegConfig())}
     _write(path, {"set": set_name, "class": category, "rows": rows})
 
 
@@ -298,18 +298,21 @@ def main() -> None:
     stages = arguments.output / "diagnosis"
     stages.mkdir(parents=True, exist_ok=True)
     last = arguments.seeds if arguments.released_seeds is None else arguments.released_seeds
-    classes = [one for one in every_set(arguments.root, bundled=True) if not arguments.classes or one[1] in arguments.classes]
-    classes.sort(key=lambda one: -len(one[2]))  # the longest first, so that none is waited for at the end
+    found = every_set(arguments.root, bundled=True)
+    classes = [entry for entry in found if not arguments.classes or entry[1] in arguments.classes]
+    classes.sort(key=lambda entry: -len(entry[2]))  # the longest first, so that none is waited for at the end
     seeds = {"ours": arguments.seeds, "released": last, "rivals": 1}
     jobs = [
-        (_job, *one, seed, part, arguments.output / f"{one[0]}-{one[1]}-{part}-{seed}.json")
+        (_job, name, category, samples, seed, part, arguments.output / f"{name}-{category}-{part}-{seed}.json")
         for seed in range(max(seeds.values()))
         for part in arguments.parts
-        for one in classes
+        for name, category, samples in classes
         if seed < seeds[part]
     ]
     if not arguments.measure_only:
-        jobs += [(_diagnosis_job, *one, stages / f"{one[0]}-{one[1]}.json") for one in classes]
+        jobs += [
+            (_diagnosis_job, name, category, samples, stages / f"{name}-{category}.json") for name, category, samples in classes
+        ]
     left = [] if arguments.page_only else [job for job in jobs if not job[-1].exists()]
     with ProcessPoolExecutor(arguments.processes) as pool:
         running = [pool.submit(*job) for job in left]
@@ -329,7 +332,7 @@ def main() -> None:
         parts["Where quality is lost, stage by stage: shares, then AP25 / AP50 in percent"] = markdown(diagnosis(stages))
     if arguments.gallery:
         parts["Failure gallery (synthetic sets)"] = "\n".join(gallery(arguments.output))
-    text = "\n\n".join(f"## {title}\n\n{body}" for title, body in parts.items()) + "\n"
+    text = "\n\n".join(f"### {title}\n\n{body}" for title, body in parts.items()) + "\n"
     put_between(arguments.output.with_suffix(".md"), text)
     print(text)
 

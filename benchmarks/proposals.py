@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, nargs="+", default=[200, 500, 1000], help="how many proposals count")
     arguments = parser.parse_args()
     limits = sorted(arguments.limit)
-    classes = [one for one in every_set(arguments.root) if arguments.set in (None, one[0])]
+    classes = [entry for entry in every_set(arguments.root) if arguments.set in (None, entry[0])]
     if not classes:
         raise SystemExit(f"--set must name one of the sets found, got {arguments.set!r}")
     tables = {f"{name}/{category}": measure(samples, limits) for name, category, samples in tqdm(classes, unit="class")}

@@ -47,11 +47,11 @@ def main() -> None:
             features = torch.cat([backbone(to_tensor(image, arguments.size)) for image in images])
         makers = {
             **{
-                f"single, {method}": lambda images=images, method=method: [saliency_prior(one, method) for one in images]
+                f"single, {method}": lambda images=images, method=method: [saliency_prior(image, method) for image in images]
                 for method in METHODS
             },
-            "class, features only": lambda features=features: ddt_prior(features),
-            "class": lambda features=features, images=images: ddt_prior(features, images),
+            "DDT, features only": lambda features=features: ddt_prior(features),
+            "DDT": lambda features=features, images=images: ddt_prior(features, images),
         }
         for name, make in makers.items():
             started = time.process_time()

@@ -41,7 +41,8 @@ def steadiness(samples, subsets: int) -> dict[str, float]:
     config = CoSegConfig()
     work = [prepare(sample.image_path, config, k, config.classifier_sizes) for k, sample in enumerate(samples)]
     seen = classify(work, config, progress=False)
-    truth = torch.stack([interpolate(one.masks.any(0)[None, None].float(), (GRID, GRID), mode="area")[0, 0] for one in samples])
+    unions = (sample.masks.any(0)[None, None].float() for sample in samples)
+    truth = torch.stack([interpolate(union, (GRID, GRID), mode="area")[0, 0] for union in unions])
 
     def of(photos: list[int]) -> float:
         prior = classifier_prior(

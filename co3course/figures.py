@@ -2,7 +2,7 @@
 
 A figure is made without pyplot, so nothing stays open; its background is white and its text dark whatever the
 user's style. Colours are those of Okabe and Ito and matplotlib's cividis and magma, which colour-blind
-readers tell apart.
+readers distinguish.
 
 Shape letters: H W image size, ``h w`` feature grid, Q peaks.
 """
@@ -37,7 +37,7 @@ _LONGEST = 320  # pixels of a photo in a grid: more would not be seen
 
 @dataclass(frozen=True)
 class PipelineTrace:
-    """What one photo meets on its way, at work size (H, W).
+    """What is computed on the way from one photo to a mask, at the size of the masks (H, W).
 
     pixels: (H, W, 3) uint8; saliency: (H, W) in [0, 1]; score: (h, w); cells: (Q, 2), the peaks; best: the
     index of the peak whose proposal ranks highest; heat: (H, W), that peak's; chosen: that proposal as an
@@ -54,8 +54,8 @@ class PipelineTrace:
 
 
 def trace_pipeline(segmenter: CoSegmenter, photo) -> PipelineTrace:
-    """Go the way of one photo through a fitted segmenter, up to its best peak's mask, and keep what is met
-    there.
+    """Take one photo through a fitted segmenter, at the scale of training, up to its best peak's mask, and keep what is
+    computed on the way.
 
     photo: as for ``CoSegmenter.predict``. Raises ``ValueError`` if the photo has no peak or no proposal.
     """
@@ -66,7 +66,7 @@ def trace_pipeline(segmenter: CoSegmenter, photo) -> PipelineTrace:
     ranker = prepare_proposals(image, config).ranker
     scores = rank(first.heat, view.saliency, ranker, config)
     if not torch.isfinite(scores).any():
-        raise ValueError(f"{image.name} must have a peak and a usable proposal for a story, got none")
+        raise ValueError(f"{image.name} must have a peak and a usable proposal, got none")
     best = int(scores.max(1).values.argmax())
     score, index = scores[best].max(0)
     mask = ranker.masks(index[None])[0].numpy()
@@ -103,20 +103,20 @@ def overlay_grid(
 
 
 @plain
-def story_figure(story: PipelineTrace, instances: Sequence[Instance]) -> Figure:
-    """The way of one photo in six pictures, the heat map over its maximum; instances: what ``predict`` made
-    of it."""
+def pipeline_figure(trace: PipelineTrace, instances: Sequence[Instance]) -> Figure:
+    """The steps for one photo in six pictures, the heat map over its maximum; instances: what ``predict`` found
+    in it."""
     figure = Figure(figsize=(11, 7.4), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
-    height, width = story.pixels.shape[:2]
-    rows, columns = story.score.shape
-    points = (story.cells.numpy()[:, ::-1] + 0.5) * np.array([width / columns, height / rows])
+    height, width = trace.pixels.shape[:2]
+    rows, columns = trace.score.shape
+    points = (trace.cells.numpy()[:, ::-1] + 0.5) * np.array([width / columns, height / rows])
     extent = (0, width, height, 0)
-    heat = story.heat / story.heat.max().clamp_min(1e-30)
+    heat = trace.heat / trace.heat.max().clamp_min(1e-30)
     titles = (
         "1  the photo",
         "2  co-saliency: what the photos share",
-        f"3  score map, {len(points)} peaks to start from",
+        f"3  score map, {len(points)} peaks",
         "4  heat map of one peak",
         "5  the proposal that fits it best",
         f"6  instances: {len(instances)}",
@@ -124,15 +124,15 @@ def story_figure(story: PipelineTrace, instances: Sequence[Instance]) -> Figure:
     for axis, title in zip(axes, titles, strict=True):
         axis.set_axis_off()
         axis.set_title(title, fontsize=11, loc="left")
-    axes[0].imshow(story.pixels, extent=extent)
-    _with_bar(figure, axes[1], axes[1].imshow(story.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1))
-    _with_bar(figure, axes[2], axes[2].imshow(story.score.numpy(), extent=extent, cmap="cividis"))
+    axes[0].imshow(trace.pixels, extent=extent)
+    _with_bar(figure, axes[1], axes[1].imshow(trace.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1))
+    _with_bar(figure, axes[2], axes[2].imshow(trace.score.numpy(), extent=extent, cmap="cividis"))
     _mark(axes[2], points)
     _with_bar(figure, axes[3], axes[3].imshow(heat.numpy(), extent=extent, cmap="magma", vmin=0, vmax=1))
-    axes[4].imshow(overlay(story.pixels, [story.chosen]), extent=extent)
-    axes[5].imshow(overlay(story.pixels, at_size(instances, (height, width))), extent=extent)
+    axes[4].imshow(overlay(trace.pixels, [trace.chosen]), extent=extent)
+    axes[5].imshow(overlay(trace.pixels, at_size(instances, (height, width))), extent=extent)
     for axis in (axes[3], axes[4]):
-        _mark(axis, points[[story.best]])
+        _mark(axis, points[[trace.best]])
     return figure
 
 
@@ -165,13 +165,13 @@ def show(figure: Figure, caption: str, alt: str) -> None:
 
 
 def at_size(instances: Sequence[Instance], size: tuple[int, int]) -> list[Instance]:
-    """The instances on a copy of their photo of another ``size`` (H, W); one that vanishes there is left out."""
+    """The instances on a copy of their photo of another ``size`` (H, W); an instance that vanishes there is left out."""
     resized = []
-    for one in instances:
-        mask = resize_nearest(torch.from_numpy(one.mask)[None], size)[0].numpy()
+    for instance in instances:
+        mask = resize_nearest(torch.from_numpy(instance.mask)[None], size)[0].numpy()
         if mask.any():
-            y, x = (int(value * new / old) for value, new, old in zip(one.peak, size, one.mask.shape, strict=True))
-            resized.append(Instance(mask, one.score, (y, x), tight_box(mask)))
+            y, x = (int(value * new / old) for value, new, old in zip(instance.peak, size, instance.mask.shape, strict=True))
+            resized.append(Instance(mask, instance.score, (y, x), tight_box(mask)))
     return resized
 
 

@@ -67,19 +67,19 @@ def run_all(paths: Sequence[Path], output: Path) -> Iterator[NotebookRun]:
 def make_gallery(runs: Sequence[NotebookRun], folder: Path) -> None:
     """Pages of the notebooks that ran, solutions in a folder of theirs, and ``index.html`` with a picture, the title, the
     purpose and the seconds of each. Pages of an earlier gallery are removed; ``ValueError`` for any other in the way."""
-    folder = check_pages([one.path for one in runs], folder)
-    good = [one for one in runs if not one.failure]
-    pages = {one.path.resolve(): folder.resolve() / _page(one.path) for one in good}
+    folder = check_pages([run.path for run in runs], folder)
+    good = [run for run in runs if not run.failure]
+    pages = {run.path.resolve(): folder.resolve() / _page(run.path) for run in good}
     for earlier in _earlier(folder):
         if earlier.resolve() not in pages.values():
             earlier.unlink()
     entries = []
-    for one in good:
-        page = folder / _page(one.path)
-        text = one.executed.with_suffix(".html").read_text(encoding="utf-8").replace(PAGE, _PAGE, 1)
-        write_text(page, _relink(text, one.path.resolve().parent, page.resolve().parent, pages))
+    for run in good:
+        page = folder / _page(run.path)
+        text = run.executed.with_suffix(".html").read_text(encoding="utf-8").replace(PAGE, _PAGE, 1)
+        write_text(page, _relink(text, run.path.resolve().parent, page.resolve().parent, pages))
         if page.parent == folder:
-            entries.append(_entry(one, page.name))
+            entries.append(_entry(run, page.name))
     head = f'{_PAGE}<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
     body = f"<h1>The notebooks of co3</h1><p>As run in the profile smoke, on bundled data.</p><ul>{''.join(entries)}</ul>"
     index = f'<!doctype html><html lang="en"><head>{head}<title>co3: gallery</title></head><body>{body}</body></html>'
@@ -113,15 +113,15 @@ def _page(path: Path) -> Path:
     return Path("solutions" if path.parent.name == "solutions" else "", f"{path.stem}.html")
 
 
-def _entry(one: NotebookRun, page: str) -> str:
+def _entry(run: NotebookRun, page: str) -> str:
     from nbconvert.filters import markdown2html
 
-    book = json.loads(one.executed.read_text(encoding="utf-8"))
+    book = json.loads(run.executed.read_text(encoding="utf-8"))
     title, purpose = title_and_purpose(book)
     picture = thumbnail(book)
     image = '<img src="data:image/png;base64,{}" alt="{}">'.format(*picture) if picture else ""
     heading = f'<h2><a href="{page}">{html.escape(title)}</a></h2>'
-    return f"<li>{image}<div>{heading}{markdown2html(purpose)}<p>{one.seconds:.0f} s</p></div></li>\n"
+    return f"<li>{image}<div>{heading}{markdown2html(purpose)}<p>{run.seconds:.0f} s</p></div></li>\n"
 
 
 def title_and_purpose(book: Mapping) -> tuple[str, str]:
@@ -136,12 +136,12 @@ def thumbnail(book: Mapping) -> tuple[str, str] | None:
     no figure."""
     from PIL import Image
 
-    outputs = [one for cell in book["cells"] for one in cell.get("outputs", [])]
-    text = "".join("".join(one.get("data", {}).get("text/html", "")) for one in outputs)
+    outputs = [output for cell in book["cells"] for output in cell.get("outputs", [])]
+    text = "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
     found = [(Image.open(io.BytesIO(base64.b64decode(data))), alt) for data, alt in _PICTURE.findall(text)]
     if not found:
         return None
-    image, alt = max(found, key=lambda one: one[0].width * one[0].height)
+    image, alt = max(found, key=lambda figure: figure[0].width * figure[0].height)
     image = image.convert("RGB")
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     file = io.BytesIO()
@@ -163,8 +163,8 @@ def _relink(text: str, source: Path, target: Path, pages: Mapping[Path, Path]) -
 
 def table(runs: Sequence[NotebookRun]) -> str:
     """What came of each notebook: its seconds, its name, and "failed" where it did."""
-    lines = [f"{one.seconds:7.1f} s  {one.path.stem}{'  FAILED' if one.failure else ''}" for one in runs]
-    return "\n".join([*lines, f"{sum(one.seconds for one in runs):7.1f} s  together"])
+    lines = [f"{run.seconds:7.1f} s  {run.path.stem}{'  FAILED' if run.failure else ''}" for run in runs]
+    return "\n".join([*lines, f"{sum(run.seconds for run in runs):7.1f} s  together"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,9 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"{options.notebooks} must be a folder with notebooks, got one with none")
         output = _apart(paths, options.output, "output")
         pages = None if options.pages is None else check_pages(paths, options.pages)
-        for number, one in enumerate(run_all(paths, output), start=1):
-            runs.append(one)
-            print(f"{number}/{len(paths)} {one.path.stem}: {one.failure or f'{one.seconds:.1f} s'}", flush=True)
+        for number, run in enumerate(run_all(paths, output), start=1):
+            runs.append(run)
+            print(f"{number}/{len(paths)} {run.path.stem}: {run.failure or f'{run.seconds:.1f} s'}", flush=True)
         if pages:
             make_gallery(runs, pages)
             print(f"gallery: {pages / 'index.html'}")
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     print(table(runs))
-    return int(any(one.failure for one in runs))
+    return int(any(run.failure for run in runs))
 
 
 if __name__ == "__main__":

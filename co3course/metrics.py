@@ -112,13 +112,13 @@ def class_result(photos: Sequence[PhotoResult]) -> ClassResult:
         return ClassResult(**numbers, instances=0, average_precision=nothing)
     ious, scores = overlaps([photo.instances for photo in photos], (photo.truth for photo in photos))
     precisions = {f"{iou:g}": pooled_average_precision(ious, scores, iou) for iou in THRESHOLDS}
-    return ClassResult(**numbers, instances=sum(one.shape[1] for one in ious), average_precision=precisions)
+    return ClassResult(**numbers, instances=sum(overlap.shape[1] for overlap in ious), average_precision=precisions)
 
 
 def mean_precisions(classes: Mapping[str, ClassResult]) -> dict[str, float | None]:
     """mAP^r by IoU over the classes that have ground truth; None if none has."""
     ious = next(iter(classes.values())).average_precision
-    columns = {iou: [one.average_precision[iou] for one in classes.values()] for iou in ious}
+    columns = {iou: [result.average_precision[iou] for result in classes.values()] for iou in ious}
     known = {iou: [value for value in column if value is not None] for iou, column in columns.items()}
     return {iou: sum(values) / len(values) if values else None for iou, values in known.items()}
 
@@ -128,8 +128,8 @@ def precision_table(classes: Mapping[str, ClassResult]) -> pd.DataFrame:
     import pandas as pd
 
     rows = {
-        name: {"photos": one.photos, "instances": one.instances, "found": one.found}
-        | {f"AP at IoU {iou}": value for iou, value in one.average_precision.items()}
-        for name, one in classes.items()
+        name: {"photos": result.photos, "instances": result.instances, "found": result.found}
+        | {f"AP at IoU {iou}": value for iou, value in result.average_precision.items()}
+        for name, result in classes.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").round(3)

@@ -262,8 +262,8 @@ def _report(result: Result, executed: Path) -> str:
     if not result.classes:
         text += [f"{result.seconds:.0f} s; measured on {kind}:"]
         return "\n".join(text + [f"  {name} {value:.4g}" for name, value in result.numbers.items()])
-    photos = sum(one.photos for one in result.classes.values())
-    found = sum(one.found for one in result.classes.values())
+    photos = sum(of_class.photos for of_class in result.classes.values())
+    found = sum(of_class.found for of_class in result.classes.values())
     text += [f"{found} instances in {photos} photos of {', '.join(result.classes)}, {result.seconds:.0f} s"]
     values = {iou: value for iou, value in result.mean_average_precision.items() if value is not None}
     means = "; ".join(f"{value:.3f} at IoU {iou}" for iou, value in values.items())

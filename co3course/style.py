@@ -1,4 +1,4 @@
-"""How the course's figures look: matplotlib's plain style, colours that colour-blind people tell apart, dots on photos."""
+"""How the course's figures look: matplotlib's plain style, colours that colour-blind people distinguish, dots on photos."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def explore(
     caption: Callable[..., str],
     alt: Callable[..., str],
 ) -> ipywidgets.VBox:
-    """Controls above the figure that they steer.
+    """Controls above the figure that they change.
 
     draw, caption, alt: called with one keyword argument a control, named as in ``controls``; caption and alt say what *this*
     figure shows, with its numbers, and are what a screen reader reads out. An error at the first drawing is raised; one that

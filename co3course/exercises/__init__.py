@@ -1,7 +1,7 @@
 """Checking the notebooks' exercises: ``check("02.1", answer)``, ``hint("02.1")``.
 
-The exercises of a notebook are in the module of its topic, as ``EXERCISES``: number -> ``Exercise``. A check looks at the
-answer's behaviour on data of its own, never at its code, and says what is wrong rather than that something is.
+The exercises of a notebook are in the module of its topic, as ``EXERCISES``: number -> ``Exercise``. A check tries the
+answer on data of its own, never reads its code, and says what is wrong rather than that something is.
 """
 
 from __future__ import annotations

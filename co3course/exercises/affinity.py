@@ -37,9 +37,9 @@ def _threshold(answer) -> str | None:
 
 
 def _sum(first, second, likeness, alpha: float, swap: tuple[bool, bool] = (False, False)) -> torch.Tensor:
-    one, other = first[:, :, None, None], second[None, None]
+    own, other = first[:, :, None, None], second[None, None]
     factors = [likeness if swap[0] else 1 - likeness, 1 - likeness if swap[1] else likeness]
-    return (one * other * factors[0] + alpha * (one - other).square() * factors[1]).sum()
+    return (own * other * factors[0] + alpha * (own - other).square() * factors[1]).sum()
 
 
 def _draw(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -62,8 +62,8 @@ def _pair_loss(function: Callable) -> str | None:
             return "That is the mean over the pairs of cells; Eq. 4 is their sum."
         if abs(got - float(_sum(first, second, likeness, 4.0))) < 1e-6:
             return f"You use alpha = 4, whatever alpha is given (here {alpha})."
-        one, other = first[:, :, None, None], second[None, None]
-        straight = one * other * (1 - likeness) + alpha * (one - other).abs() * likeness
+        own, other = first[:, :, None, None], second[None, None]
+        straight = own * other * (1 - likeness) + alpha * (own - other).abs() * likeness
         if abs(got - float(straight.sum())) < 1e-6:
             return "The difference of the saliencies is squared."
         return f"With alpha = {alpha}, the sum should be {expected:.4f}, got {got:.4f}."

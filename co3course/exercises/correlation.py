@@ -16,8 +16,8 @@ def _random(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _alike(one, other) -> bool:
-    return one.shape == other.shape and torch.allclose(one.to(other.dtype), other, atol=1e-5)
+def _alike(given, wanted) -> bool:
+    return given.shape == wanted.shape and torch.allclose(given.to(wanted.dtype), wanted, atol=1e-5)
 
 
 def _not_a_tensor(answer, shape) -> str | None:
@@ -81,23 +81,22 @@ def _judge_normalize(normalize) -> str | None:
     return "The values differ from f / sqrt(sum over channels of f^2 + 0.01)."
 
 
-def _judge_guided(weighted) -> str | None:
-    one, other = _random(2, 6, 3, 4, seed=22), _random(2, 6, 2, 5, seed=23)
+def _judge_weighted(weighted) -> str | None:
+    features, others = _random(2, 6, 3, 4, seed=22), _random(2, 6, 2, 5, seed=23)
     first, second = _random(2, 1, 3, 4, seed=24).sigmoid(), _random(2, 1, 2, 5, seed=25).sigmoid()
-    ours = weighted(one, other, first, second)
+    ours = weighted(features, others, first, second)
     if said := _not_a_tensor(ours, (2, 3, 4, 2, 5)):
         return said
-    a, b = normalize_features(one), normalize_features(other)
-
+    a, b = normalize_features(features), normalize_features(others)
     if _alike(ours, correlate(weight_by_saliency(a, first), weight_by_saliency(b, second))):
         return None
     if _alike(ours, correlate(a, b)):
         return "That is T itself; the saliency of both ends is missing."
     if _alike(ours, correlate(a * first, b)) or _alike(ours, correlate(a, b * second)):
         return "Only one end is weighted: S of the first cell and S of the second must both be factors."
-    if _alike(ours, correlate(one * first, other * second)):
+    if _alike(ours, correlate(features * first, others * second)):
         return "The features must be normalised first."
-    if _alike(ours, correlate(normalize_features(one * first), normalize_features(other * second))):
+    if _alike(ours, correlate(normalize_features(features * first), normalize_features(others * second))):
         return "Normalising after weighting takes most of the weight away again; normalise first."
     if _alike(ours, correlate(a * first**2, b * second**2)):
         return "The saliency is in it twice: weight the features or the product, not both."
@@ -109,17 +108,17 @@ def _judge_best(best) -> str | None:
     ours = best(correlation)
     if said := _not_a_tensor(ours, (2, 3, 4, 2)):
         return said
-    truth = torch.stack([best_cells(one) for one in correlation])
+    truth = torch.stack([best_cells(of_pair) for of_pair in correlation])
     if _alike(ours, truth):
         return None
     if _alike(ours, truth.flip(-1)):
         return "Rows come first: each answer is (s, t), not (t, s)."
-    if _alike(ours, torch.stack([best_cells(-one) for one in correlation])):
+    if _alike(ours, torch.stack([best_cells(-of_pair) for of_pair in correlation])):
         return "That is the cell that correlates least."
     flat = correlation.flatten(3).argmax(3)
     if _alike(ours, torch.stack([flat // 5, flat % 5], -1)):
         return "The flat index counts t fastest: divide by the number of columns of the second grid, not by its rows."
-    return "For each (i, j) look for the maximum over s and t together, and turn its flat index into a row and a column."
+    return "For each (i, j) take the maximum over s and t together, and turn its flat index into a row and a column."
 
 
 EXERCISES = {
@@ -139,7 +138,7 @@ EXERCISES = {
         ),
     ),
     "02.4": Exercise(
-        _judge_guided,
+        _judge_weighted,
         (
             "Normalise, weight, correlate: in this order.",
             "A saliency (B, 1, h, w) multiplies features (B, C, h, w) by broadcasting.",

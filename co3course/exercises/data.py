@@ -24,7 +24,7 @@ def _judge_counts(answer) -> str | None:
     if answer == (1, 1, 3):
         return None
     if answer == (3, 3, 3):
-        return "Only instance co-segmentation tells one cat from the next."
+        return "Only instance co-segmentation separates one cat from the next."
     if answer[2] == 4:
         return "The cup is not of the class that the photos share."
     if answer[2] != 3:
@@ -81,11 +81,11 @@ def _judge_writer(save) -> str | None:
             return f"The class should be owl, read back: {', '.join(sorted(classes))}."
         samples = classes["owl"]
         if [sample.name for sample in samples] != ["first_photo", "second"]:
-            return f"The photos should be first_photo and second, read back: {', '.join(one.name for one in samples)}."
+            return f"The photos should be first_photo and second, read back: {', '.join(sample.name for sample in samples)}."
         counts = [len(sample.mask_paths) for sample in samples]
         if counts != [2, 1]:
             found = f"The photos have 2 and 1 masks, read back: {counts[0]} and {counts[1]}"
-            return f"{found}; look at Mask/<class>/<name>_InstID<k>.png."
+            return f"{found}; see Mask/<class>/<name>_InstID<k>.png."
         odd = [path.name for sample in samples for path in sample.mask_paths if path.suffix != ".png"]
         if odd:
             return f"Masks should be PNG, which keeps every pixel, got {odd[0]}; the name wanted is <name>_InstID<k>.png."
@@ -131,7 +131,7 @@ def _judge_recall(recall) -> str | None:
 EXERCISES = {
     "01.1": Exercise(
         _judge_counts,
-        ("Which of the three tells one cat from another?", "Two of the answers are one."),
+        ("Which of the three separates one cat from another?", "Two of the answers are one."),
     ),
     "01.2": Exercise(
         _judge_union,

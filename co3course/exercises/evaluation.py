@@ -47,7 +47,7 @@ def _judge_match(answer: Callable) -> str | None:
     cases = {
         "A detection that overlaps a free instance by more than the threshold is right": ([[0.8]], [0.3], [True]),
         "An IoU equal to the threshold is not above it: compare with >": ([[0.5]], [0.3], [False]),
-        "An instance is found once: the surer detection covers it, even if another fits better": (
+        "An instance is found once: the detection with the higher score covers it, even if another fits better": (
             [[0.6], [0.9]],
             [0.9, 0.1],
             [True, False],

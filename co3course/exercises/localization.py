@@ -57,7 +57,7 @@ def _judge_box(answer: Callable) -> str | None:
 
 def _share(answer: Callable, predicted, truth) -> float:
     boxes = [None if box is None else torch.tensor(box, dtype=torch.float64) for box in predicted]
-    return float(answer(boxes, [torch.tensor(one, dtype=torch.float64).reshape(-1, 4) for one in truth]))
+    return float(answer(boxes, [torch.tensor(of_photo, dtype=torch.float64).reshape(-1, 4) for of_photo in truth]))
 
 
 def _judge_corloc(answer: Callable) -> str | None:
@@ -81,7 +81,7 @@ def _judge_corloc(answer: Callable) -> str | None:
 
     for _ in range(20):
         predicted, truth = list(boxes(6)), [boxes(3) for _ in range(6)]
-        given = _share(answer, [box.tolist() for box in predicted], [one.tolist() for one in truth])
+        given = _share(answer, [box.tolist() for box in predicted], [of_photo.tolist() for of_photo in truth])
         if abs(given - corloc(predicted, truth)) > 1e-6:
             return "On random boxes the share differs from the library's corloc"
     return None
@@ -120,7 +120,7 @@ def _judge_ddt(answer: Callable) -> str | None:
     plain = features.movedim(1, -1) @ first
     if not given.any():
         return "The maps are zero everywhere: are the descriptors centred, by their mean over all cells of all photos?"
-    if any(_likeness(given, one) > 0.999 for one in (plain, -plain, plain.clamp_min(0), (-plain).clamp_min(0))):
+    if any(_likeness(given, slip) > 0.999 for slip in (plain, -plain, plain.clamp_min(0), (-plain).clamp_min(0))):
         return "The descriptors are not centred: subtract their mean over all cells of all photos first"
     return "The maps differ from the projection on the first principal component of all photos' cells together"
 
@@ -131,7 +131,7 @@ def _judge_step(answer: Callable) -> str | None:
     given = answer(values.clone(), left.clone(), right.clone())
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         return "Two tensors are wanted: the new left and the new right factor"
-    new_left, new_right = (torch.as_tensor(one).double() for one in given)
+    new_left, new_right = (torch.as_tensor(factor).double() for factor in given)
     if new_left.shape != left.shape or new_right.shape != right.shape:
         return f"Shapes must stay (12, 2) and (2, 5), got {tuple(new_left.shape)} and {tuple(new_right.shape)}"
     wanted_left = left * (values @ right.T) / (left @ right @ right.T)

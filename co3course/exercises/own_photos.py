@@ -72,22 +72,22 @@ def _instance(score: float) -> Instance:
 
 def _kept(answer) -> str | None:
     scores = [[0.8, 0.4, 0.21, 0.05], [0.3, 0.2, 0.19], [], [0.02]]
-    found = [[_instance(score) for score in one] for one in scores]
+    found = [[_instance(score) for score in of_photo] for of_photo in scores]
     for share in (0.25, 0.5, 0.0):
         limit = share * 0.8
-        wanted = [[score for score in one if score >= limit] for one in scores]
-        got = answer([list(one) for one in found], share)
-        if not isinstance(got, (list, tuple)) or len(got) != len(found) or any(isinstance(ones, Instance) for ones in got):
+        wanted = [[score for score in of_photo if score >= limit] for of_photo in scores]
+        got = answer([list(instances) for instances in found], share)
+        if not isinstance(got, (list, tuple)) or len(got) != len(found) or any(isinstance(kept, Instance) for kept in got):
             return "It must return one list a photo, also for a photo of which nothing is kept"
-        values = [[getattr(one, "score", None) for one in ones] for ones in got]
+        values = [[getattr(instance, "score", None) for instance in kept] for kept in got]
         if values == wanted:
             continue
-        own = [[score for score in one if score >= share * max(one)] if one else [] for one in scores]
+        own = [[score for score in of_photo if score >= share * max(of_photo, default=0)] for of_photo in scores]
         if values == own:
             return "You compare with each photo's own best; a photo without the thing would then always keep something"
-        if values == [[score for score in one if score > limit] for one in scores]:
+        if values == [[score for score in of_photo if score > limit] for of_photo in scores]:
             return "A score of exactly the threshold must be kept"
-        if values == [[score for score in one if score >= share] for one in scores]:
+        if values == [[score for score in of_photo if score >= share] for of_photo in scores]:
             return "The share is of the best score, scores have no fixed scale"
         return f"For the scores {scores} and share {share} it must keep {wanted}, it keeps {values}"
     if answer([[], []], 0.1) != [[], []]:
@@ -144,6 +144,9 @@ EXERCISES = {
     ),
     "12.5": Exercise(
         _remedy,
-        ("How large is a cell of the first look, 14 x 14, in pixels of your photo?", "What makes a thing cover more cells?"),
+        (
+            "How large is a cell at the scale of training, 14 x 14, in pixels of your photo?",
+            "What makes a thing cover more cells?",
+        ),
     ),
 }

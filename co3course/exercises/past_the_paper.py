@@ -1,4 +1,7 @@
-"""Exercises of notebook 11: fit, contrast, groups of peaks, and the classifier's evidence."""
+"""Exercises of notebook 11: fit, contrast, groups of peaks, and the classifier's evidence.
+
+Shape letters: N photos, H W image size, ``h w`` feature grid, K proposals, S superpixels, Q peaks.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,9 @@ def _judge_toy(answer) -> str | None:
     if abs(contrast - 0.5) < 5e-3:
         return "Contrast is inside less outside, and here it is brighter outside than inside."
     if abs(contrast) < 5e-3:
-        return "Contrast: only what lies just outside counts, which is cell 2 and not cell 3."
-    return None if abs(contrast + 0.5) < 5e-3 else "Contrast: the mean inside is over cells 0 and 1; just outside lies cell 2."
+        return "Contrast: only what lies just outside counts, which is superpixel 2 and not superpixel 3."
+    wrong = "Contrast: the mean inside is over superpixels 0 and 1; just outside lies superpixel 2."
+    return None if abs(contrast + 0.5) < 5e-3 else wrong
 
 
 def _judge_three_peaks(answer) -> str | None:
@@ -82,15 +86,15 @@ def _judge_fit(fit: Callable) -> str | None:
 
 
 def _contrasts(saliency, labels, members, outside: str = "length") -> torch.Tensor:
-    """Contrast pixel pair by pixel pair; ``outside``: what the pixels or cells outside are weighted by."""
+    """Contrast pixel pair by pixel pair; ``outside``: what the pixels or superpixels outside are weighted by."""
     result = []
     for row in members:
         mask = row[labels]
         pairs = [(a, b) for a, b in _neighbouring(*labels.shape) if mask[a] != mask[b]]
-        cells = [int(labels[b] if mask[a] else labels[a]) for a, b in pairs]
-        mean = {c: float(saliency[labels == c].mean()) for c in range(members.shape[1])}
-        chosen = {"length": cells, "once": sorted(set(cells)), "border pixels": cells}[outside]
-        values = [mean[c] for c in chosen]
+        beside = [int(labels[b] if mask[a] else labels[a]) for a, b in pairs]
+        mean = {k: float(saliency[labels == k].mean()) for k in range(members.shape[1])}
+        chosen = {"length": beside, "once": sorted(set(beside)), "border pixels": beside}[outside]
+        values = [mean[k] for k in chosen]
         if outside == "border pixels":
             values = [float(saliency[b] if mask[a] else saliency[a]) for a, b in pairs]
         result.append(float(saliency[mask].mean()) - sum(values) / max(len(values), 1))
@@ -108,7 +112,7 @@ def _neighbouring(height: int, width: int):
 
 def _map(seed: int):
     generator = torch.Generator().manual_seed(seed)
-    # Blocks of unequal size: cells with borders of unequal length, and cells that do not touch.
+    # Blocks of unequal size: superpixels with borders of unequal length, and some that do not touch.
     labels = torch.zeros(7, 9, dtype=torch.long)
     for k, (rows, columns) in enumerate(
         ((slice(0, 3), slice(0, 4)), (slice(0, 3), slice(4, 9)), (slice(3, 7), slice(0, 2)), (slice(3, 7), slice(2, 7)),
@@ -125,7 +129,7 @@ def _judge_contrast(contrast: Callable) -> str | None:
         data = _map(seed)
         saliency, labels, members = data
         expected = _contrasts(*data)
-        actual = torch.as_tensor(contrast(*(one.clone() for one in data))).double()
+        actual = torch.as_tensor(contrast(*(tensor.clone() for tensor in data))).double()
         if actual.shape != expected.shape:
             return f"The contrasts must have shape (K,), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
         if torch.allclose(actual, expected, atol=1e-6):
@@ -134,20 +138,20 @@ def _judge_contrast(contrast: Callable) -> str | None:
         everywhere = torch.stack([saliency[m].mean() - saliency[~m].mean() for m in masks])
         slips = (
             ("Outside is less, not more: inside minus outside.", -expected),
-            ("Each cell just outside counts as often as its border with the proposal is long, not once.",
+            ("Each superpixel just outside counts as often as its border with the proposal is long, not once.",
              _contrasts(*data, outside="once")),
-            ("Only the cells that touch the proposal count, not all that lies outside.", everywhere),
-            ("It is the mean of the whole cell just outside that counts, not of the pixels at the border.",
+            ("Only the superpixels that touch the proposal count, not all that lies outside.", everywhere),
+            ("It is the mean of the whole superpixel just outside that counts, not of the pixels at the border.",
              _contrasts(*data, outside="border pixels")),
             ("That is the mean inside alone.", torch.stack([saliency[m].mean() for m in masks])),
         )  # fmt: skip
         for said, wrong in slips:
             if torch.allclose(actual, wrong, atol=1e-6):
                 return said
-        cells = torch.stack([saliency[labels == c].mean() for c in range(members.shape[1])])
-        inside = torch.stack([cells[m].mean() - saliency[mask].mean() for m, mask in zip(members, masks, strict=True)])
+        means = torch.stack([saliency[labels == k].mean() for k in range(members.shape[1])])
+        inside = torch.stack([means[m].mean() - saliency[mask].mean() for m, mask in zip(members, masks, strict=True)])
         if torch.allclose(actual, expected + inside, atol=1e-6):
-            return "The mean inside is over pixels: a large cell counts more than a small one."
+            return "The mean inside is over pixels: a large superpixel counts more than a small one."
         return f"The contrasts are off by up to {(actual - expected).abs().max():.3g}."
     return None
 
@@ -182,7 +186,7 @@ def _judge_evidence(evidence: Callable) -> str | None:
     ):
         if torch.allclose(actual, _evidence(logits, how), atol=1e-6):
             return said
-    every = torch.stack([_evidence(one[None])[0] for one in logits])
+    every = torch.stack([_evidence(of_photo[None])[0] for of_photo in logits])
     if torch.allclose(actual, every, atol=1e-6):
         return "What is shared is the same for all photos, not another for each photo by itself."
     return f"The evidence is off by up to {(actual - expected).abs().max():.3g}."
@@ -193,8 +197,8 @@ def _photos_of_one_kind() -> torch.Tensor:
     logits = torch.randn(4, 8, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     logits[:, 1, 2, 2] += 6  # in every photo, in one cell: what they have in common
     logits[1:, 5, 1, 1] += 4
-    logits[0, 3, 0, 0] += 14  # very sure, in one photo only
-    logits[:, 6] += 2.0  # a little everywhere: the mean over cells falls for it
+    logits[0, 3, 0, 0] += 14  # very likely, in one photo only
+    logits[:, 6] += 2.0  # a little everywhere: the mean over cells counts it
     logits[:, 7] -= 12.0  # next to nothing anywhere
     return logits
 
@@ -203,8 +207,8 @@ EXERCISES = {
     "11.1": Exercise(
         _judge_toy,
         (
-            "P has 4 pixels, u sums to 2.1, in common are the 2 of cell 1.",
-            "Fit 2 / (4 + 2.1 - 2); contrast: (0 + 1) / 2 inside, 1 in cell 2, the only neighbour.",
+            "P has 4 pixels, u sums to 2.1, in common are the 2 of superpixel 1.",
+            "Fit 2 / (4 + 2.1 - 2); contrast: (0 + 1) / 2 inside, 1 in superpixel 2, the only neighbour.",
         ),
     ),
     "11.2": Exercise(
@@ -224,8 +228,8 @@ EXERCISES = {
     "11.4": Exercise(
         _judge_contrast,
         (
-            "Go through all neighbouring pixels; a pair with one pixel in and one out adds the outer pixel's cell once.",
-            "saliency[mask].mean() less the mean, over those pairs, of the outer cell's mean co-saliency.",
+            "Go through all neighbouring pixels; a pair with one pixel in and one out adds the outer pixel's superpixel once.",
+            "saliency[mask].mean() less the mean, over those pairs, of the outer superpixel's mean co-saliency.",
         ),
     ),
     "11.5": Exercise(

@@ -90,12 +90,12 @@ def _judge_addition(share: Callable) -> str | None:
     generator = torch.Generator().manual_seed(1)
     first, second, arrived = (torch.rand(2, 3, 4, generator=generator, dtype=torch.float64) for _ in range(3))
     first, second = first * 3 - 1, second + 2
-    leaves = [one[None].clone().requires_grad_() for one in (first, second)]
+    leaves = [summand[None].clone().requires_grad_() for summand in (first, second)]
     with PeakRule():
         total = leaves[0] + leaves[1]
-    expected = [one[0] for one in torch.autograd.grad(total, leaves, arrived[None])]
-    actual = [torch.as_tensor(one) for one in share(first.clone(), second.clone(), arrived.clone())]
-    if len(actual) != 2 or any(one.shape != first.shape for one in actual):
+    expected = [part[0] for part in torch.autograd.grad(total, leaves, arrived[None])]
+    actual = [torch.as_tensor(part) for part in share(first.clone(), second.clone(), arrived.clone())]
+    if len(actual) != 2 or any(part.shape != first.shape for part in actual):
         return f"Two tensors of shape {tuple(first.shape)} are wanted, one for each summand."
     if all(map(_close, actual, expected)):
         return None
@@ -117,12 +117,11 @@ def _judge_fold(fold: Callable) -> str | None:
     weight = torch.randn(3, 2, 3, 3, generator=generator, dtype=torch.float64)
     bias, mean, scale, shift = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     variance = torch.rand(3, generator=generator, dtype=torch.float64) + 0.5
-    eps = 0.1  # large, so that one who forgets it is found out
-    expected = [
-        one.detach() for one in fuse_conv_bn_weights(*map(nn.Parameter, (weight, bias)), mean, variance, eps, scale, shift)
-    ]
-    given = [one.clone() for one in (weight, bias, mean, variance, scale, shift)]
-    actual = [torch.as_tensor(one) for one in fold(*given, eps)]
+    eps = 0.1  # large, so that an answer without it differs
+    fused = fuse_conv_bn_weights(*map(nn.Parameter, (weight, bias)), mean, variance, eps, scale, shift)
+    expected = [parameter.detach() for parameter in fused]
+    given = [parameter.clone() for parameter in (weight, bias, mean, variance, scale, shift)]
+    actual = [torch.as_tensor(parameter) for parameter in fold(*given, eps)]
     if len(actual) != 2 or actual[0].shape != weight.shape or actual[1].shape != bias.shape:
         return f"A weight {tuple(weight.shape)} and a bias {tuple(bias.shape)} are wanted."
     if all(map(_close, actual, expected)):

@@ -123,8 +123,8 @@ def _judge_noise(keep: Callable) -> str | None:
         ([torch.zeros(0), torch.tensor([3.0, 4.0])], 20.0, "A photo without any instance has nothing to keep."),
     )  # fmt: skip
     for scores, percentile, said in cases:
-        actual = [torch.as_tensor(one).tolist() for one in keep([one.clone() for one in scores], percentile)]
-        expected = [one.tolist() for one in noise_filter(scores, percentile)]
+        actual = [torch.as_tensor(kept).tolist() for kept in keep([of_photo.clone() for of_photo in scores], percentile)]
+        expected = [kept.tolist() for kept in noise_filter(scores, percentile)]
         if actual != expected:
             return f"{said} Got {actual}, wanted {expected}."
     return None

@@ -50,7 +50,7 @@ def _mean_and_spread(answer) -> str | None:
 
 
 def _random_photos(seed: int) -> list[PhotoResult]:
-    """Photos of a class with finds of any quality; one without a find, one without a thing."""
+    """Photos of a class with detections of any quality; one without a detection, one without a thing."""
     draw = np.random.default_rng(seed)
     photos = []
     for number in range(6):
@@ -71,13 +71,13 @@ def _random_photos(seed: int) -> list[PhotoResult]:
 
 
 def _library(photos: list[PhotoResult], iou: float) -> float:
-    masks = [np.array([one.mask for one in photo.instances], bool).reshape(-1, *photo.size) for photo in photos]
-    scores = [torch.tensor([one.score for one in photo.instances], dtype=torch.float64) for photo in photos]
+    masks = [np.array([instance.mask for instance in photo.instances], bool).reshape(-1, *photo.size) for photo in photos]
+    scores = [torch.tensor([instance.score for instance in photo.instances], dtype=torch.float64) for photo in photos]
     return average_precision(masks, scores, [photo.truth for photo in photos], iou)
 
 
 def _half_photo() -> list[PhotoResult]:
-    """One find whose IoU with the one thing is exactly one half."""
+    """One detection whose IoU with the one thing is exactly one half."""
     truth, mask = np.zeros((1, 8, 8), bool), np.zeros((8, 8), bool)
     truth[0, :, :4] = True
     mask[:4, :4] = True
@@ -98,7 +98,7 @@ def _from_files(answer) -> str | None:
                 if abs(got - _library([photo for photo in photos if photo.instances], iou)) < 1e-6:
                     return "You forgot the photos in which nothing was found: what there was to find in them counts as missed"
                 if abs(got - np.nanmean([_library([photo], iou) for photo in photos])) < 1e-6:
-                    return "That is the mean of the photos' APs; the finds of all photos must be pooled"
+                    return "That is the mean of the photos' APs; the detections of all photos must be pooled"
                 return f"At IoU {iou} the AP of six made-up photos is {wanted:.4f}, you have {got:.4f}"
     return None
 
@@ -122,9 +122,10 @@ def _differences(answer) -> str | None:
             return "It changes the protocols that it is given"
         missed, extra = wanted - set(got), set(got) - wanted
         if missed:
-            one = sorted(missed)[0]
-            where = "differs" if one in first and one in second else "stands in one protocol only, which is a difference too"
-            return f"{one!r} is missing: it {where}"
+            point = sorted(missed)[0]
+            both = point in first and point in second
+            where = "differs" if both else "stands in one protocol only, which is a difference too"
+            return f"{point!r} is missing: it {where}"
         if extra:
             return f"{sorted(extra)[0]!r} is the same in both and must not be listed"
         if len(list(got)) != len(wanted):

@@ -43,7 +43,7 @@ class CoPeaks:
 
 @dataclass(frozen=True)
 class CopeakPair:
-    """Two photos (H, W, 3) uint8, their saliency-guided correlation (h, w, s, t), and its maxima at every radius."""
+    """Two photos (H, W, 3) uint8, their saliency-weighted correlation (h, w, s, t), and its maxima at every radius."""
 
     photos: tuple[np.ndarray, np.ndarray]
     correlation: torch.Tensor
@@ -52,16 +52,16 @@ class CopeakPair:
 
 @dataclass(frozen=True)
 class Hits:
-    """Seeds and true instances: how many of the ``seeds`` lie on an instance, how many of the ``instances`` have a seed."""
+    """Peaks and true instances: how many of the ``peaks`` lie on an instance, how many of the ``instances`` have a peak."""
 
-    seeds: int
+    peaks: int
     on_instance: int
     instances: int
     found: int
 
     def __add__(self, other: Hits) -> Hits:
         return Hits(
-            self.seeds + other.seeds,
+            self.peaks + other.peaks,
             self.on_instance + other.on_instance,
             self.instances + other.instances,
             self.found + other.found,
@@ -119,7 +119,7 @@ def on_instances(cells: torch.Tensor, masks: torch.Tensor, grid: Sequence[int]) 
 
 
 def hits(cells: torch.Tensor, masks: torch.Tensor, grid: Sequence[int]) -> Hits:
-    """How seeds (Q, 2), cells of a grid ``(h, w)``, meet the true instances (G, H, W) bool."""
+    """How peaks (Q, 2), cells of a grid ``(h, w)``, lie on the true instances (G, H, W) bool."""
     on = on_instances(cells, masks, grid)
     return Hits(len(cells), int(on.any(0).sum()), len(masks), int(on.any(1).sum()))
 
@@ -221,14 +221,14 @@ def losses_figure(means: torch.Tensor) -> Figure:
 
 
 @plain
-def votes_figure(photo: np.ndarray, votes: torch.Tensor, seeds: Mapping[str, torch.Tensor]) -> Figure:
-    """Votes (h, w) as a map, and the photo once for each kind of seed, title -> cells (Q, 2)."""
-    figure = Figure(figsize=(3.1 * (1 + len(seeds)), 3.2), layout="constrained")
-    axes = figure.subplots(1, 1 + len(seeds))
+def votes_figure(photo: np.ndarray, votes: torch.Tensor, peaks: Mapping[str, torch.Tensor]) -> Figure:
+    """Votes (h, w) as a map, and the photo once for each kind of peak, title -> cells (Q, 2)."""
+    figure = Figure(figsize=(3.1 * (1 + len(peaks)), 3.2), layout="constrained")
+    axes = figure.subplots(1, 1 + len(peaks))
     picture = axes[0].imshow(votes.numpy(), extent=(0, 1, 1, 0), cmap="cividis", vmin=0)
     figure.colorbar(picture, ax=axes[0], shrink=0.7)
     axes[0].set_title("votes: partners with a co-peak here", fontsize=9)
-    for axis, (title, cells) in zip(axes[1:], seeds.items(), strict=True):
+    for axis, (title, cells) in zip(axes[1:], peaks.items(), strict=True):
         axis.imshow(photo, extent=(0, 1, 1, 0))
         _dots(axis, cells, votes.shape)
         axis.set_title(title, fontsize=9)

@@ -167,7 +167,7 @@ def features_figure(photo: np.ndarray, features: torch.Tensor, channels: Sequenc
 
 @plain
 def cell_figure(pairs: Mapping[str, FeaturePair], features: str, row: int, column: int) -> Figure:
-    """Cell ``(row, column)`` of the first photo and its correlation over the second, raw and guided by the saliency, on one
+    """Cell ``(row, column)`` of the first photo and its correlation over the second, raw and weighted by the saliency, on one
     scale, that of the whole raw tensor. ``features``: which of the pairs."""
     pair = pairs[features]
     raw, weighted = pair.correlation[row, column], pair.weighted[row, column]
@@ -184,7 +184,7 @@ def cell_figure(pairs: Mapping[str, FeaturePair], features: str, row: int, colum
         _box(axes[1], _argmax(values), color, solid=color == WRONG)
         _box(axis, _argmax(values), color, solid=color == WRONG)
     figure.colorbar(picture, cax=figure.add_axes((0.93, 0.06, 0.012, 0.8)))
-    titles = (f"photo A, cell ({row}, {column})", "photo B, best cells", "raw T over B", "guided Ts over B")
+    titles = (f"photo A, cell ({row}, {column})", "photo B, best cells", "raw T over B", "weighted Ts over B")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(xticks=(), yticks=())
         axis.set_title(title, fontsize=10, loc="left")
@@ -235,7 +235,7 @@ def stereo_figure(stereo: Stereo, found: Mapping[str, torch.Tensor]) -> Figure:
     right = within(matches, stereo.truth)
     _photo(top[0], stereo.first, grid)
     _photo(top[1], stereo.second, grid)
-    for number, cell in enumerate((one for one in _NUMBERED if stereo.known[one]), start=1):
+    for number, cell in enumerate((place for place in _NUMBERED if stereo.known[place]), start=1):
         color = RIGHT if right[cell] else WRONG
         _box(top[0], cell, color)
         _box(top[1], matches[cell].tolist(), color)

@@ -68,32 +68,32 @@ def best_proposals(proposals: torch.Tensor, truth: torch.Tensor) -> tuple[torch.
 
 
 @plain
-def tasks_figure(one: Page) -> Figure:
+def tasks_figure(shown: Page) -> Figure:
     """The photo, the answer of co-segmentation (one mask) and that of instance co-segmentation (one a thing)."""
-    union = one.masks.any(0)[None]
-    pictures = (one.photo, _tinted(one.photo, union), _tinted(one.photo, one.masks))
-    titles = ("the photo", "co-segmentation: 1 mask", f"instance co-segmentation: {len(one.masks)} masks")
+    union = shown.masks.any(0)[None]
+    pictures = (shown.photo, _tinted(shown.photo, union), _tinted(shown.photo, shown.masks))
+    titles = ("the photo", "co-segmentation: 1 mask", f"instance co-segmentation: {len(shown.masks)} masks")
     return _row(pictures, titles, 3.2)
 
 
 @plain
 def page_figure(pages: Mapping[str, Sequence[Page]], category: str, number: int, masks: bool) -> Figure:
     """Photo ``number`` (counted from 1) of a class, with its instances in colours or without."""
-    one = pages[category][number - 1]
+    shown = pages[category][number - 1]
     figure = Figure(figsize=(3.6, 3.6))
     axis = figure.add_axes((0.02, 0.02, 0.96, 0.88))
-    axis.imshow(_tinted(one.photo, one.masks) if masks else one.photo)
+    axis.imshow(_tinted(shown.photo, shown.masks) if masks else shown.photo)
     axis.set_axis_off()
-    axis.set_title(f"{one.name}, {len(one.masks)} instances", fontsize=11, loc="left", parse_math=False)
+    axis.set_title(f"{shown.name}, {len(shown.masks)} instances", fontsize=11, loc="left", parse_math=False)
     return figure
 
 
 def describe_page(pages: Mapping[str, Sequence[Page]], category: str, number: int, masks: bool) -> str:
     """``page_figure`` in one sentence."""
-    one = pages[category][number - 1]
-    sizes = ", ".join(f"{share:.0%}" for share in shares(one.masks).tolist())
-    shown = "shown" if masks else "hidden"
-    return f"Photo {number} of the class {category}: {len(one.masks)} instances covering {sizes} of it; masks {shown}."
+    photo_masks = pages[category][number - 1].masks
+    sizes = ", ".join(f"{share:.0%}" for share in shares(photo_masks).tolist())
+    drawn = "shown" if masks else "hidden"
+    return f"Photo {number} of the class {category}: {len(photo_masks)} instances covering {sizes} of it; masks {drawn}."
 
 
 @plain
@@ -118,10 +118,10 @@ def statistics_figure(table: pd.DataFrame) -> Figure:
 @plain
 def helpers_figure(sample: Sample, prior: torch.Tensor, proposals: torch.Tensor) -> Figure:
     """A photo, its prior (H, W) in [0, 1], and for each true instance the best of its proposals (K, H, W) bool."""
-    one = page(sample)
+    photo = page(sample).photo
     indices, overlaps = best_proposals(proposals, sample.masks)
-    best = resize_nearest(proposals[indices], one.photo.shape[:2])
-    pictures = [one.photo, prior, *(_tinted(one.photo, mask[None]) for mask in best)]
+    best = resize_nearest(proposals[indices], photo.shape[:2])
+    pictures = [photo, prior, *(_tinted(photo, mask[None]) for mask in best)]
     found = zip(indices.tolist(), overlaps.tolist(), strict=True)
     titles = ["the photo", "prior", *(f"proposal {index}: IoU {overlap:.2f}" for index, overlap in found)]
     figure = _row(pictures, titles, 2.1)

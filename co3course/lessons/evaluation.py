@@ -51,10 +51,10 @@ def toy_scene() -> Scene:
 def photo_scene(photo: np.ndarray, instances: Sequence[Instance], truth: torch.Tensor, most: int = 6) -> Scene:
     """The ``most`` best instances of a photo (H, W, 3) and its true masks (G, H, W), small enough to be moved about."""
     pixels = fit_within(photo, _LONGEST)
-    best = sorted(instances, key=lambda one: -one.score)[:most]
-    masks = torch.from_numpy(np.array([one.mask for one in best], dtype=bool).reshape(-1, *photo.shape[:2]))
+    best = sorted(instances, key=lambda instance: -instance.score)[:most]
+    masks = torch.from_numpy(np.array([instance.mask for instance in best], dtype=bool).reshape(-1, *photo.shape[:2]))
     size = pixels.shape[:2]
-    scores = torch.tensor([one.score for one in best], dtype=torch.float64)
+    scores = torch.tensor([instance.score for instance in best], dtype=torch.float64)
     return Scene(resize_nearest(masks, size), scores, resize_nearest(truth, size), pixels)
 
 
@@ -236,7 +236,7 @@ def _label_places(masks: torch.Tensor) -> dict[int, tuple[float, float]]:
 
 
 def _label(chosen: bool, edge: str) -> dict:
-    """The look of a number: white on black if it is the chosen one, else black on white."""
+    """The style of a number: white on black if it is the chosen one, else black on white."""
     ground = "black" if chosen else "white" if edge != "none" else "none"
     box = {"facecolor": ground, "edgecolor": edge, "boxstyle": "round,pad=0.15", "alpha": 0.85}
     return {"color": "white" if chosen else "black", "bbox": box}

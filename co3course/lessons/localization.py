@@ -43,9 +43,9 @@ def features_of(segmenter: CoSegmenter, images: Sequence[np.ndarray]) -> torch.T
 
 def with_head(segmenter: CoSegmenter, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> CoSegmenter:
     """A copy whose score is ``weight . f + bias``; all that follows the score stays: peaks, heat maps, proposals, ranking, what
-    each size counts.
+    each scale counts.
 
-    features: (N, C, h, w) of the photos that co-peaks are looked for in; weight: (C,); bias: a scalar.
+    features: (N, C, h, w) of the photos that co-peaks are searched in; weight: (C,); bias: a scalar.
     """
     other = segmenter.with_settings()
     other.model = copy.deepcopy(segmenter.model)
@@ -65,16 +65,15 @@ def cosaliency(model: CoPeakNet, features: torch.Tensor, images: Sequence[np.nda
 
 def at_sizes(maps: torch.Tensor, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
     """Maps (N, h, w) at the sizes of their photos, bilinear: a list of (H, W)."""
-    return [
-        interpolate(one[None, None], image.shape[:2], mode="bilinear")[0, 0] for one, image in zip(maps, images, strict=True)
-    ]
+    pairs = zip(maps, images, strict=True)
+    return [interpolate(values[None, None], image.shape[:2], mode="bilinear")[0, 0] for values, image in pairs]
 
 
 def overlaps_of(found: Sequence[Sequence[Instance]], truth: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The IoU of each photo's instances with its true masks (G, H, W): a list over photos of (M, G)."""
     ious = []
     for instances, masks in zip(found, truth, strict=True):
-        given = torch.from_numpy(np.array([one.mask for one in instances], dtype=bool).reshape(-1, *masks.shape[1:]))
+        given = torch.from_numpy(np.array([instance.mask for instance in instances], dtype=bool).reshape(-1, *masks.shape[1:]))
         ious.append(mask_iou(given, masks))
     return ious
 
@@ -186,8 +185,12 @@ def _answer(photo: np.ndarray, truth: torch.Tensor, saliency: torch.Tensor, foun
     iou = float(box_iou(best[None], boxes).max()) if best is not None and len(boxes) else 0.0
     scale = np.tile(np.array(size[::-1]) / saliency.shape[::-1], 2)
     box = None if best is None else tuple((best.numpy() * scale).round().astype(int).tolist())
-    masks = [resize_nearest(torch.from_numpy(one.mask)[None], size)[0].numpy() for one in found]
-    small = [Instance(mask, one.score, one.peak, tight_box(mask)) for mask, one in zip(masks, found, strict=True) if mask.any()]
+    masks = [resize_nearest(torch.from_numpy(instance.mask)[None], size)[0].numpy() for instance in found]
+    small = [
+        Instance(mask, instance.score, instance.peak, tight_box(mask))
+        for mask, instance in zip(masks, found, strict=True)
+        if mask.any()
+    ]
     shrunk = interpolate(saliency[None, None].float(), size, mode="area")[0, 0].numpy()
     return Answer(shrunk, overlay(photo, small), len(found), box, iou)
 

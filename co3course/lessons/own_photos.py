@@ -52,7 +52,7 @@ def example_folder(folder: Path) -> list[Path]:
 
 
 def check_photos(paths: Sequence[Path]) -> pd.DataFrame:
-    """What a look at the files says before anything is computed, one row a file: width and height as a viewer shows them,
+    """What the files show before anything is computed, one row a file: width and height as a viewer shows them,
     whether EXIF turns it, usable, and a remark (why not, or what may go wrong)."""
     rows, seen = [], {}
     for path in paths:
@@ -94,13 +94,14 @@ def album_of(names: Sequence[str], photos: Sequence, found: Sequence[Sequence[In
     """photos: as ``read_image`` takes them, read one at a time; found: instances in the photos' own pixels, as ``predict``
     gives them."""
     small = tuple(fit_within(read_image(photo), _LONGEST) for photo in photos)
-    resized = tuple(tuple(at_size(ones, photo.shape[:2])) for photo, ones in zip(small, found, strict=True))
-    return Album(tuple(names), small, resized, max((one.score for ones in found for one in ones), default=0.0))
+    resized = tuple(tuple(at_size(instances, photo.shape[:2])) for photo, instances in zip(small, found, strict=True))
+    best = max((instance.score for instances in found for instance in instances), default=0.0)
+    return Album(tuple(names), small, resized, best)
 
 
 def above(instances: Sequence[Instance], best: float, share: float) -> list[Instance]:
     """The instances whose score is at least ``share`` of the category's ``best``."""
-    return [one for one in instances if one.score >= share * best]
+    return [instance for instance in instances if instance.score >= share * best]
 
 
 @plain
@@ -121,11 +122,12 @@ def album_figure(album: Album, photo: int, share: float) -> Figure:
 
 @plain
 def score_figure(album: Album, share: float) -> Figure:
-    """Every find's score as a share of the album's best, one column a photo; blue: kept at ``share`` (dashed line)."""
+    """Every detection's score as a share of the album's best, one column a photo; blue: kept at ``share`` (dashed line)."""
     figure = Figure(figsize=(8, 3.4))
     axis = figure.subplots()
     for k, instances in enumerate(album.found):
-        values = np.array([one.score / album.best for one in instances]) if album.best > 0 else np.zeros(len(instances))
+        shares = [instance.score / album.best if album.best > 0 else 0.0 for instance in instances]
+        values = np.array(shares, dtype=float)
         colors = np.where(values >= share, BLUE, _GRAY)
         axis.scatter(np.full(len(values), k), values, s=30, color=colors, edgecolors="black", linewidths=0.5)
     axis.axhline(share, color="black", linestyle="--", label=f"threshold: {share:g} of the best score")

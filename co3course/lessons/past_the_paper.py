@@ -1,9 +1,10 @@
 """Notebook 11: what the default does beyond the paper, each change measured on top of the last.
 
-Networks are trained once for every way of training and heat maps made once for every network, seed rule and stage at which
-they stop, so that a ladder of configurations (``run_ladder``) costs no more than its dearest steps.
+Networks are trained once for every way of training and heat maps made once for every network, source of
+peaks and stage at which they are read, so that a ladder of configurations (``run_ladder``) takes no longer than its costliest
+steps.
 
-Shape letters: H W work size, ``h w`` feature grid, K proposals, S superpixels, Q peaks.
+Shape letters: H W size of the masks, ``h w`` feature grid, K proposals, S superpixels, Q peaks.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ _STEP = 2  # every second pixel is drawn, as in notebook 08
 
 @dataclass(frozen=True)
 class Step:
-    """One rung of the ladder: the fitted segmenter, its looks at each photo, what it found there, its AP25 and AP50, and the
-    processor seconds that its training and its heat maps took (0 where an earlier step had made them)."""
+    """One step of the ladder: the fitted segmenter, the peaks of each photo at every scale, what it found there, its AP25 and
+    AP50, and the processor seconds that its training and its heat maps took (0 where an earlier step had made them)."""
 
     segmenter: CoSegmenter
     seen: list[list[ScalePeaks]]
@@ -52,7 +53,7 @@ class Step:
 def run_ladder(
     samples: Sequence[Sample], work: Sequence[PreparedImage], proposals: Sequence[Proposals], configs: Mapping[str, CoSegConfig]
 ) -> dict[str, Step]:
-    """Segment one class by every configuration. work: the samples, prepared at all scales that any of them needs;
+    """Segment one class by every configuration. work: the samples, prepared at all scales that any configuration needs;
     proposals: theirs. A configuration that ranks at the photo's own size gets its own."""
     fitted, maps, steps = {}, {}, {}
     shared = work, proposals
@@ -61,7 +62,7 @@ def run_ladder(
         if config.mask_size is None:
             work = [prepare(sample.image_path, config) for sample in samples]
             proposals = [prepare_proposals(image, config) for image in work]
-        # Seeds, heat maps and ranking come after training and change nothing about it.
+        # Peaks, heat maps and ranking come after training and change nothing about it.
         later = {
             "peak_source": "score", "heat_map_stage": "middle", "peak_scales": CoSegConfig().peak_scales, "group_peaks": False,
             "level_sets": False,
@@ -119,21 +120,21 @@ def maps_figure(pixels: np.ndarray, maps: Mapping[str, torch.Tensor], label: str
 
 
 @plain
-def looks_figure(pixels: np.ndarray, seen: Sequence[ScalePeaks]) -> Figure:
-    """A photo (H, W, 3), and for every look at it, the farthest first, its co-saliency, cell by cell, from 0 to 1, with its
-    seeds."""
+def scales_figure(pixels: np.ndarray, seen: Sequence[ScalePeaks]) -> Figure:
+    """A photo (H, W, 3), and for every scale, the smallest first, its co-saliency, cell by cell, from 0 to 1, with its
+    peaks."""
     figure = Figure(figsize=(2.4 * (len(seen) + 1) + 0.7, 2.9), layout="constrained")
     axes = figure.subplots(1, len(seen) + 1)
     small = pixels[::_STEP, ::_STEP]
     axes[0].imshow(small)
     extent = (-0.5, small.shape[1] - 0.5, small.shape[0] - 0.5, -0.5)
     axes[0].set_title("the photo", fontsize=9)
-    for axis, one in zip(axes[1:], sorted(seen, key=lambda one: one.grid), strict=True):
-        saliency = one.view.output.saliency[0, 0]
+    for axis, scale in zip(axes[1:], sorted(seen, key=lambda scale: scale.grid), strict=True):
+        saliency = scale.view.output.saliency[0, 0]
         picture = axis.imshow(saliency.numpy(), cmap="magma", vmin=0, vmax=1, extent=extent)
         cell = torch.tensor(pixels.shape[:2]) / torch.tensor(saliency.shape)
-        _mark(axis, (one.cells + 0.5) * cell)
-        axis.set_title(f"{saliency.shape[0]} x {saliency.shape[1]} cells, {len(one.cells)} seeds", fontsize=9)
+        _mark(axis, (scale.cells + 0.5) * cell)
+        axis.set_title(f"{saliency.shape[0]} x {saliency.shape[1]} cells, {len(scale.cells)} peaks", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
     figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.01, label="co-saliency")
@@ -142,16 +143,16 @@ def looks_figure(pixels: np.ndarray, seen: Sequence[ScalePeaks]) -> Figure:
 
 @plain
 def groups_figure(
-    pixels: np.ndarray, one: ScalePeaks, groups: torch.Tensor, depth: torch.Tensor, found: Mapping[str, Sequence[Instance]]
+    pixels: np.ndarray, scale: ScalePeaks, groups: torch.Tensor, depth: torch.Tensor, found: Mapping[str, Sequence[Instance]]
 ) -> Figure:
-    """A look's co-saliency with its peaks, those of every group (G, Q) bool joined by a line that says its depth (G,), and a
+    """A scale's co-saliency with its peaks, those of every group (G, Q) bool joined by a line that says its depth (G,), and a
     photo (H, W, 3) with each of the sets of instances ``found`` (title -> instances)."""
     figure = Figure(figsize=(3.3 * (len(found) + 1) + 0.7, 2.8), layout="constrained")
     axes = figure.subplots(1, len(found) + 1)
     height, width = pixels.shape[:2]
-    saliency = one.view.output.saliency[0, 0].numpy()
+    saliency = scale.view.output.saliency[0, 0].numpy()
     picture = axes[0].imshow(saliency, cmap="magma", vmin=0, vmax=1, extent=(0, width, height, 0))
-    points = one.points.flip(1).numpy()
+    points = scale.points.flip(1).numpy()
     joins = ((members.nonzero().flatten().tolist(), float(value)) for members, value in zip(groups, depth, strict=True))
     for members, value in joins:
         if len(members) > 1:
@@ -170,8 +171,8 @@ def groups_figure(
 
 @plain
 def outline_figure(pixels: np.ndarray, proposals: Proposals, before: torch.Tensor, after: torch.Tensor, share) -> Figure:
-    """For one mask, before and after it is refined (S,) bool each: the photo with the first, what its colours and its peak's
-    share (S,) say of each superpixel around it, and the photo with the second."""
+    """For one mask, before and after it is refined (S,) bool each: the photo with the first, the evidence of its colours and of
+    its peak's share (S,) for each superpixel around it, and the photo with the second."""
     ranker = proposals.ranker
     window, *evidence = proposals.refiner.evidence(before.numpy(), share.double().numpy())
     labels = ranker.labels.reshape(ranker.size)[::_STEP, ::_STEP]
@@ -184,7 +185,7 @@ def outline_figure(pixels: np.ndarray, proposals: Proposals, before: torch.Tenso
         axis.contour(region[labels][part].numpy(), levels=[0.5], colors=["#ffffff"], linewidths=3.2)
         axis.contour(region[labels][part].numpy(), levels=[0.5], colors=[BLUE], linewidths=1.6)
         axis.set_title(title, fontsize=9)
-    for axis, values, title in zip(axes[1:3], evidence, ("what its colours say", "what its share says"), strict=True):
+    for axis, values, title in zip(axes[1:3], evidence, ("evidence of its colours", "evidence of its share"), strict=True):
         shown = np.full(len(window), np.nan)
         shown[window] = values
         picture = axis.imshow(shown[labels][part], cmap="RdBu_r", vmin=-3, vmax=3)
@@ -233,7 +234,7 @@ def ladder_figure(precisions: Mapping[str, tuple[float, float]]) -> Figure:
     axis = figure.subplots()
     places = np.arange(len(precisions))
     for k, (color, name) in enumerate(((BLUE, "AP25"), (ORANGE, "AP50"))):
-        values = [one[k] for one in precisions.values()]
+        values = [precision[k] for precision in precisions.values()]
         bars = axis.barh(places + 0.38 * (k - 0.5), values, height=0.36, color=color, label=name)
         axis.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     axis.set_yticks(places, list(precisions))

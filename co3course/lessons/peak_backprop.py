@@ -1,6 +1,6 @@
 """Notebook 07: peak back-propagation, one rule, and a heat map on its way down through a network.
 
-Shape letters: C channels, H W work size, ``h' w'`` grid of a stage, Q peaks.
+Shape letters: C channels, H W size of the masks, ``h' w'`` grid of a stage, Q peaks.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Descent:
     maps: Mapping[str, torch.Tensor]
 
     def heat(self, stage: str, peaks=slice(None)) -> torch.Tensor:
-        """The maps of a stage, of some of the peaks, enlarged to work size: (Q, H, W)."""
+        """The maps of a stage, of some of the peaks, enlarged to the size of the masks: (Q, H, W)."""
         return enlarge(self.maps[stage][peaks], self.pixels.shape[:2])
 
 
@@ -80,8 +80,9 @@ def stage_maps(model: CoPeakNet, image: torch.Tensor, cells: torch.Tensor, rule:
         score = model.head(x - model.center)
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in at}
     for i, j in cells.tolist():
-        for name, one in zip(at, torch.autograd.grad(score[0, 0, i, j], list(at.values()), retain_graph=True), strict=True):
-            parts[name].append((one if rule else one.abs()).sum(1))
+        gradients = torch.autograd.grad(score[0, 0, i, j], list(at.values()), retain_graph=True)
+        for name, gradient in zip(at, gradients, strict=True):
+            parts[name].append((gradient if rule else gradient.abs()).sum(1))
     return {name: torch.cat(maps) if maps else torch.zeros(0, *at[name].shape[2:]) for name, maps in parts.items()}
 
 
@@ -132,10 +133,10 @@ def share_covered(heat: torch.Tensor, masks: torch.Tensor, part: float = 0.8) ->
 
 def measure(descents: Sequence[Descent], stage: str) -> tuple[float, float, float]:
     """Means over all peaks of the photos: share of the heat inside, share of the instance covered, sum of the map."""
-    heats = [(one.heat(stage), one.truth) for one in descents]
+    heats = [(descent.heat(stage), descent.truth) for descent in descents]
     inside = torch.cat([share_inside(*pair) for pair in heats])
     covered = torch.cat([share_covered(*pair) for pair in heats])
-    total = torch.cat([one.maps[stage].sum((1, 2)) for one in descents])
+    total = torch.cat([descent.maps[stage].sum((1, 2)) for descent in descents])
     return float(inside.mean()), float(covered.mean()), float(total.mean())
 
 
@@ -153,7 +154,7 @@ def compare_figure(descent: Descent, peak: int, gradient: torch.Tensor) -> Figur
     for axis, values, title in zip(
         axes[1:], (gradient, descent.heat(IMAGE, [peak])[0]), ("size of the gradient", "heat map (peak rule)"), strict=True
     ):
-        # Over its maximum the gradient, a few extreme pixels, would look black.
+        # Over its maximum the gradient, a few extreme pixels, would be black.
         drawn = axis.imshow(_scaled(values, 0.998), cmap="magma", vmin=0, vmax=1)
         axis.set_title(title, fontsize=10)
         _outline(axis, descent, peak)

@@ -1,9 +1,9 @@
 """Notebook 08: proposals, the paper's ranking (Eq. 7), suppression and the noise filter.
 
 Eq. 7 is linear in beta and gamma, so its three sums are taken once for every peak and proposal of a photo; other
-weights, limits and percentiles then cost a few milliseconds for a whole class, and sliders can follow at once.
+weights, limits and percentiles then take a few milliseconds for a whole class, and sliders can follow at once.
 
-Shape letters: H W work size, K proposals, S superpixels, Q peaks, M chosen instances, G true instances.
+Shape letters: H W size of the masks, K proposals, S superpixels, Q peaks, M chosen instances, G true instances.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _STEP = 2  # every second pixel is drawn: more would not be seen
 
 @dataclass(frozen=True)
 class Scene:
-    """One photo, ready to be ranked at work size.
+    """One photo, ready to be ranked at the size of the masks.
 
     pixels: (H, W, 3) uint8; saliency: (H, W); heat: (Q, H, W), in the values that it has at the network's input; points:
-    (Q, 2), the peaks in pixels ``(y, x)``, best first; ranker: its K proposals; truth: (G, H, W) bool; guided and plain: the
+    (Q, 2), the peaks in pixels ``(y, x)``, best first; ranker: its K proposals; truth: (G, H, W) bool; weighted and plain: the
     sums with the co-saliency and without it (``S = 1`` everywhere); overlaps: (K, K), IoU of the proposals with one another;
     ious: (K, G), with the truth.
     """
@@ -79,7 +79,7 @@ def scene_of(segmenter: CoSegmenter, sample: Sample) -> Scene:
     size = image.pixels.shape[:2]
     first = segmenter.peaks_at(image)
     saliency = first.view.saliency
-    heat = first.heat * (saliency.numel() / config.input_size**2)  # values kept in place of sums, as ``segmentation.rank`` does
+    heat = first.heat * (saliency.numel() / config.input_size**2)  # values kept in place of sums, as ``selection.rank`` does
     ranker = prepare_proposals(image, config).ranker
     truth = resize_nearest(sample.masks, size)
     weighted, plain = (ranker.sums(heat, guide) for guide in (saliency, torch.ones(size)))
@@ -123,19 +123,19 @@ def instances_of_class(
 ) -> list[Chosen]:
     """What is left of a class's photos after ranking, suppression and noise filter."""
     found = [choose(scene, beta, gamma, nms_iou, cosaliency) for scene in scenes]
-    kept = noise_filter([one.scores for one in found], percentile)
-    return [Chosen(one.proposals[k], one.peaks[k], one.scores[k]) for one, k in zip(found, kept, strict=True)]
+    kept = noise_filter([chosen.scores for chosen in found], percentile)
+    return [Chosen(chosen.proposals[k], chosen.peaks[k], chosen.scores[k]) for chosen, k in zip(found, kept, strict=True)]
 
 
 def precision(scenes: Sequence[Scene], found: Sequence[Chosen], iou: float = 0.5) -> float:
     """AP^r of the class."""
-    ious = [scene.ious[one.proposals] for scene, one in zip(scenes, found, strict=True)]
-    return pooled_average_precision(ious, [one.scores for one in found], iou)
+    ious = [scene.ious[chosen.proposals] for scene, chosen in zip(scenes, found, strict=True)]
+    return pooled_average_precision(ious, [chosen.scores for chosen in found], iou)
 
 
 def best_possible(scenes: Sequence[Scene], nms_iou: float = 0.4) -> list[Chosen]:
     """What a perfect ranking would choose of the same proposals at the same peaks: a peak on an instance takes the proposal
-    nearest to that instance and is as sure as it is near; a peak elsewhere takes none."""
+    that overlaps it most, with this IoU as its score; a peak elsewhere takes none."""
     found = []
     for scene in scenes:
         y, x = scene.points.T
@@ -148,7 +148,7 @@ def best_possible(scenes: Sequence[Scene], nms_iou: float = 0.4) -> list[Chosen]
 
 
 def masks_of(scene: Scene, found: Chosen) -> list[Instance]:
-    """The chosen proposals as instances at work size."""
+    """The chosen proposals as instances at the size of the masks."""
     masks = scene.ranker.masks(found.proposals).numpy()
     points = scene.points[found.peaks].tolist()
     return [
@@ -280,7 +280,7 @@ def class_figure(
 
 
 def _draw_scores(axis, scenes: Sequence[Scene], found: Sequence[Chosen], photo: int) -> None:
-    overlaps = [scene.ious[one.proposals].max(1).values for scene, one in zip(scenes, found, strict=True)]
+    overlaps = [scene.ious[chosen.proposals].max(1).values for scene, chosen in zip(scenes, found, strict=True)]
     others = [k for k in range(len(scenes)) if k != photo] or [photo]
     for shown, size, color in ((others, 16, BLUE), ([photo], 34, VERMILION)):
         points = torch.cat([found[k].scores for k in shown]), torch.cat([overlaps[k] for k in shown])
@@ -293,11 +293,11 @@ def _draw_scores(axis, scenes: Sequence[Scene], found: Sequence[Chosen], photo: 
 
 
 def _draw_curves(axis, scenes: Sequence[Scene], found: Sequence[Chosen]) -> None:
-    ious = [scene.ious[one.proposals] for scene, one in zip(scenes, found, strict=True)]
-    pooled = torch.cat([one.scores for one in found])
+    ious = [scene.ious[chosen.proposals] for scene, chosen in zip(scenes, found, strict=True)]
+    pooled = torch.cat([chosen.scores for chosen in found])
     instances = sum(len(scene.truth) for scene in scenes)
     for iou, color, style in ((0.25, GREEN, "-"), (0.5, BLUE, "--")):
-        right = torch.cat([match(matrix, one.scores, iou) for matrix, one in zip(ious, found, strict=True)])
+        right = torch.cat([match(matrix, chosen.scores, iou) for matrix, chosen in zip(ious, found, strict=True)])
         values, reached = precision_recall(right, pooled, instances)
         area = precision(scenes, found, iou)
         axis.plot(reached, values, color=color, linestyle=style, marker=".", label=f"AP{100 * iou:.0f} = {area:.2f}")

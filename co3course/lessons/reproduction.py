@@ -61,7 +61,7 @@ def experiment_of(parameters: RowParameters) -> Experiment:
 _PRIORS = {
     "single": "each photo",
     "ddt": "all photos of a class",
-    "classifier": "all photos of a class and what the network's classifier names in them",
+    "classifier": "all photos of a class and what the network's classifier recognises in them",
 }
 
 
@@ -105,7 +105,7 @@ AUTHORS = {
         "epochs": 40, "batch_size": 6, "learning_rate": 1e-6, "optimizer": "released", "frozen_until": None, "init_head": False,
     },
     "losses": {"saliency_weight": 1.0, "copeak_weight": 0.5, "affinity_weight": 0.1, "alpha": 4.0, "loss_form": "released"},
-    "seeds of instances": {"peak_source": "score", "peak_scales": (1.0,)},
+    "peaks": {"peak_source": "score", "peak_scales": (1.0,)},
     "heat maps": {"heat_map_stage": None},
     "ranking": {
         "ranking": "released", "group_peaks": False, "level_sets": False, "refine_masks": False, "rank_with_saliency": True,
@@ -188,8 +188,8 @@ def class_figure(table: pd.DataFrame, outcomes: list[ExperimentResult], set_name
     figure = Figure(figsize=(min(11, 3.6 + 0.8 * len(names)), 3.4))
     axis = figure.subplots()
     axis.bar(range(len(names)), table[measure].iloc[:-1], width=0.6, color=BLUE, label="this run, mean over seeds")
-    places = [names.index(one.category) for one in outcomes]
-    values = [100 * one.measures[measure] for one in outcomes]
+    places = [names.index(outcome.category) for outcome in outcomes]
+    values = [100 * outcome.measures[measure] for outcome in outcomes]
     axis.scatter(places, values, s=36, facecolors="white", edgecolors="black", zorder=3, label="this run, one seed")
     axis.axhline(table[measure].iloc[-1], color=BLUE, linestyle="--", label="this run, mean over classes")
     theirs = published(set_name).get(measure)

@@ -36,7 +36,7 @@ class Category:
 
     photos: N of (H, W, 3) uint8; masks: N of (G, H, W) bool, the true instances; output: features (N, C, h, w), less the
     category's mean, and score (N, 1, h, w), the linear fit of the prior that training starts from; prior: (N, 1, S, S) in
-    [0, 1], the class's.
+    [0, 1], made from all photos.
     """
 
     photos: tuple[np.ndarray, ...]
@@ -46,7 +46,7 @@ class Category:
 
 
 def read_category(samples: Sequence[Sample], config: CoSegConfig | None = None) -> Category:
-    """Photos, features, the prior (the whole class's unless ``config`` says) and the score that training would start from."""
+    """Photos, features, the prior (DDT's unless ``config`` names another) and the score that training would start from."""
     config = config or CoSegConfig(prior="ddt")
     work = [prepare(sample.image, config, k) for k, sample in enumerate(samples)]
     masks = [resize_nearest(sample.masks, image.pixels.shape[:2]) for sample, image in zip(samples, work, strict=True)]
@@ -62,7 +62,7 @@ def read_category(samples: Sequence[Sample], config: CoSegConfig | None = None) 
 @dataclass(frozen=True)
 class Priors:
     """One photo (H, W, 3) uint8, its true mask (H, W) bool, and its priors by name, each (H, W) in [0, 1]: those of
-    ``saliency_prior`` and the class's ("whole class")."""
+    ``saliency_prior`` and "DDT", which is made from all photos."""
 
     photo: np.ndarray
     truth: torch.Tensor
@@ -72,19 +72,19 @@ class Priors:
 @dataclass(frozen=True)
 class Epochs:
     """What the co-saliency of one photo (H, W, 3) uint8 became: maps[k] (S/4, S/4) and scores[k], the mean IoU with
-    the true masks over all photos, after k epochs; teacher: the same of the priors that it learnt from."""
+    the true masks over all photos, after k epochs; prior_score: the same of the priors that it learnt from."""
 
     photo: np.ndarray
     maps: tuple[torch.Tensor, ...]
     scores: tuple[float, ...]
-    teacher: float
+    prior_score: float
 
 
 def read_priors(category: Category, k: int) -> Priors:
     """The priors of photo ``k``."""
     photo = category.photos[k]
     maps = {method.replace("_", " "): saliency_prior(photo, method) for method in METHODS}
-    maps["whole class"] = interpolate(category.prior[[k]], photo.shape[:2], mode="bilinear")[0, 0]
+    maps["DDT"] = interpolate(category.prior[[k]], photo.shape[:2], mode="bilinear")[0, 0]
     return Priors(photo, category.masks[k].any(0), maps)
 
 
@@ -102,15 +102,15 @@ def mean_iou(maps: torch.Tensor, masks: Sequence[torch.Tensor]) -> float:
     """How well the positives of maps (N, 1, S, S) fit the true masks, N of (G, H, W) bool: mean over the photos of the
     intersection over union with all instances together."""
     values = []
-    for one, truth in zip(maps, masks, strict=True):
-        at_size = interpolate(one[None], truth.shape[1:], mode="bilinear")[0, 0]
+    for photo_map, truth in zip(maps, masks, strict=True):
+        at_size = interpolate(photo_map[None], truth.shape[1:], mode="bilinear")[0, 0]
         values.append(iou(above_mean(at_size), truth.any(0)))
     return sum(values) / len(values)
 
 
 def learn(category: Category, priors: torch.Tensor, config: CoSegConfig, shown: int = 0) -> Epochs:
-    """Train a new network on the photos with ``priors`` (N, 1, S, S) and look at the co-saliency before and after every
-    epoch; the photo ``shown`` is kept. The stages up to the backbone's middle stay as they are."""
+    """Train a new network on the photos with ``priors`` (N, 1, S, S) and record the co-saliency before and after every
+    epoch, as a map of the photo ``shown`` only. The stages up to the backbone's middle stay as they are."""
     model = CoPeakNet(build_backbone(*config.network))
     stage = "middle"
     tensors = [prepare(photo, config).tensor for photo in category.photos]
@@ -202,7 +202,7 @@ def epoch_figure(epochs: Epochs, epoch: int) -> Figure:
     for axis in (left, middle):
         axis.set_axis_off()
         axis.set_aspect(epochs.photo.shape[0] / epochs.photo.shape[1])
-    right.axhline(epochs.teacher, color="black", linestyle="--", linewidth=1, label="the prior itself")
+    right.axhline(epochs.prior_score, color="black", linestyle="--", linewidth=1, label="the prior itself")
     right.plot(epochs.scores, "o-", color=NEGATIVE, markersize=4, label="learnt from it")
     right.plot(epoch, epochs.scores[epoch], "o", color=POSITIVE, ms=11, mec="black")
     right.set(ylim=(0, 1), xlabel="epoch")

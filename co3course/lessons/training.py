@@ -1,4 +1,4 @@
-"""Figures of notebook 06: what the network says after each epoch, and what each loss does to it.
+"""Figures of notebook 06: what the network gives after each epoch, and what each loss does to it.
 
 Shape letters: N photos, H W photo size, ``h w`` feature grid, Q peaks.
 """
@@ -36,7 +36,7 @@ ARMS = {
     "ls + la": {"copeak_weight": 0.0},
     "ls + lt + la": {},
 }
-_LOOKS = {
+_STYLES = {
     "ls": (BLUE, "-"),
     "ls + lt": (ORANGE, "--"),
     "ls + la": (GREEN, ":"),
@@ -91,8 +91,8 @@ def make_task(name: str, samples: Sequence[Sample], config: CoSegConfig, segment
 
 
 def snapshot(model: CoPeakNet, activations: torch.Tensor, stage: str, priors: torch.Tensor) -> Frame:
-    """What ``model`` says now; activations: (N, C', h', w'), the output of ``stage``; priors: (N, H, W). N is even: for the
-    co-peak loss photo k goes with photo k + N/2."""
+    """The frame of ``model`` as it is; activations: (N, C', h', w'), the output of ``stage``; priors: (N, H, W). N is even: for
+    the co-peak loss photo k goes with photo k + N/2."""
     with torch.no_grad():
         output = model.forward_from(activations, stage)
         losses = total_loss(output, model.saliency_at_image_size(output.score), priors[:, None], CoSegConfig())
@@ -100,7 +100,7 @@ def snapshot(model: CoPeakNet, activations: torch.Tensor, stage: str, priors: to
 
 
 def start_of(task: Task, config: CoSegConfig, stage: str) -> tuple[CoPeakNet, torch.Tensor]:
-    """The network before its first epoch, head started and mean feature known, and the photos' activations (N, C', h', w'),
+    """The network before its first epoch, its head fitted to the prior, and the photos' activations (N, C', h', w'),
     the output of ``stage``."""
     model = CoPeakNet(build_backbone(config.backbone))
     activations, features = start_features(model, [image.tensor for image in task.work], stage)
@@ -147,7 +147,7 @@ def separation(score: torch.Tensor, on_thing: torch.Tensor) -> float:
 def peaks_on_things(frame: Frame, on_thing: torch.Tensor) -> tuple[int, int]:
     """(number of peaks on an instance, number of all peaks) over all photos; on_thing: (N, h, w) bool."""
     cells = [frame.cells(k) for k in range(len(on_thing))]
-    hits = sum(int(mask[one[:, 0], one[:, 1]].sum()) for mask, one in zip(on_thing, cells, strict=True))
+    hits = sum(int(mask[peaks[:, 0], peaks[:, 1]].sum()) for mask, peaks in zip(on_thing, cells, strict=True))
     return hits, sum(map(len, cells))
 
 
@@ -192,12 +192,12 @@ def film_figure(task: Task, frames: Sequence[Frame], epochs: Sequence[int], phot
 
 @plain
 def curves_figure(runs: Mapping[str, Sequence[Frame]], on_thing: torch.Tensor) -> Figure:
-    """The three losses, and how well the score tells things from the rest, over the epochs, one line a way of training
+    """The three losses, and how well the score separates things from the rest, over the epochs, one line a way of training
     (names of ``ARMS``); on_thing: (N, h, w) bool."""
     figure = Figure(figsize=(11, 3), layout="constrained")
     axes = figure.subplots(1, 4)
     for arm, frames in runs.items():
-        color, style = _LOOKS[arm]
+        color, style = _STYLES[arm]
         for axis, name in zip(axes, _LOSSES, strict=False):
             axis.plot([getattr(frame, name) for frame in frames], color=color, ls=style, label=arm)
         axes[3].plot([separation(frame.score, on_thing) for frame in frames], color=color, ls=style)

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from co3course.figures import PipelineTrace, figure_html, overlay_grid, png, show, story_figure, trace_pipeline
+from co3course.figures import PipelineTrace, figure_html, overlay_grid, pipeline_figure, png, show, trace_pipeline
 from co3lib.config import CoSegConfig
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
@@ -27,7 +27,7 @@ def instance(height=40, width=60):
 
 
 @pytest.fixture
-def story():
+def trace():
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(2, 40, 60, generator=generator)
     cells = torch.tensor([[0, 0], [3, 5], [1, 2]])
@@ -45,10 +45,10 @@ def nothing_stays_open():
 
 
 @pytest.mark.parametrize("style", ["default", "dark_background"])
-def test_white_whatever_the_style(story, style):
+def test_white_whatever_the_style(trace, style):
     figures = []
     with plt.style.context(style):
-        figures = [overlay_grid([photo()], [[instance()]], ["one"]), story_figure(story, [instance()])]
+        figures = [overlay_grid([photo()], [[instance()]], ["one"]), pipeline_figure(trace, [instance()])]
         drawn = [pixels(figure) for figure in figures]
     for figure, image in zip(figures, drawn, strict=True):
         assert (image[0] == 255).all() and (image[:, 0] == 255).all()
@@ -94,8 +94,8 @@ def test_bad_arguments_are_named(arguments):
         overlay_grid(*arguments)
 
 
-def test_story_shows_what_it_says(story):
-    figure = story_figure(story, [instance()])
+def test_pipeline_figure_shows_what_its_titles_name(trace):
+    figure = pipeline_figure(trace, [instance()])
     axes = {axis.get_title(loc="left")[:1]: axis for axis in figure.axes if axis.get_title(loc="left")}
     assert sorted(axes) == list("123456")
     assert axes["2"].images[0].get_clim() == (0, 1)
@@ -109,8 +109,8 @@ def test_story_shows_what_it_says(story):
         assert tuple(axis.images[0].get_extent()) == (0, 60, 40, 0)
 
 
-def test_tell_agrees_with_predict():
-    # The story is of one look, up to the proposal; more looks and refined outlines come after it.
+def test_trace_agrees_with_predict():
+    # The trace is of one scale, up to the proposal; more scales and refined outlines come after it.
     later = {"peak_scales": (1.0,), "refine_masks": False}
     config = CoSegConfig(input_size=128, mask_size=128, epochs=0, max_proposals=50, noise_percentile=0, **later)
     photos = [photo(96, 128, seed) // 8 for seed in range(2)]
@@ -118,10 +118,10 @@ def test_tell_agrees_with_predict():
         image[30:60, 40:80, 0] += 200
     segmenter = CoSegmenter(config).fit(photos, progress=False)
     best = segmenter.predict(photos, progress=False)[0][0]
-    told = trace_pipeline(segmenter, photos[0])
-    assert told.saliency.shape == told.heat.shape == (96, 128) and told.score.shape == (4, 4)
-    np.testing.assert_array_equal(told.chosen.mask, best.mask)
-    assert told.chosen.score == pytest.approx(best.score) and told.chosen.peak == best.peak
+    trace = trace_pipeline(segmenter, photos[0])
+    assert trace.saliency.shape == trace.heat.shape == (96, 128) and trace.score.shape == (4, 4)
+    np.testing.assert_array_equal(trace.chosen.mask, best.mask)
+    assert trace.chosen.score == pytest.approx(best.score) and trace.chosen.peak == best.peak
 
 
 def test_html_says_what_is_shown():

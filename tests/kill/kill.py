@@ -37,7 +37,7 @@ _COMMON = """
 import sys
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
-SMALL = CoSegConfig(size=64, work_size=64, epochs=6, proposals=40, scales=(1.0,), peak_scales=(1.0,))
+SMALL = CoSegConfig(input_size=64, mask_size=64, epochs=6, max_proposals=40, prior_scales=(1.0,), peak_scales=(1.0,))
 """
 _FIT = """
 from co3lib.segmentation import CoSegmenter

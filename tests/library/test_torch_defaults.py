@@ -114,11 +114,11 @@ def test_what_is_kept_gives_the_same(expected, tmp_path):
         expected[0].save(tmp_path / "kept")
         loaded = CoSegmenter.load(tmp_path / "kept")
         found = loaded.predict(PHOTOS, progress=False)
-        story = trace_pipeline(loaded, PHOTOS[0])
+        trace = trace_pipeline(loaded, PHOTOS[0])
     assert fitted.history == plain.history
     same(found, expected[1])
     same(loaded.predict(PHOTOS[:1], progress=False), expected[0].predict(PHOTOS[:1], progress=False))
-    same(story.heat, trace_pipeline(expected[0], PHOTOS[0]).heat)
+    same(trace.heat, trace_pipeline(expected[0], PHOTOS[0]).heat)
 
 
 def test_an_error_leaves_the_settings_as_they_were():

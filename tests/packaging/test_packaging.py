@@ -117,7 +117,7 @@ from co3lib.experiment import paper_results, published
 from PIL import Image
 (samples,) = demo_set("coins").values()
 paths = [sample.image_path for sample in samples[:2]]
-config = CoSegConfig(size=64, work_size=64, epochs=1, proposals=50)
+config = CoSegConfig(input_size=64, mask_size=64, epochs=1, max_proposals=50)
 found = CoSegmenter(config).fit(paths, progress=False).predict(paths, progress=False)
 assert all(isinstance(one, Instance) for instances in found for one in instances)
 sizes = [Image.open(path).size[::-1] for path in paths]

@@ -18,7 +18,7 @@ def test_the_checkers_truth_is_the_librarys():
     torch.testing.assert_close(terms.fit, common / (size + total - common))
 
 
-def test_evidence_is_what_the_recognized_prior_uses():
+def test_evidence_is_what_the_classifier_prior_uses():
     logits = _photos_of_one_kind()
     likely = [logits.softmax(1)]
     torch.testing.assert_close(_evidence(logits), class_evidence(likely, shared_classes(likely).sqrt())[0])
@@ -30,8 +30,8 @@ WRONG_PREDICTIONS = [
     ("11.1", (0.465, -0.5), "share t"),
     ("11.1", (0.6, -0.5), "2 pixels"),
     ("11.1", (0.488, 0.5), "less outside"),
-    ("11.1", (0.488, 0.0), "cell 3"),
-    ("11.1", (0.488, 1.0), "cell 2"),
+    ("11.1", (0.488, 0.0), "superpixel 3"),
+    ("11.1", (0.488, 1.0), "superpixel 2"),
     ("11.2", (1, 1), "on a third"),
     ("11.2", (1, 1 / 3), "first is the fit for a single"),
     ("11.2", (0.5, 1), "a third of the thing"),
@@ -63,15 +63,15 @@ def everywhere(saliency, labels, members):
 
 
 def unweighted(saliency, labels, members):
-    cells = torch.stack([saliency[labels == c].mean() for c in range(members.shape[1])])
+    means = torch.stack([saliency[labels == k].mean() for k in range(members.shape[1])])
     outside = torch.stack([saliency[mask].mean() for mask in members[:, labels]]) - _contrasts(saliency, labels, members)
-    return torch.stack([cells[m].mean() for m in members]) - outside
+    return torch.stack([means[m].mean() for m in members]) - outside
 
 
 WRONG_CONTRASTS = [
     ("11.4", lambda *data: -_contrasts(*data), "inside minus outside"),
     ("11.4", lambda *data: _contrasts(*data, outside="once"), "not once"),
-    ("11.4", lambda *data: _contrasts(*data, outside="border pixels"), "whole cell"),
+    ("11.4", lambda *data: _contrasts(*data, outside="border pixels"), "whole superpixel"),
     ("11.4", everywhere, "touch"),
     ("11.4", lambda s, lab, m: torch.stack([s[mask].mean() for mask in m[:, lab]]), "inside alone"),
     ("11.4", lambda *data: _contrasts(*data)[:, None], "(K,)"),

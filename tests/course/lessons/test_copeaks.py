@@ -78,7 +78,7 @@ def test_hits():
     cells = torch.tensor([[0, 0], [0, 1], [1, 0], [0, 3]])
     assert on_instances(cells, masks, (4, 4)).tolist() == [[True, True, True, False], [False] * 4]
     met = hits(cells, masks, (4, 4))
-    assert met == Hits(seeds=4, on_instance=3, instances=2, found=1)
+    assert met == Hits(peaks=4, on_instance=3, instances=2, found=1)
     assert met + met == Hits(8, 6, 4, 2)
     assert hits(cells[:0], masks, (4, 4)) == Hits(0, 0, 2, 0)
 

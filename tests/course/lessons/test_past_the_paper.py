@@ -113,13 +113,13 @@ def test_outlines_before_and_after(scene):
 
 
 def groups_figure(pixels, steps):
-    """Of the first look's peaks: all single ones, and the first two as a group."""
-    one = steps["ours"].seen[0][0]
-    groups = torch.eye(len(one.cells)).bool()
+    """Of the peaks at the scale of training: all single ones, and the first two as a group."""
+    scale = steps["ours"].seen[0][0]
+    groups = torch.eye(len(scale.cells)).bool()
     groups = torch.cat([groups, groups[:1] | groups[1:2]])
-    mask = one.heat[0].numpy() > 0  # instances are at the photo's size, the figure at the size of the work
+    mask = scale.heat[0].numpy() > 0  # instances are at the photo's size, the figure at the size of the masks
     found = {"alone": [Instance(mask, 1.0, (0, 0), tight_box(mask))], "nothing": []}
-    return lesson.groups_figure(pixels, one, groups, torch.tensor([1.0] * len(one.cells) + [0.5]), found)
+    return lesson.groups_figure(pixels, scale, groups, torch.tensor([1.0] * len(scale.cells) + [0.5]), found)
 
 
 def test_a_group_is_a_line_with_its_depth(scene, steps):
@@ -133,7 +133,7 @@ def test_the_still_figures(scene, terms, steps):
     for figure in (
         lesson.maps_figure(scene.pixels, maps, "value", limit=1.0),
         lesson.maps_figure(scene.pixels, maps, "over its maximum"),
-        lesson.looks_figure(scene.pixels, steps["closer"].seen[0]),
+        lesson.scales_figure(scene.pixels, steps["closer"].seen[0]),
         lesson.choice_figure(scene, terms, 0, WAYS),
         groups_figure(scene.pixels, steps),
         lesson.ladder_figure({name: (one.ap25, one.ap50) for name, one in steps.items()}),

@@ -122,10 +122,10 @@ def test_the_released_column_is_the_authors_and_not_ours(monkeypatch):
     experiment = Experiment(root="/x", set="SOC", config=CoSegConfig.released(), ready_priors=True, ready_proposals=True)
     before = protocol(experiment, {})
     theirs = before["released code"]
-    told_of = {"ranking": "mask_size None", "input": "bicubic", "training": "epochs 40", "losses": "alpha 4.0"}
-    for point, told in told_of.items():
-        assert told in theirs[point] and before.same[point] == "yes"
-    drifted = classmethod(lambda cls, **changes: cls(work_size=448, interpolation="bilinear", **changes))
+    named = {"ranking": "mask_size None", "input": "bicubic", "training": "epochs 40", "losses": "alpha 4.0"}
+    for point, value in named.items():
+        assert value in theirs[point] and before.same[point] == "yes"
+    drifted = classmethod(lambda cls, **changes: cls(mask_size=448, interpolation="bilinear", **changes))
     monkeypatch.setattr(CoSegConfig, "released", drifted)
     after = protocol(experiment.model_copy(update={"config": CoSegConfig.released()}), {})
     assert after["released code"].equals(theirs)

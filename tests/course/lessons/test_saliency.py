@@ -47,7 +47,7 @@ def test_a_category_fits_together(category):
 
 def test_priors_are_at_the_photo_s_size(category):
     priors = read_priors(category, 1)
-    assert list(priors.maps) == ["combined", "minimum barrier", "boundary connectivity", "whole class"]
+    assert list(priors.maps) == ["combined", "minimum barrier", "boundary connectivity", "DDT"]
     assert all(one.shape == priors.truth.shape and one.min() >= 0 and one.max() <= 1 for one in priors.maps.values())
 
 
@@ -56,7 +56,7 @@ def test_learning_is_looked_at_before_and_after_every_epoch(category):
     assert len(epochs.maps) == len(epochs.scores) == SMALL.epochs + 1
     assert (epochs.maps[0] == 0.5).all() and (epochs.maps[-1] != 0.5).any()
     assert np.array_equal(epochs.photo, category.photos[1])
-    assert epochs.teacher == mean_iou(category.prior, category.masks)
+    assert epochs.prior_score == mean_iou(category.prior, category.masks)
 
 
 def test_overlap():
@@ -98,7 +98,7 @@ def test_weight_figure_shows_positives_and_weights(priors):
 @pytest.mark.parametrize("epoch", [0, 12])
 def test_epoch_figure_at_the_ends_of_its_ranges(epoch):
     maps = tuple(torch.full((112, 112), k / 12) for k in range(13))
-    epochs = Epochs(np.zeros((448, 336, 3), np.uint8), maps, tuple(k / 12 for k in range(13)), teacher=0.5)
+    epochs = Epochs(np.zeros((448, 336, 3), np.uint8), maps, tuple(k / 12 for k in range(13)), prior_score=0.5)
     figure = epoch_figure(epochs, epoch)
     assert np.array_equal(figure.axes[1].images[0].get_array(), maps[epoch])
     assert set(figure.axes[2].lines[0].get_ydata()) == {0.5}
