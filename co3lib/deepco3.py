@@ -14,7 +14,7 @@ import torch
 
 from .backbones import build_backbone
 from .correlation import correlate, pair_up
-from .datasets.images import read_image, resize_image, resize_maps, to_tensor
+from .datasets.images import fit_within, read_image, resize_image, resize_maps, to_tensor
 from .instance import Instance
 from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet
@@ -51,7 +51,7 @@ def deepco3(
     photos = [read_image(image) for image in images]
     inputs = torch.cat([to_tensor(resize_image(photo, (SIZE, SIZE), "bicubic"), SIZE) for photo in photos])
     if priors is None:
-        priors = [saliency_prior(photo) for photo in photos]
+        priors = [saliency_prior(fit_within(photo, SIZE)) for photo in photos]
     if proposals is None:
         proposals = [propose(photo) for photo in photos]
 

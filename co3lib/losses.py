@@ -1,4 +1,5 @@
-"""The three losses of co-peak search (paper, Eq. 1): ``L = ls + 0.5 lt + 0.1 la``.
+"""The three losses of co-peak search (paper, Section 3.2): Eq. 3 is ``copeak_loss``, Eqs. 4 and 5 are ``affinity_loss``, Eq. 6
+is ``saliency_loss``. Their weighted sum, Eq. 1, is ``training.total_loss``.
 
 Each has the form of the paper (``form="published"``) and of the authors' released code (``form="released"``).
 Shape letters: B images or pairs, C channels, H W image size, ``h w`` feature grid.

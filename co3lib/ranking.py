@@ -1,7 +1,7 @@
 """Ranking: which proposal fits a peak's heat map best, and which instances to keep (paper, Section 3.3).
 
-``rank_proposals`` is Eq. 7. ``beyond.region_ranking`` has the same for proposals that are made of superpixels, many times
-faster, and the default score.
+``rank_proposals`` is Eq. 7. What ``CoSegmenter`` runs is ``beyond.region_ranking``: the same for proposals that are made of
+superpixels, many times faster, and the default score.
 
 Shape letters: H W image size, K proposals, Q peaks, M instances.
 """

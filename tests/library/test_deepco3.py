@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from co3lib import deepco3 as page
+from co3lib import segmentation
 from co3lib.datasets import demo_set
 from co3lib.datasets.images import fit_within
 from co3lib.deepco3 import deepco3
@@ -51,6 +52,25 @@ def test_with_priors_and_proposals_that_are_given():
     images = photos(3)  # an odd batch
     priors = [torch.rand(image.shape[:2], generator=draw) for image in images]
     same(images, priors, [blocks(image.shape[:2], draw) for image in images], epochs=2)
+
+
+def test_priors_of_large_photos_are_the_librarys(monkeypatch):
+    learned = []
+
+    def stop(*arguments, **_):
+        learned.append(next(one for one in arguments if isinstance(one, torch.Tensor) and one.shape[1] == 1))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "train", stop)
+    monkeypatch.setattr(segmentation, "train", stop)
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8).repeat(90, 0).repeat(90, 1)
+    for method in (
+        CoSegmenter(CoSegConfig.released()).fit,
+        lambda images: deepco3(images, proposals=[torch.ones(1, 540, 720) > 0]),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            method([image])
+    torch.testing.assert_close(*learned)
 
 
 def test_it_is_one_page_without_a_configuration():
