@@ -45,10 +45,10 @@ demo: $(STAMP)
 	@$(BIN)/python -m co3course.runner notebooks/00_quickstart.ipynb -p profile smoke \
 	$(if $(value PHOTOS),--output results/photos -p photos "$$CO3_PHOTOS",--output results/quickstart)
 
-# Tests run two at a time, so each process keeps to one thread. Those in one xdist_group stay in one process.
+# Tests run two at a time, so each process keeps to one thread.
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=20
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=20
 
 mutate: $(STAMP)
 	$(BIN)/python tests/mutation/mutate.py $(MODULES)

@@ -1,8 +1,8 @@
 """Notebooks are run several times by the tests: headless, in JupyterLab, with their solutions. What is long in them, training
 and predicting on the same photos, is computed by the first run and read from a file by the others.
 
-A kernel whose ``IPYTHONDIR`` is what ``ipython_folder`` gives does so. Results are known by all that decides them, and the
-folder belongs to one session of tests, so that they are never those of other code.
+A kernel whose ``IPYTHONDIR`` is the fixture ``ipython`` imports this at its start. Results are known by all that decides them,
+and the folder belongs to one session of tests, so that they are never those of other code.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from co3lib import inference, selection
 from co3lib.backbones import build_backbone
@@ -24,29 +25,10 @@ from co3lib.files import aside
 from co3lib.model import CoPeakNet
 from co3lib.segmentation import CoSegmenter
 
-_STARTUP = """
-import sys
-sys.path.append({tests!r})
-import computed_once
-computed_once.install({results!r})
-sys.path.remove({tests!r})
-del sys, computed_once
-"""
-
-
-def ipython_folder(shared: Path) -> Path:
-    """A folder to be a kernel's ``IPYTHONDIR``; shared: a folder of this session's, in which the results are."""
-    folder = shared / "ipython"
-    startup = folder / "profile_default" / "startup" / "use_results.py"
-    text = _STARTUP.format(tests=str(Path(__file__).parent), results=str(shared / "results"))
-    if not startup.is_file():
-        with aside(startup) as part:
-            part.write_text(text, encoding="utf-8")
-    return folder
-
 
 def install(folder: str) -> None:
     """Let this process keep and use the results in a folder."""
+    Path(folder).mkdir(exist_ok=True)
     keep = functools.partial(_kept, Path(folder))
     selection.propose_regions = keep(selection.propose_regions)
     inference.response_maps_from = keep(inference.response_maps_from)
@@ -80,10 +62,11 @@ def _kept(folder: Path, function: Callable) -> Callable:
         sha = hashlib.sha256(function.__qualname__.encode())
         _add(sha, [arguments, named])
         file = folder / f"{sha.hexdigest()}.pickle"
-        if not file.is_file():
-            result = function(*arguments, **named)
-            with aside(file) as part:
-                part.write_bytes(pickle.dumps(result))
+        with FileLock(file.with_suffix(".lock")):
+            if not file.is_file():
+                result = function(*arguments, **named)
+                with aside(file) as part:
+                    part.write_bytes(pickle.dumps(result))
         return pickle.loads(file.read_bytes())
 
     return kept

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
-from computed_once import ipython_folder
+from filelock import FileLock
 
 SHARED = "shared"  # in pytest's own folder: what all its processes use
 SECONDS = 300  # far above the minute that a run may take: this machine may be busy
+STARTUP = """
+import sys
+sys.path.append({tests!r})
+import computed_once
+computed_once.install({results!r})
+sys.path.remove({tests!r})
+del sys, computed_once
+"""
 
-LONG = ("test_collage.py", "test_kill.py")  # besides the notebooks' runs and what is done in JupyterLab
+# What takes long, in the order in which it is begun: what a notebook's run has computed is used when JupyterLab runs it.
+LONG = ("test_notebooks.py", "test_every_topic.py", "test_widgets_in_jupyterlab.py", "test_collage.py", "test_kill.py")
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,12 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def ipython(tmp_path_factory) -> Path:
-    """The ``IPYTHONDIR`` of every kernel that runs a notebook: what is long in it is computed once in all processes."""
+def shared(tmp_path_factory) -> Path:
+    """A folder for all processes of these tests, removed at their end."""
     folder = tmp_path_factory.getbasetemp()
-    return ipython_folder((folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder) / SHARED)
+    folder = (folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder) / SHARED
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def pytest_sessionfinish(session):
@@ -45,30 +56,49 @@ def pytest_sessionfinish(session):
 
 
 @pytest.fixture(scope="session")
-def run_of(tmp_path_factory, ipython) -> Callable[[Path], Run]:
-    """The run of a notebook, made when a test first asks for it. Tests that ask for the same one are in one ``xdist_group``,
-    named after the notebook, so that it is not made again in another process."""
+def ipython(shared) -> Path:
+    """The ``IPYTHONDIR`` of every kernel that runs a notebook, in which ``computed_once`` is at work."""
+    folder = shared / "ipython"
+    startup = folder / "profile_default" / "startup" / "use_results.py"
+    with FileLock(shared / "ipython.lock"):
+        startup.parent.mkdir(parents=True, exist_ok=True)
+        startup.write_text(STARTUP.format(tests=str(Path(__file__).parent), results=str(shared / "results")))
+    return folder
 
-    @cache
+
+@pytest.fixture(scope="session")
+def run_of(shared, ipython) -> Callable[[Path], Run]:
+    """The run of a notebook, made when a test of any process first asks for it."""
+
     def run(path: Path) -> Run:
-        folder = tmp_path_factory.mktemp(path.stem)
-        output = folder / "out"
-        command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output), "-p", "profile", "smoke"]
-        started = time.perf_counter()
-        environment = os.environ | {"IPYTHONDIR": str(ipython)}
-        done = subprocess.run(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
-        )
-        return Run(done, output, time.perf_counter() - started)
+        folder = shared / "runs" / path.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "run.pickle"
+        with FileLock(folder / "run.lock"):
+            if not kept.is_file():
+                kept.write_bytes(pickle.dumps(_run(path, folder, ipython)))
+        return pickle.loads(kept.read_bytes())
 
     return run
+
+
+def _run(path: Path, folder: Path, ipython: Path) -> Run:
+    output = folder / "out"
+    command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output), "-p", "profile", "smoke"]
+    environment = os.environ | {"IPYTHONDIR": str(ipython)}
+    started = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+    )
+    return Run(done, output, time.perf_counter() - started)
 
 
 def pytest_collection_modifyitems(config, items):
     """Where tests are shared out to several processes, those that take long come first, so that none of them is left alone at
     the end with one process at work. A single process keeps to the order in which one reads the files."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not {"run_of", "lab"} & set(item.fixturenames) and item.path.name not in LONG)
+        rank = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lab import ROOT, copy_suite, jupyterlab
+from lab import ROOT, close_all, copy_suite, jupyterlab, open_lab
 from playwright.sync_api import Page, sync_playwright
 
 SCREENSHOTS = ROOT / "results" / "browser"
@@ -41,13 +41,20 @@ def lab(suite, tmp_path_factory, ipython):
         yield address
 
 
-@pytest.fixture
-def page(chromium, lab) -> Page:
+@pytest.fixture(scope="session")
+def application(chromium, lab) -> Page:
+    """A page with JupyterLab, opened once: that takes longer than most of what is done in it."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1400})
     page = context.new_page()
+    open_lab(page, lab)
     yield page
-    page.evaluate("async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }")
     context.close()
+
+
+@pytest.fixture
+def page(application) -> Page:
+    yield application
+    close_all(application)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def copy_suite(folder: Path) -> None:
 
 @contextmanager
 def jupyterlab(folder: Path, own: Path, ipython: Path) -> Iterator[str]:
-    """Serve ``folder``; yields the address of its notebooks, ``{}`` standing for the path and token included. ``own``: where
+    """Serve ``folder``; yields the address of the application, its token included. ``own``: where
     Jupyter may write, so that no settings of the user play a part; ipython: the kernels' ``IPYTHONDIR``."""
     for name, values in SETTINGS.items():
         file = own / "settings" / f"{name}.jupyterlab-settings"
@@ -73,7 +73,7 @@ def jupyterlab(folder: Path, own: Path, ipython: Path) -> Iterator[str]:
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=kernel_environment() | folders
         )
         try:
-            yield f"{_address(server, own / 'jupyter_runtime_dir', log)}lab/tree/{{}}?reset&token={token}"
+            yield f"{_address(server, own / 'jupyter_runtime_dir', log)}lab?reset&token={token}"
         finally:
             server.terminate()
             try:
@@ -94,11 +94,27 @@ def _address(server: subprocess.Popen, runtime: Path, log: Path) -> str:
     raise RuntimeError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
 
 
-def run_all(page: Page, address: str) -> None:
-    """Open a notebook, run all of its cells, and wait until that is done."""
+def open_lab(page: Page, address: str) -> None:
+    """Open the application and wait until it has started."""
     page.set_default_timeout(START * 1000)
     page.goto(address)
-    page.wait_for_function(f"window.jupyterapp && {IDLE}")
+    page.wait_for_function("window.jupyterapp")
+    page.evaluate("async () => { await jupyterapp.restored; }")
+
+
+def close_all(page: Page) -> None:
+    """Close all that is open in the application, unsaved, and end the kernels."""
+    page.evaluate(
+        "async () => { for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose();"
+        " await jupyterapp.serviceManager.sessions.shutdownAll(); }"
+    )
+
+
+def run_all(page: Page, path: str) -> None:
+    """Open a notebook, run all of its cells, and wait until that is done."""
+    page.set_default_timeout(START * 1000)
+    page.evaluate("async path => { await jupyterapp.commands.execute('docmanager:open', { path }); }", path)
+    page.wait_for_function(IDLE)
     page.evaluate("() => { window.co3done = jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.set_default_timeout(RUN * 1000)
     page.evaluate("async () => { await window.co3done; }")

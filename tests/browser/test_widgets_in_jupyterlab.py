@@ -38,9 +38,9 @@ def write(path: Path, *sources: str) -> None:
     nbformat.write(book, path)
 
 
-def test_what_these_tests_ask_and_whether_they_would_notice(page, lab, suite, screenshot):
+def test_what_these_tests_ask_and_whether_they_would_notice(page, suite, screenshot):
     write(suite / "one.ipynb", ONE)
-    run_all(page, lab.format("one.ipynb"))
+    run_all(page, "one.ipynb")
     (widget,) = widgets(page)
     power, colour = widget.locator(CONTROLS).all()
     assert [spoken_name(power), spoken_name(colour)] == ["Power of the curve", "Colour, in more words than have room"]
@@ -55,17 +55,17 @@ def test_what_these_tests_ask_and_whether_they_would_notice(page, lab, suite, sc
     assert any("no such colour" in one for one in complaints(page))
 
 
-def test_a_cell_that_stops_is_noticed(page, lab, suite, screenshot):
+def test_a_cell_that_stops_is_noticed(page, suite, screenshot):
     # The kernel drops only what it has already been asked to run: the second cell has to be waiting when the first one stops.
     write(suite / "stops.ipynb", "import time\ntime.sleep(2)\n1 / 0", "1")
-    run_all(page, lab.format("stops.ipynb"))
+    run_all(page, "stops.ipynb")
     assert any("ZeroDivisionError" in one for one in complaints(page))
     assert cells_run(page) == (1, 2)
 
 
 @pytest.mark.parametrize("path", WITH_WIDGETS, ids=lambda path: path.stem)
-def test_widgets(path, page, lab, screenshot):
-    run_all(page, lab.format(f"notebooks/{path.name}"))
+def test_widgets(path, page, screenshot):
+    run_all(page, f"notebooks/{path.name}")
     assert complaints(page) == []
     ran, cells = cells_run(page)
     assert ran == cells > 0

@@ -37,7 +37,7 @@ SMALL = CoSegConfig(input_size=64, mask_size=64, epochs=2, max_proposals=50)
 
 
 # In one process: the run that most tests compare with takes long.
-pytestmark = [pytest.mark.usefixtures("networks_built_once"), pytest.mark.xdist_group("experiment")]
+pytestmark = pytest.mark.usefixtures("networks_built_once")
 
 
 def small(**changes) -> Experiment:

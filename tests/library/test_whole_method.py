@@ -36,9 +36,6 @@ def small_backbone(*_) -> Backbone:
     return Backbone("small", stages, MEAN.tolist(), STD.tolist())
 
 
-pytestmark = pytest.mark.xdist_group("whole method")  # in one process, for what is in KEPT
-
-
 @pytest.fixture(autouse=True)
 def _small_network(monkeypatch):
     monkeypatch.setattr(segmentation, "build_backbone", small_backbone)

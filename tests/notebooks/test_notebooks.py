@@ -34,12 +34,13 @@ def test_there_are_notebooks():
     assert "00_quickstart.ipynb" in {path.name for path in WALK}
 
 
+def test_all_are_stripped():
+    command = [sys.executable, "-m", "nbstripout", "--verify", *map(str, NOTEBOOKS)]
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
 @each(NOTEBOOKS)
 class TestSource:
-    def test_is_stripped(self, path):
-        command = [sys.executable, "-m", "nbstripout", "--verify", str(path)]
-        assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
-
     def test_cells_are_short(self, path):
         lengths = [len(source.splitlines()) for source in sources(path, "code")]
         assert max(lengths) <= LONGEST_CELL
@@ -80,7 +81,7 @@ def test_every_solution_has_its_notebook():
     assert set(SOLUTIONS) == {solution_of(path) for path in WITH_EXERCISES}
 
 
-@pytest.mark.parametrize("path", [pytest.param(one, id=one.stem, marks=pytest.mark.xdist_group(one.stem)) for one in NOTEBOOKS])
+@each(NOTEBOOKS)
 def test_runs_and_leaves_its_results(path, run_of, record_property):
     run = run_of(path)
     done, output = run.done, run.output

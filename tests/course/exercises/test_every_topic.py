@@ -39,9 +39,9 @@ def stub(*_):
 
 
 def solutions() -> list:
-    """Every topic's number and solutions notebook, run in the process in which that notebook is tested as well."""
+    """Every topic's number and solutions notebook."""
     found = [(number, topic, *SOLUTIONS.glob(f"{number}_*.ipynb")) for number, topic in TOPICS.items()]
-    return [pytest.param(number, path, id=topic, marks=pytest.mark.xdist_group(path.stem)) for number, topic, path in found]
+    return [pytest.param(number, path, id=topic) for number, topic, path in found]
 
 
 def each_exercise() -> list:
