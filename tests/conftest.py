@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from headless_run import Run, run_headless
 
 SHARED = "shared"  # in pytest's own folder: what all its processes use
-SECONDS = 300  # far above the minute that a run may take: this machine may be busy
 STARTUP = """
 import sys
 sys.path.append({tests!r})
@@ -28,16 +24,6 @@ del sys, computed_once
 
 # What takes long, in the order in which it is begun: what a notebook's run has computed is used when JupyterLab runs it.
 LONG = ("test_notebooks.py", "test_every_topic.py", "test_widgets_in_jupyterlab.py", "test_collage.py", "test_kill.py")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of a notebook by the command that a user gives, in the profile "smoke". done: exit code and what it said;
-    output: the folder of its results."""
-
-    done: subprocess.CompletedProcess
-    output: Path
-    seconds: float
 
 
 @pytest.fixture(scope="session")
@@ -76,21 +62,10 @@ def run_of(shared, ipython) -> Callable[[Path], Run]:
         kept = folder / "run.pickle"
         with FileLock(folder / "run.lock"):
             if not kept.is_file():
-                kept.write_bytes(pickle.dumps(_run(path, folder, ipython)))
+                kept.write_bytes(pickle.dumps(run_headless(path, folder, ipython)))
         return pickle.loads(kept.read_bytes())
 
     return run
-
-
-def _run(path: Path, folder: Path, ipython: Path) -> Run:
-    output = folder / "out"
-    command = [sys.executable, "-m", "co3course.runner", str(path), "--output", str(output), "-p", "profile", "smoke"]
-    environment = os.environ | {"IPYTHONDIR": str(ipython)}
-    started = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
-    )
-    return Run(done, output, time.perf_counter() - started)
 
 
 def pytest_collection_modifyitems(config, items):
