@@ -20,7 +20,7 @@ from ..session import Parameters
 from ..style import BLUE, ORANGE, plain
 
 GRAY = "#555555"
-_SMOKE_PHOTOS = 6
+_SMOKE_PHOTOS = 4
 
 
 class RowParameters(Parameters):
@@ -39,7 +39,7 @@ class RowParameters(Parameters):
 
 
 def experiment_of(parameters: RowParameters) -> Experiment:
-    """The experiment that the parameters ask for. The profile "smoke" takes six photos of the first class."""
+    """The experiment that the parameters ask for. The profile "smoke" takes four photos of the first class."""
     root = Path(parameters.root).expanduser() if parameters.root else None
     names = tuple(name.strip() for name in parameters.classes.split(",") if name.strip())
     smoke = parameters.profile == "smoke"

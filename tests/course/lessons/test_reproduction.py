@@ -54,10 +54,10 @@ def made(folder, classes: int, seeds: int, value: float):
 # ---------------------------------------------------------------------------------------------------- parameters
 
 
-def test_smoke_is_six_photos_of_one_class():
-    assert experiment_of(parameters(profile="smoke")) == Experiment(set="collage", classes=("cat",), photos=6)
+def test_smoke_is_four_photos_of_one_class():
+    assert experiment_of(parameters(profile="smoke")) == Experiment(set="collage", classes=("cat",), photos=4)
     one = experiment_of(parameters(profile="smoke", classes="cup, person", seed=4, seeds=2))
-    assert (one.classes, one.photos, one.seeds) == (("cup",), 6, (4, 5))
+    assert (one.classes, one.photos, one.seeds) == (("cup",), 4, (4, 5))
     assert experiment_of(parameters(profile="smoke", set_name="coins")).classes == ("coin",)
 
 
@@ -92,8 +92,8 @@ def test_the_protocol_of_a_small_run_says_what_differs():
     table = protocol(experiment, read_classes(experiment))
     assert set(table.same) == {"yes", "NO"}
     assert set(table.index[table.same == "yes"]) == {"split", "losses", "AP"}
-    assert table.loc["images", "this run"] == "6" and table.loc["network", "same"] == "NO"
-    instances = sum(len(sample.mask_paths) for sample in demo_set("collage")["cat"][:6])
+    assert table.loc["images", "this run"] == "4" and table.loc["network", "same"] == "NO"
+    instances = sum(len(sample.mask_paths) for sample in demo_set("collage")["cat"][:4])
     assert table.loc["instances", "this run"] == str(instances)
 
 
