@@ -31,7 +31,7 @@ def test_the_released_settings_are_the_authors():
     assert (config.mask_size, config.max_proposals, config.interpolation) == (None, None, "bicubic")
 
 
-def test_the_published_form_differs_in_seeds_and_losses():
+def test_the_published_form_differs_in_peaks_and_losses():
     config, released = CoSegConfig.published(epochs=3), CoSegConfig.released(epochs=3)
     changed = {name for name in CoSegConfig.model_fields if getattr(config, name) != getattr(released, name)}
     assert changed == {"peak_source", "max_partners", "loss_form"}
@@ -138,7 +138,7 @@ def test_weights_may_be_a_path(tmp_path):
         CoSegConfig(weights=3)
 
 
-def test_the_default_looks_from_near_and_far():
+def test_the_default_has_scales_above_and_below_that_of_training():
     config = CoSegConfig()
     assert config.peak_sizes == [448, 224, 320, 672, 896, 1344]
     assert config.group_peaks

@@ -326,7 +326,7 @@ def test_ready_made_priors_and_proposals_are_used(root, tmp_path, monkeypatch):
     assert all(torch.equal(given, sample.prior) for given, sample in zip(priors[0], samples, strict=True))
     assert isinstance(priors[0], module._Later)  # one at a time, as proposals
     (outcome,) = read_outcomes(tmp_path / "with")
-    # Nothing but the true masks was proposed, so every find is one, but for the resizing to work size and back.
+    # Nothing but the true masks was proposed, so every instance is one, but for the resizing to mask size and back.
     assert outcome.found and outcome.measures["AP50"] == pytest.approx(outcome.found / outcome.instances)
     run_experiment(with_them.model_copy(update={"ready_priors": False}), tmp_path / "without", progress=False)
     assert priors[1] is None

@@ -316,14 +316,14 @@ def same_as_masks(labels, members, heat, saliency, tolerance=1e-4):
     st.integers(0, 3),
     st.integers(0, 100),
 )
-def test_ranking_unions_of_scattered_cells(labels, members, peaks, seed):
+def test_ranking_unions_of_scattered_superpixels(labels, members, peaks, seed):
     heat, saliency = random(peaks, *labels.shape, seed=seed), uniform(*labels.shape, seed=seed + 1)
     same_as_masks(torch.from_numpy(labels), torch.from_numpy(members[:, 0]), heat.float(), saliency.float())
 
 
 @examples(20)
 @given(st.integers(0, 1000), st.integers(1, 30))
-def test_ranking_unions_of_compact_cells(seed, cells):
+def test_ranking_unions_of_compact_superpixels(seed, cells):
     # Cells of the nearest of some random points: large ones, many of them cut off at the border.
     points = uniform(cells, 2, seed=seed) * torch.tensor([40.0, 50.0])
     grid = torch.stack(torch.meshgrid(torch.arange(40.0), torch.arange(50.0), indexing="ij"), -1).double()
@@ -364,7 +364,7 @@ def patches(seed: int, cells: int = 12, proposals: int = 7, peaks: int = 3):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_distinct_scores_are_the_loops(seed):
+def test_scores_by_fit_and_contrast_are_the_loops(seed):
     labels, members, heat, saliency = patches(seed)
     # Cells differ in co-saliency as a whole, so that some proposals stand out and some do not.
     saliency = saliency * uniform(12, seed=seed + 9).float()[labels]
@@ -646,7 +646,7 @@ def test_shares_of_single_pixels():
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_distinct_scores_where_everything_is_faint_are_the_loops(seed):
+def test_scores_by_fit_and_contrast_where_everything_is_faint_are_the_loops(seed):
     labels, members, heat, saliency = patches(seed)
     saliency = 0.04 * saliency * uniform(12, seed=seed + 9).float()[labels]
     actual = RegionRanker(labels, members).terms(heat, saliency, beta=0.6, gamma=0.0).score()

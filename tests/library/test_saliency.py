@@ -96,7 +96,7 @@ def descriptors(count=4):
     return features, block
 
 
-def test_class_prior_finds_what_recurs_whatever_its_sign():
+def test_ddt_prior_finds_what_recurs_whatever_its_sign():
     features, block = descriptors()
     for sign in (1, -1):
         prior = ddt_prior(sign * features)
@@ -139,7 +139,7 @@ def street(count=5, classes=20):
     return [features, finer[0]], [logits, finer[1]], block
 
 
-def test_recognized_prior_finds_what_the_photos_are_recognized_by():
+def test_classifier_prior_finds_what_the_photos_are_recognized_by():
     features, logits, block = street()
     component = ddt_prior(features[0])
     assert component[:, block].mean() < 1.1 * component[:, 2:7, 1:7].mean()  # the component alone shows the road
@@ -185,7 +185,7 @@ def test_recognized_prior_wants_as_many_scales_of_both():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_recognized_prior_is_the_loops(seed, count):
+def test_classifier_prior_is_the_loops(seed, count):
     """Seven channels, of which five components count; three scales, of which the first says which end is the inner one."""
     features = [random(count, 7, side, side, seed=seed + side) for side in (4, 8, 16)]
     logits = [2 * random(count, 11, side, side, seed=seed - side) for side in (4, 8, 16)]
@@ -278,7 +278,7 @@ def likely_of(photos, scales: int = 2, classes: int = 6) -> list[torch.Tensor]:
 
 @examples(60)
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 5), st.integers(0, 1000))
-def test_shared_classes_evidence_and_recognition_are_the_loops(photos, scales, classes, seed):
+def test_shared_classes_evidence_and_certainty_are_the_loops(photos, scales, classes, seed):
     logits = [4 * random(photos, classes, 2 + k, 3, seed=seed + k) for k in range(scales)]
     likely = [one.softmax(1) for one in logits]
     arrays = [one.numpy() for one in likely]

@@ -135,8 +135,8 @@ def test_photos_with_nothing_in_them(photo, fitted):
 
 
 def test_one_photo_alone(photos):
-    for seeds in ("score", "copeak"):
-        segmenter = fit(photos[:1], peak_source=seeds)
+    for source in ("score", "copeak"):
+        segmenter = fit(photos[:1], peak_source=source)
         (instances,) = segmenter.predict(photos[:1], progress=False)
         assert instances
         assert_valid_instances(instances, photos[0].shape[:2])
@@ -372,10 +372,10 @@ def test_an_interrupted_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
 # Choices
 
 
-@pytest.mark.parametrize("seeds", ["score", "copeak"])
-@pytest.mark.parametrize("heat_stop", [None, "blocks.4"])
-def test_every_kind_of_seed_and_heat_map(seeds, heat_stop, photos):
-    segmenter = fit(photos, peak_source=seeds, heat_map_stage=heat_stop, input_size=128, peak_scales=(1.0, 2.0))
+@pytest.mark.parametrize("source", ["score", "copeak"])
+@pytest.mark.parametrize("stage", [None, "blocks.4"])
+def test_every_kind_of_peak_and_heat_map(source, stage, photos):
+    segmenter = fit(photos, peak_source=source, heat_map_stage=stage, input_size=128, peak_scales=(1.0, 2.0))
     found = segmenter.predict(photos, progress=False)
     assert any(found)
     for instances, photo in zip(found, photos, strict=True):
@@ -528,13 +528,13 @@ def test_proposals_are_limited(photos):
 # Stages
 
 
-def test_seeds_are_cells_of_the_grid_best_first(photos):
+def test_peaks_are_cells_of_the_grid_best_first(photos):
     segmenter = fit(photos, input_size=128, peak_source="copeak")
     image = prepare(photos[0], segmenter.config)
     with torch.no_grad():
         output = segmenter.model(image.tensor)
-    for seeds in ("score", "copeak"):
-        cells = find_peaks(output, config(input_size=128, peak_source=seeds), segmenter.partners)
+    for source in ("score", "copeak"):
+        cells = find_peaks(output, config(input_size=128, peak_source=source), segmenter.partners)
         assert 1 <= len(cells) <= 16
         assert (cells >= 0).all()
         assert (cells < 4).all()
@@ -546,7 +546,7 @@ def test_seeds_are_cells_of_the_grid_best_first(photos):
     assert heights[0] == float(score.max())
 
 
-def test_a_photo_is_looked_at_in_every_size(photos):
+def test_a_photo_is_prepared_at_every_scale(photos):
     segmenter = fit(photos, input_size=128, peak_scales=(1.0, 1.5, 3.0), mask_size=96)
     image = prepare(photos[0], segmenter.config)
     seen = segmenter.peaks_at_scales(image)
@@ -622,15 +622,15 @@ def test_photos_of_a_sequence_are_read_one_at_a_time(fitted, photos, monkeypatch
     assert events[:6] == [(what, photo.shape) for photo in photos for what in ("read", "prepare")]
 
 
-def test_a_closer_look_keeps_its_strongest_seeds(photos, monkeypatch):
+def test_other_scales_keep_their_strongest_peaks(photos, monkeypatch):
     segmenter = fit(photos, input_size=128, peak_scales=(1.0, 3.0))
     image = prepare(photos[0], segmenter.config)
     every = segmenter.peaks_at_scales(image)
     monkeypatch.setattr(inference, "_MORE_PEAKS", 1)
-    first, closer = segmenter.peaks_at_scales(image)
+    first, larger = segmenter.peaks_at_scales(image)
     assert len(every[1].cells) > 1
     assert torch.equal(first.cells, every[0].cells)
-    assert torch.equal(closer.cells, every[1].cells[:1])
+    assert torch.equal(larger.cells, every[1].cells[:1])
 
 
 def test_at_every_size_the_photo_is_no_partner_of_its_own(photos):
@@ -642,32 +642,32 @@ def test_at_every_size_the_photo_is_no_partner_of_its_own(photos):
     without, alone = others.peaks_at_scales(image), nobody.peaks_at_scales(image)
     for one, other in zip(with_itself, without, strict=True):
         assert torch.equal(one.cells, other.cells)
-    # Alone it has no partner at all, and its seeds are the peaks of its score.
+    # Alone it has no partner at all, and its peaks are the peaks of its score.
     for one in alone:
         by_score = find_peaks(one.view.output, config(input_size=128, peak_source="score"), segmenter.partners)[:20]
         assert torch.equal(one.cells[: len(by_score)], by_score)
 
 
-def test_finds_of_all_looks_compete_by_their_weights(photos):
+def test_instances_of_all_scales_compete_by_their_weights(photos):
     segmenter = fit(photos, input_size=128, peak_scales=(1.0, 2.0), mask_size=96, max_proposals=200)
     image = prepare(photos[0], segmenter.config)
     ready = prepare_proposals(image, segmenter.config)
-    first, closer = segmenter.peaks_at_scales(image)
-    alone = [choose_masks([one], ready, segmenter.config) for one in (first, closer)]
-    both = choose_masks([first, closer], ready, segmenter.config)
-    assert torch.equal(choose_masks([closer, first], ready, segmenter.config).scores, both.scores)
+    first, larger = segmenter.peaks_at_scales(image)
+    alone = [choose_masks([one], ready, segmenter.config) for one in (first, larger)]
+    both = choose_masks([first, larger], ready, segmenter.config)
+    assert torch.equal(choose_masks([larger, first], ready, segmenter.config).scores, both.scores)
     assert both.scores[0] == max(one.scores[0] for one in alone)
     assert (both.scores.diff() <= 0).all()
-    # With no weight at all the closer look has nothing to say where the first has found something.
-    silent = choose_masks([first, replace(closer, weight=0.0)], ready, segmenter.config)
+    # With no weight at all the larger scale adds nothing where the first has found something.
+    silent = choose_masks([first, replace(larger, weight=0.0)], ready, segmenter.config)
     assert torch.equal(silent.masks[: len(alone[0].masks)], alone[0].masks)
     # A look's finds scale with its weight.
-    half = choose_masks([replace(closer, weight=closer.weight / 2)], ready, segmenter.config)
+    half = choose_masks([replace(larger, weight=larger.weight / 2)], ready, segmenter.config)
     assert half.scores.tolist() == pytest.approx((alone[1].scores / 2).tolist())
     torch.testing.assert_close(both.masks, segmenter.candidates(image, ready).masks)
 
 
-def test_a_find_counts_as_often_as_looks_agree_on_it(photos):
+def test_an_instance_counts_as_often_as_scales_agree_on_it(photos):
     segmenter = fit(photos, input_size=128, peak_scales=(1.0, 2.0), mask_size=96, max_proposals=200)
     image = prepare(photos[0], segmenter.config)
     ready = prepare_proposals(image, segmenter.config)
@@ -677,7 +677,7 @@ def test_a_find_counts_as_often_as_looks_agree_on_it(photos):
         again = choose_masks([one] * times, ready, segmenter.config)
         assert torch.equal(again.masks, alone.masks)
         assert torch.equal(again.scores, alone.scores * times)
-    # A look that found nothing adds nothing to it.
+    # A scale at which nothing was found adds nothing to it.
     empty = replace(one, cells=one.cells[:0], heat=one.heat[:0])
     assert torch.equal(choose_masks([one, empty], ready, segmenter.config).scores, alone.scores)
 
@@ -722,7 +722,7 @@ def test_predict_works_where_gradients_are_off(photos, mode):
 # Looks, and what they count
 
 
-def test_a_look_counts_by_its_size_and_by_how_well_the_category_is_recognised_there():
+def test_a_scale_counts_by_its_size_and_by_how_well_the_category_is_recognised_there():
     segmenter = CoSegmenter(CoSegConfig(peak_scales=(1.0, 0.5, 2.0, 3.0, 0.25)))
     assert segmenter.scale_weights == pytest.approx([1, 8, 1 / 8, 1 / 27, 3.5**3])
     segmenter.certainty = {448: 0.9, 672: 0.95, 896: 1.0, 224: 0.8}
@@ -732,14 +732,14 @@ def test_a_look_counts_by_its_size_and_by_how_well_the_category_is_recognised_th
     assert segmenter.with_settings(peak_scales=(1.0, 1.5)).scale_weights == pytest.approx([0.9**16, 0.95**16 / 1.5**3])
 
 
-def test_recognition_is_that_of_the_photos_of_the_last_fit(photos):
+def test_certainty_is_that_of_the_photos_of_the_last_fit(photos):
     segmenter = fit(photos, input_size=128)
     image = [prepare(photo, segmenter.config) for photo in photos]
-    backbone, recognizer = segmentation.build_both(segmenter.config.backbone, "imagenet", None, None)
+    backbone, classifier = segmentation.build_both(segmenter.config.backbone, "imagenet", None, None)
     sides = segmenter.config.classifier_sizes
     assert sides == [128, 192, 256, 64, 96] == list(segmenter.certainty)
     with torch.no_grad():
-        likely = [torch.cat([recognizer(backbone(one.at(side))).softmax(1) for one in image]).numpy() for side in sides]
+        likely = [torch.cat([classifier(backbone(one.at(side))).softmax(1) for one in image]).numpy() for side in sides]
     assert list(segmenter.certainty.values()) == pytest.approx(naive.certainty_by_scale(likely), rel=1e-4)
     assert [one.weight for one in segmenter.peaks_at_scales(image[0])] == segmenter.scale_weights
     # Where the prior is another nothing is known of it, and nothing is left of what was.
@@ -861,7 +861,7 @@ def test_a_group_takes_the_whole_where_the_pass_between_its_peaks_is_high():
         assert found.peaks.tolist() == [[4, 2], [4, 5]] and found.scores[0] == pytest.approx(float(found.scores[1]))
 
 
-def test_no_look_no_candidates(photos):
+def test_no_scale_no_candidates(photos):
     image = prepare(photos[0], config())
     nothing = choose_masks([], prepare_proposals(image, config()), config())
     assert len(nothing.masks) == len(nothing.scores) == len(nothing.peaks) == 0

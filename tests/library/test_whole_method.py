@@ -140,7 +140,7 @@ class Slow:
         return sorted(map(tuple, np.argwhere(found).tolist()), key=lambda cell: -height[cell])
 
     def candidates(self, photo, others, proposals):
-        """One photo's masks, scores and peaks before the noise filter, at work size."""
+        """One photo's masks, scores and peaks before the noise filter, at mask size."""
         config = self.config
         cells = self.seeds(photo, others)
         score = self.score(photo)
@@ -190,7 +190,7 @@ CONFIGURATIONS = {
     "much contour": CoSegConfig.released(**PLAIN, beta=0.01, gamma=1e-4, nms_iou=0.9, noise_percentile=0),
     "much background": CoSegConfig.released(**PLAIN, gamma=0.05, nms_iou=1.0, noise_percentile=80.0),
     "without co-saliency": CoSegConfig.released(**PLAIN, rank_with_saliency=False, gamma=1e-3),
-    "work size": CoSegConfig.released(**PLAIN, mask_size=64, gamma=1e-3, max_proposals=9),
+    "mask size": CoSegConfig.released(**PLAIN, mask_size=64, gamma=1e-3, max_proposals=9),
     "heat from a stage": CoSegConfig.released(**PLAIN, heat_map_stage="first", gamma=1e-3),
     "centred": CoSegConfig.released(**PLAIN, center_features=True, gamma=1e-3),
     "published": CoSegConfig.published(**PLAIN),
@@ -281,7 +281,7 @@ def test_from_photos_and_priors_to_the_losses(form):
 # Parts that only the whole shows
 
 
-def test_seeds_are_peaks_of_the_score_before_the_sigmoid():
+def test_peaks_are_those_of_the_score_before_the_sigmoid():
     """In single precision the sigmoid is one from 17 on: there its peaks would be a plateau, or none."""
     segmenter = fitted(CONFIGURATIONS["released"])
     with torch.no_grad():
