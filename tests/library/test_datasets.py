@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from co3lib.datasets import DatasetError, Sample, bundled, cache_folder, demo_set, demo_sets, list_photos, read_set
+from co3lib.datasets import DatasetError, Sample, bundled, cache_folder, demo_set, demo_sets, list_photos, mask_files, read_set
 from co3lib.datasets.array_files import read_arrays
-from co3lib.datasets.mask_files import read_mask
+from co3lib.datasets.mask_files import read_gray, read_mask
 from co3lib.files import part_of
 
 SIZE = (6, 8)
@@ -887,3 +887,78 @@ def test_matlab_files_with_short_names_and_of_version_4(tmp_path, version):
     scipy.io.savemat(tmp_path / "a.mat", {"a": values, "b": values.T}, format=version)
     first, second = read_arrays(tmp_path / "a.mat", ("a", "b"))
     assert np.array_equal(first, values) and np.array_equal(second, values.T)
+
+
+def test_gray_files_may_be_a_little_coloured(tmp_path):
+    colors = np.full((10, 10, 3), 100, np.uint8)
+    colors[..., 0] = 140  # as far apart as may be
+    _save(tmp_path / "a.png", colors)
+    assert read_gray(tmp_path / "a.png").shape == (10, 10)
+    colors[0, 0] = [141, 100, 100]  # one in a hundred may be farther
+    _save(tmp_path / "b.png", colors)
+    assert read_gray(tmp_path / "b.png").shape == (10, 10)
+    colors[0, 1] = [141, 100, 100]
+    _save(tmp_path / "c.png", colors)
+    with pytest.raises(DatasetError, match=r"c\.png must be a gray image"):
+        read_gray(tmp_path / "c.png")
+
+
+def test_void_beside_two_labels_of_a_palette_is_refused_however_thin(tmp_path):
+    indices = np.zeros((12, 12), np.uint8)
+    indices[2:8, 2:8], indices[9, 2:5], indices[9, 6:9] = 1, 2, 255
+    image = Image.fromarray(indices, "P")
+    image.putpalette([value for k in range(256) for value in (k, 0, 255 - k)])
+    image.save(tmp_path / "a.png")
+    with pytest.raises(DatasetError, match=r"a\.png must be a mask"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_values_at_half_of_the_highest_are_not_in_the_mask(tmp_path):
+    values = np.full((12, 12), 100, np.uint8)
+    values[3:9, 3:9] = 200
+    _save(tmp_path / "a.png", values)
+    assert np.array_equal(read_mask(tmp_path / "a.png"), values == 200)
+    values[values == 100] = 0
+    values[3:9, 2] = 100  # an edge
+    _save(tmp_path / "b.png", values)
+    assert np.array_equal(read_mask(tmp_path / "b.png"), values == 200)
+
+
+def test_two_labels_that_are_near_each_other_are_no_mask(tmp_path):
+    values = np.zeros((20, 20), np.uint8)
+    values[2:8, 2:8], values[10:18, 10:18] = 10, 200
+    _save(tmp_path / "a.png", values)
+    with pytest.raises(DatasetError, match=r"a\.png must be a mask"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_a_dark_texture_of_another_colour_is_outside_of_the_mask(tmp_path):
+    colors = np.zeros((40, 40, 3), np.uint8)
+    colors[5:35, 5:35, 0] = 200
+    y, x = np.mgrid[12:19, 12:19]
+    colors[12:19, 12:19] = 0
+    colors[12:19, 12:19, 1] = np.where((y + x) % 2, 70, 95)
+    _save(tmp_path / "a.png", colors)
+    assert np.array_equal(read_mask(tmp_path / "a.png"), colors[..., 0] == 200)
+
+
+def test_flat_values_are_those_of_all_their_neighbours():
+    values = np.random.default_rng(0).integers(0, 2, (40, 50)).repeat(2, 0).repeat(2, 1)
+    expected = np.zeros(values.shape, bool)
+    for y in range(1, len(values) - 1):
+        for x in range(1, values.shape[1] - 1):
+            expected[y, x] = len(np.unique(values[y - 1 : y + 2, x - 1 : x + 2])) == 1
+    assert expected.any() and np.array_equal(mask_files._flat(values), expected)
+
+
+@pytest.mark.parametrize(("kind", "parts"), [(4, 3), (5, 5), (6, 3), (15, 3)], ids=["text", "sparse", "double", "uint64"])
+def test_a_v5_matrix_that_lacks_a_part_is_refused(tmp_path, kind, parts):
+    def element(number: int, content: bytes) -> bytes:
+        return struct.pack("<II", number, len(content)) + content + bytes(-len(content) % 8)
+
+    inside = [element(6, struct.pack("<II", kind, 0)), element(5, struct.pack("<ii", 1, 1)), element(1, b"SalMap.."[:6])]
+    inside += [element(5, struct.pack("<i", 0))] * (parts - 3)
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    (tmp_path / "a.mat").write_bytes(header + element(14, b"".join(inside)))
+    with pytest.raises(DatasetError, match=r"a\.mat .*cut off or damaged"):
+        read_arrays(tmp_path / "a.mat", ("SalMap",))

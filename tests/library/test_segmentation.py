@@ -861,6 +861,15 @@ def test_a_group_takes_the_whole_where_the_pass_between_its_peaks_is_high():
         assert found.peaks.tolist() == [[4, 2], [4, 5]] and found.scores[0] == pytest.approx(float(found.scores[1]))
 
 
+def test_the_share_of_a_peak_counts_as_it_is_unless_said_otherwise(photos):
+    segmenter = fit(photos, input_size=128, peak_scales=(1.0,))
+    image = prepare(photos[0], segmenter.config)
+    found, ranker = segmenter.peaks_at(image), prepare_proposals(image, segmenter.config).ranker
+    scores = selection.rank(found.heat, found.view.saliency, ranker, segmenter.config)
+    assert torch.equal(scores, selection.rank(found.heat, found.view.saliency, ranker, segmenter.config, power=1.0))
+    assert not torch.equal(scores, selection.rank(found.heat, found.view.saliency, ranker, segmenter.config, power=2.0))
+
+
 def test_no_scale_no_candidates(photos):
     image = prepare(photos[0], config())
     nothing = choose_masks([], prepare_proposals(image, config()), config())
