@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -39,7 +40,13 @@ def path_of(value: str | os.PathLike, name: str) -> Path:
         text.encode()  # bytes of a name in another encoding can be in no notebook and no JSON file
         if "\0" in text:
             raise ValueError("it holds a null character")
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
+        try:
+            path.lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise ValueError("a name in it is too long") from error
+        return path
     except (ValueError, RuntimeError) as error:
         said = "it is not Unicode" if isinstance(error, UnicodeError) else str(error)
         raise ValueError(f"{name} must be a path that can be used, got {text!a}: {said}") from error

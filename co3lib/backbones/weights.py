@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from ..files import path_of
+
 # isort: off
 from .. import _torchvision  # noqa: F401  (before timm and torchvision)
 
@@ -58,7 +60,7 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     ------
     WeightsError : if there is no such file, or it does not hold finite tensors by their names.
     """
-    path = Path(path).expanduser()
+    path = path_of(path, "weights")
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         raise WeightsError(f"weights must be 'imagenet', 'random' or a file, got {str(path)!r}, which {what}")

@@ -155,7 +155,7 @@ def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
     ------
     DatasetError : naming what is missing, or what has the name of another.
     """
-    folder = path_of(root, "root") / name
+    folder = path_of(path_of(root, "root") / name, "name")
     images = folder / "Image"
     if not images.is_dir():
         raise DatasetError(f"{images} is not there; a set's folder must hold Image/<class>/<name>.jpg")
