@@ -163,7 +163,7 @@ def read_set(root: str | Path, name: str) -> dict[str, list[Sample]]:
     named = {same_name(path.name) for path in categories}
     left_out = [path for path in images.iterdir() if not path.is_dir()]
     for kind in ("Mask", _PRIORS, _PROPOSALS):
-        left_out += [path for path in _entries(folder / kind) if same_name(path.name) not in named]
+        left_out += [path for path in _entries(folder / kind) if same_name(path.name) not in named or not path.is_dir()]
     warn_of_left_out(folder, left_out)
     if len(named) < len(categories):
         raise DatasetError(f"{images} must hold each class once, got two folders whose names differ only in their encoding")

@@ -483,7 +483,7 @@ def test_every_file_of_a_set_is_used_or_named(tmp_path_factory, names):
     root = tmp_path_factory.mktemp("set")
     (root / "SET/Image/cat").mkdir(parents=True)
     files = {root / "SET" / folder / cls / f"{stem}{number}{ending}" for folder, cls, stem, number, ending in names}
-    for path in files:
+    for path in sorted(files, key=lambda path: -len(path.parts)):  # where a folder is wanted there can be no file
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_dir():
             path.touch()

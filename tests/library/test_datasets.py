@@ -962,3 +962,13 @@ def test_a_v5_matrix_that_lacks_a_part_is_refused(tmp_path, kind, parts):
     (tmp_path / "a.mat").write_bytes(header + element(14, b"".join(inside)))
     with pytest.raises(DatasetError, match=r"a\.mat .*cut off or damaged"):
         read_arrays(tmp_path / "a.mat", ("SalMap",))
+
+
+@pytest.mark.parametrize("kind", ["Mask", "SalRes_ZhangICCV17", "MCG_fast"])
+def test_a_file_where_a_categorys_folder_is_expected_is_named(tmp_path, kind):
+    _save(tmp_path / "SET/Image/cat/a.png", np.zeros((*SIZE, 3), np.uint8))
+    (tmp_path / f"SET/{kind}").mkdir()
+    (tmp_path / f"SET/{kind}/cat").touch()
+    with pytest.warns(UserWarning, match=rf"left out: 1 without an ending of .*SET \({kind}/cat\)"):
+        samples = read_set(tmp_path, "SET")
+    assert len(samples["cat"]) == 1

@@ -870,6 +870,19 @@ def test_the_share_of_a_peak_counts_as_it_is_unless_said_otherwise(photos):
     assert not torch.equal(scores, selection.rank(found.heat, found.view.saliency, ranker, segmenter.config, power=2.0))
 
 
+def test_parts_of_the_cosaliency_are_proposals_at_small_scales_but_not_beside_given_ones(photos, monkeypatch):
+    segmenter = fit(photos, input_size=128, peak_scales=(1.0, 0.5))
+    image = prepare(photos[0], segmenter.config)
+    scales, ready = segmenter.peaks_at_scales(image), prepare_proposals(image, segmenter.config)
+    made, level_sets = [], RegionRanker.level_sets
+    monkeypatch.setattr(RegionRanker, "level_sets", lambda self, map_: made.append(map_) or level_sets(self, map_))
+    choose_masks(scales, replace(ready, complete=True), segmenter.config)
+    choose_masks(scales, ready, segmenter.config.model_copy(update={"level_sets": False}))
+    assert made == []
+    choose_masks(scales, ready, segmenter.config)
+    assert len(made) == 1 and made[0] is scales[1].view.saliency
+
+
 def test_no_scale_no_candidates(photos):
     image = prepare(photos[0], config())
     nothing = choose_masks([], prepare_proposals(image, config()), config())
