@@ -883,6 +883,11 @@ def test_parts_of_the_cosaliency_are_proposals_at_small_scales_but_not_beside_gi
     assert len(made) == 1 and made[0] is scales[1].view.saliency
 
 
+def test_a_photo_without_a_name_is_the_first_unless_said_otherwise(photos):
+    names = [prepare(photos[0], config(), *place).name for place in ((), (0,), (1,))]
+    assert names[0] == names[1] != names[2]
+
+
 def test_no_scale_no_candidates(photos):
     image = prepare(photos[0], config())
     nothing = choose_masks([], prepare_proposals(image, config()), config())
