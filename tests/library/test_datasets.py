@@ -972,3 +972,11 @@ def test_a_file_where_a_categorys_folder_is_expected_is_named(tmp_path, kind):
     with pytest.warns(UserWarning, match=rf"left out: 1 without an ending of .*SET \({kind}/cat\)"):
         samples = read_set(tmp_path, "SET")
     assert len(samples["cat"]) == 1
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_a_mask_of_height_and_width_exchanged_is_refused_where_exif_only_mirrors(tmp_path, number):
+    _turned_photo(tmp_path, number, np.zeros((*SIZE, 3), np.uint8))
+    _save(tmp_path / "SET/Mask/cat/t_InstID1.png", _mask(1).T.copy())
+    with pytest.raises(DatasetError, match=r"t_InstID1\.png must be of its photo's size"):
+        _ = _cat(tmp_path, "t").masks
