@@ -152,7 +152,7 @@ def peak_response_maps(model: CoPeakNet, image: torch.Tensor, peaks: torch.Tenso
     peaks = checks.tensor(peaks, "peaks", ("Q", 2)).long()
     height, width = image.shape[2:]
     with torch.no_grad():
-        start = image if stop is None else model.backbone(image, until=stop)
+        start = model.activations(image, stop)
     maps = response_maps_from(model, start, stop, peaks)
     return enlarge(maps, (height, width))
 
@@ -190,7 +190,7 @@ def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str |
     for k, (i, j) in enumerate(peaks.tolist()):
         with torch.inference_mode(False), torch.enable_grad():
             (relevance,) = torch.autograd.grad(score[0, 0, i, j], start, retain_graph=True)
-        if stage is None:
+        if model.backbone.stage(stage) is None:
             # Relevance belongs to the network's input, which is the image over its standard deviation.
             relevance = relevance * model.backbone.std
         maps[k] = relevance[0].sum(0)

@@ -115,8 +115,8 @@ class Backbone(nn.Module):
         -------
         (B, C, h, w), as ``forward`` gives them.
         """
-        after = self.stage(after)
-        return self._run(features, self._after(after), None) if after else self(features)
+        start = self._after(after)
+        return self(features) if start is None else self._run(features, start, None)
 
     def parameters_after(self, stage: str | None) -> Iterator[nn.Parameter]:
         """The parameters of all the stages after ``stage``; None: of every stage."""

@@ -492,3 +492,12 @@ def test_enlarged_maps_keep_their_sums():
         torch.testing.assert_close(flat, torch.full((1, 48, 32), 0.25 / 6))
         assert torch.equal(enlarge(maps, (16, 16), interpolation), maps)
     assert enlarge(maps[:0], (5, 4), "bicubic").shape == (0, 5, 4)
+
+
+def test_where_the_middle_stage_is_the_image_heat_is_read_at_the_image():
+    model = small_network(std=0.25)
+    model.backbone.middle_stage = None  # as of a network whose first stage has a stride above 16
+    image, peaks = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([[0, 1], [1, 0]])
+    expected = peak_response_maps(model, image, peaks)
+    assert expected.any()
+    torch.testing.assert_close(peak_response_maps(model, image, peaks, "middle"), expected, rtol=0, atol=0)
