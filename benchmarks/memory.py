@@ -97,10 +97,10 @@ def measure(counts: list[int], megapixels: float, folder: Path) -> pd.DataFrame:
         ("nothing", 1, large, nothing, ()),
         ("check_photos", 1, large, check, ()),
         ("fit", 1, large, fit, (ours,)),
-        ("predict", 5, large, predict, (ours,)),
+        ("predict", 1, large, predict, (ours,)),
         ("fit, released", 1, large, fit, (released,)),
         (f"predict, released, {megapixels / _SMALLER:g} megapixels", 10, small, predict, (released,)),
-        ("overlays and COCO files", 10, large, export, ()),
+        ("overlays and COCO files", 1, large, export, ()),
     ]
     rows = {}
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
