@@ -5,7 +5,7 @@
 An output folder holds ``experiment.json`` and for every category and seed a folder ``<category>/seed_<k>`` with
 ``outcome.json`` (the numbers) and the files of ``export.write_coco``, from two of which, ``ground_truth.json`` and
 ``results.json``, every number can be recomputed without photos, network or weights: ``recompute(folder)``. Explained in
-``notebooks/13_reproduce_a_table_row.ipynb``.
+``notebooks/14_reproduce_a_table_row.ipynb``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checking the notebooks' exercises: ``check("02.1", answer)``, ``hint("02.1")``.
+"""Checking the notebooks' exercises: ``check("03.1", answer)``, ``hint("03.1")``.
 
 The exercises of a notebook are in the module of its topic, as ``EXERCISES``: number -> ``Exercise``. A check tries the
 answer on data of its own, never reads its code, and says what is wrong rather than that something is.
@@ -13,18 +13,18 @@ from importlib import import_module
 # The number of a notebook -> the module with its exercises.
 TOPICS = {
     "01": "data",
-    "02": "correlation",
-    "03": "saliency",
-    "04": "copeaks",
-    "05": "affinity",
-    "06": "training",
-    "07": "peak_backprop",
-    "08": "ranking",
-    "09": "evaluation",
+    "02": "evaluation",
+    "03": "correlation",
+    "04": "saliency",
+    "05": "copeaks",
+    "06": "affinity",
+    "07": "training",
+    "08": "peak_backprop",
+    "09": "ranking",
     "10": "localization",
     "11": "past_the_paper",
-    "12": "own_photos",
-    "13": "reproduction",
+    "13": "own_photos",
+    "14": "reproduction",
 }
 NOT_TRIED, RIGHT, WRONG = "not tried yet", "right", "not right yet"
 
@@ -76,5 +76,5 @@ def _find(number: str) -> Exercise:
     topic = TOPICS.get(str(number).partition(".")[0])
     exercises = import_module(f".{topic}", __name__).EXERCISES if topic else {}
     if number not in exercises:
-        raise ValueError(f"number must be that of an exercise, like '02.1', got {number!r}")
+        raise ValueError(f"number must be that of an exercise, like '03.1', got {number!r}")
     return exercises[number]

@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: the affinity loss.
+"""Exercises of notebook 06: the affinity loss.
 
 Shape letters: ``h w`` and ``s t`` feature grids, P = h w cells of a photo.
 """
@@ -112,29 +112,29 @@ def _gradient(function: Callable) -> str | None:
 
 
 EXERCISES = {
-    "05.1": Exercise(_cost, ("The two terms are 1 * 0.5 * 0.2 and 4 * 0.5^2 * 0.8.", "0.1 and 0.8.")),
-    "05.2": Exercise(
+    "06.1": Exercise(_cost, ("The two terms are 1 * 0.5 * 0.2 and 4 * 0.5^2 * 0.8.", "0.1 and 0.8.")),
+    "06.2": Exercise(
         _pair_loss,
         (
             "Two loops over the cells of each photo will do.",
             "first[:, :, None, None] and second[None, None] meet as (h, w, s, t).",
         ),
     ),
-    "05.3": Exercise(
+    "06.3": Exercise(
         _threshold,
         (
             "Differentiate s (1 - T) + alpha (1 - s)^2 T with respect to s.",
             "At s = 0 the slope is (1 - T) - 2 alpha T; it is zero at T = 1 / (1 + 2 alpha).",
         ),
     ),
-    "05.4": Exercise(
+    "06.4": Exercise(
         _released,
         (
             "Both photos together have 2 P cells; how many pairs of cells is that?",
             "Of the four blocks, (n, m) and (m, n) have one sum.",
         ),
     ),
-    "05.5": Exercise(
+    "06.5": Exercise(
         _gradient,
         (
             "Differentiate each term with respect to S(p), and sum over q.",

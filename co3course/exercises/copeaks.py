@@ -1,4 +1,4 @@
-"""Exercises of notebook 04: regional maxima, co-peaks, the co-peak loss, votes."""
+"""Exercises of notebook 05: regional maxima, co-peaks, the co-peak loss, votes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from co3lib.peaks import copeak_votes, copeaks, regional_maxima
 
 from . import Exercise
 
-# A map for 04.1; its regional maxima are 2 (a plateau of three cells), 5, 3 and 3.
+# A map for 05.1; its regional maxima are 2 (a plateau of three cells), 5, 3 and 3.
 RIDGES = torch.tensor([[2, 2, 1, 1, 4, 3], [1, 2, 1, 1, 4, 3], [1, 1, 1, 5, 1, 1], [3, 1, 1, 1, 1, 3.0]])
-MEAN = 0.05  # the mean correlation of 04.3
+MEAN = 0.05  # the mean correlation of 05.3
 
 
 def _random(*shape: int, seed: int) -> torch.Tensor:
@@ -144,32 +144,32 @@ def _judge_votes(answer) -> str | None:
 
 
 EXERCISES = {
-    "04.1": Exercise(
+    "05.1": Exercise(
         _judge_count,
         (
             "Eight neighbours, not four.",
             "Take the plateaus one by one, the 2s, the 4s, the 3s: a higher neighbour of one cell drops the whole plateau.",
         ),
     ),
-    "04.2": Exercise(
+    "05.2": Exercise(
         _judge_maxima,
         (
             "First drop every cell that has a higher neighbour. What is left that should not be?",
             "Then drop every cell that equals a dropped neighbour, again and again until nothing changes.",
         ),
     ),
-    "04.3": Exercise(
+    "05.3": Exercise(
         _judge_ratio,
         ("The derivative of -log(x) is -1/x.", "That of log(1 + exp(-x)) is -1 / (1 + exp(x)), about a half for a small x."),
     ),
-    "04.4": Exercise(
+    "05.4": Exercise(
         _judge_loss,
         (
             "copeaks(correlation) is a mask of the same shape; the rest is a masked mean per pair.",
             "x = (correlation * mask).sum((1, 2, 3, 4)) / mask.sum((1, 2, 3, 4)); then softplus(-x) or -log(x), and the mean.",
         ),
     ),
-    "04.5": Exercise(
+    "05.5": Exercise(
         _judge_votes,
         (
             "copeaks(correlate(features, partner[None]))[0] has the axes (h, w, s, t): which of them are the partner's?",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 02: features and the 4-D correlation."""
+"""Exercises of notebook 03: features and the 4-D correlation."""
 
 from __future__ import annotations
 
@@ -122,29 +122,29 @@ def _judge_best(best) -> str | None:
 
 
 EXERCISES = {
-    "02.1": Exercise(
+    "03.1": Exercise(
         _judge_weak_cell,
         ("How long is the vector after normalisation?", "Its squared length is 0.01; the root is of 0.01 + 0.01."),
     ),
-    "02.2": Exercise(
+    "03.2": Exercise(
         _judge_shape,
         ("Which letters are left on the right of the arrow in the einsum?", "bcij, bcst -> bijst."),
     ),
-    "02.3": Exercise(
+    "03.3": Exercise(
         _judge_normalize,
         (
             "Sum the squares over axis 1 and keep that axis, so that the division broadcasts.",
             "features.square().sum(1, keepdim=True) is the squared length of every cell's vector.",
         ),
     ),
-    "02.4": Exercise(
+    "03.4": Exercise(
         _judge_weighted,
         (
             "Normalise, weight, correlate: in this order.",
             "A saliency (B, 1, h, w) multiplies features (B, C, h, w) by broadcasting.",
         ),
     ),
-    "02.5": Exercise(
+    "03.5": Exercise(
         _judge_best,
         (
             "Flatten the last two axes, then take the argmax.",

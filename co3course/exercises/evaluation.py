@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: average precision."""
+"""Exercises of notebook 02: average precision."""
 
 from __future__ import annotations
 
@@ -151,35 +151,35 @@ def _judge_pooled(answer) -> str | None:
 
 
 EXERCISES = {
-    "09.1": Exercise(
+    "02.1": Exercise(
         _judge_hand,
         (
             "Write down precision and recall after each detection; recall is a share of five.",
             "Replace each precision by the largest of itself and those after it; recall only moves at right ones.",
         ),
     ),
-    "09.2": Exercise(
+    "02.2": Exercise(
         _judge_match,
         (
             "Go through scores.argsort(descending=True, stable=True) and remember which columns are covered.",
             "Set a covered instance's column to -1: then nobody's best can be there any more.",
         ),
     ),
-    "09.3": Exercise(
+    "02.3": Exercise(
         _judge_area,
         (
             "Sort first, then cumsum of the flags; precision divides by 1, 2, 3, ..., recall by the number of instances.",
             "The envelope is a cumulative maximum from the right: flip, cummax, flip.",
         ),
     ),
-    "09.4": Exercise(
+    "02.4": Exercise(
         _judge_coco,
         (
             "For each of the 101 recalls: the highest precision among the points whose recall is at least that.",
             "The maximum over no point at all is 0; the result is the mean of 101 numbers.",
         ),
     ),
-    "09.5": Exercise(
+    "02.5": Exercise(
         _judge_pooled,
         (
             "Before: right (0.9), wrong (0.6), right (0.5). And after?",

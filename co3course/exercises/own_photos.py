@@ -1,4 +1,4 @@
-"""The exercises of notebook 12."""
+"""The exercises of notebook 13."""
 
 from __future__ import annotations
 
@@ -126,23 +126,23 @@ def _remedy(answer) -> str | None:
 
 
 EXERCISES = {
-    "12.1": Exercise(
+    "13.1": Exercise(
         _turned_size,
         ("Which way up do you see the photo in a viewer?", "A shape is (rows, columns): the height comes first."),
     ),
-    "12.2": Exercise(
+    "13.2": Exercise(
         _unreadable,
         ("co3lib.datasets.images.read_image reads the pixels.", "In a loop: try read_image(path), except ImageError: append."),
     ),
-    "12.3": Exercise(
+    "13.3": Exercise(
         _kept,
         ("There is one best score for all photos, not one a photo.", "max(..., default=0); then keep score >= share * best."),
     ),
-    "12.4": Exercise(
+    "13.4": Exercise(
         _coco_box,
         ("COCO's box is x, y, width, height.", "Columns with a pixel: np.flatnonzero(mask.any(0)); width = last - first + 1."),
     ),
-    "12.5": Exercise(
+    "13.5": Exercise(
         _remedy,
         (
             "How large is a cell at the scale of training, 14 x 14, in pixels of your photo?",

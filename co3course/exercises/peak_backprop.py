@@ -1,4 +1,4 @@
-"""Exercises of notebook 07: the peak rule, what it loses, additions, batch norm."""
+"""Exercises of notebook 08: the peak rule, what it loses, additions, batch norm."""
 
 from __future__ import annotations
 
@@ -139,26 +139,26 @@ def _judge_fold(fold: Callable) -> str | None:
 
 
 EXERCISES = {
-    "07.1": Exercise(
+    "08.1": Exercise(
         _judge_shares,
         ("The smallest input counts as zero, and so does every negative weight.", "The products are 2, 0, 2, 0."),
     ),
-    "07.2": Exercise(
+    "08.2": Exercise(
         _judge_sum,
         ("What is W+ of a unit whose weights are all negative, and so its Z?", "Its Z is 0: what it got ends there."),
     ),
-    "07.3": Exercise(
+    "08.3": Exercise(
         _judge_dense,
         (
             "Z is a matrix product, W+ @ X'; the way back is one with W+ transposed.",
             "X' * (W+.T @ (arrived / Z)), the quotient 0 where Z is 0.",
         ),
     ),
-    "07.4": Exercise(
+    "08.4": Exercise(
         _judge_addition,
         ("Lift each summand by its own minimum first.", "part = A' / (A' + B'); the other gets 1 - part."),
     ),
-    "07.5": Exercise(
+    "08.5": Exercise(
         _judge_fold,
         ("Write the norm as factor * (W x + b) + rest.", "factor = scale / sqrt(variance + eps), one for each output channel."),
     ),

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: contour, Eq. 7, suppression, noise filter."""
+"""Exercises of notebook 09: contour, Eq. 7, suppression, noise filter."""
 
 from __future__ import annotations
 
@@ -131,35 +131,35 @@ def _judge_noise(keep: Callable) -> str | None:
 
 
 EXERCISES = {
-    "08.1": Exercise(
+    "09.1": Exercise(
         _judge_contours,
         (
             "The dilation grows a square by two pixels on each side, the erosion shrinks it by two.",
             "In the middle: 14 x 14 less 6 x 6. In the corner it grows and shrinks on two sides only.",
         ),
     ),
-    "08.2": Exercise(
+    "09.2": Exercise(
         _judge_gamma,
         (
             "How many pixels has the same background at half the side length? And what becomes of the heat's sum?",
             "A quarter of the pixels. With values kept the heat's sum is a quarter, too; with sums kept it is not.",
         ),
     ),
-    "08.3": Exercise(
+    "09.3": Exercise(
         _judge_score,
         (
             "Flatten the pixels: a sum over them is a matrix product of (Q, H W) with (H W, K).",
             "beta * (R @ P.T) + R @ E.T - gamma * ((1 - S) @ P.T), with P and E turned into floats.",
         ),
     ),
-    "08.4": Exercise(
+    "09.4": Exercise(
         _judge_parts,
         (
             "It is the greedy loop from above with another measure of overlap.",
             "common / min(area of one, area of the other) > share, against the kept ones only.",
         ),
     ),
-    "08.5": Exercise(
+    "09.5": Exercise(
         _judge_noise,
         (
             "Join all photos' scores, take the percentile once, compare with >=.",

@@ -1,4 +1,4 @@
-"""The exercises of notebook 13."""
+"""The exercises of notebook 14."""
 
 from __future__ import annotations
 
@@ -146,29 +146,29 @@ def _honest_sentence(answer) -> str | None:
 
 
 EXERCISES = {
-    "13.1": Exercise(
+    "14.1": Exercise(
         _plain_mean,
         ("mAP^r asks how well a class is done, and does not ask how large the class is.", "(AP of a + AP of b) / 2."),
     ),
-    "13.2": Exercise(
+    "14.2": Exercise(
         _mean_and_spread,
         (
             "A run with one seed gives one mAP; the spread is that of these numbers.",
             "values.mean(0) is one mAP a seed; of these take the mean, and the standard deviation with ddof=1.",
         ),
     ),
-    "13.3": Exercise(
+    "14.3": Exercise(
         _from_files,
         (
             "Go through truth['images'], not through the results: a photo may have none.",
             "For every image collect the decoded masks and the scores with its image_id, then call average_precision once.",
         ),
     ),
-    "13.4": Exercise(
+    "14.4": Exercise(
         _differences,
         ("What only one of the two protocols states is a difference too.", "Go through set(ours) | set(theirs)."),
     ),
-    "13.5": Exercise(
+    "14.5": Exercise(
         _honest_sentence,
         ("What must be the same before one may say reproduced?", "Only one sentence names both the numbers and what differs."),
     ),

@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: the weights and the value of the saliency loss."""
+"""Exercises of notebook 04: the weights and the value of the saliency loss."""
 
 from __future__ import annotations
 
@@ -81,18 +81,18 @@ def _judge_loss(answer) -> str | None:
 
 
 EXERCISES = {
-    "03.1": Exercise(
+    "04.1": Exercise(
         _judge_number(0.8, {0.2: "That is a negative pixel's weight"}, "What share of the pixels is of the other kind?"),
         ("A positive pixel weighs the share of the negative ones.",),
     ),
-    "03.2": Exercise(
+    "04.2": Exercise(
         _judge_weight,
         (
             "prior.mean((1, 2, 3), keepdim=True) is one mean an image, ready to be compared with.",
             "torch.where(positive, 1 - share, share), where share is each image's share of positive pixels.",
         ),
     ),
-    "03.3": Exercise(
+    "04.3": Exercise(
         _judge_number(
             0.09375,
             {0.25: "You forgot the weights rho", 0.1875: "The differences are 0.5, but they must be squared"},
@@ -100,11 +100,11 @@ EXERCISES = {
         ),
         ("The difference is 0.5 at every pixel, its square 0.25.", "0.25 * 0.75 * 0.25 + 0.75 * 0.25 * 0.25."),
     ),
-    "03.4": Exercise(
+    "04.4": Exercise(
         _judge_loss,
         (
             "A weighted mean square an image, then the sum over the images.",
-            "(rho * (saliency - prior) ** 2).mean((1, 2, 3)).sum(), with rho as in 03.2.",
+            "(rho * (saliency - prior) ** 2).mean((1, 2, 3)).sum(), with rho as in 04.2.",
         ),
     ),
 }

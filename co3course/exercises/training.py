@@ -1,4 +1,4 @@
-"""Exercises of notebook 06: pairs, optimisers, one training step.
+"""Exercises of notebook 07: pairs, optimisers, one training step.
 
 Shape letters: B images of a batch, N photos, H W image size, ``h w`` feature grid.
 """
@@ -164,32 +164,32 @@ def _training_step(function: Callable) -> str | None:
 
 
 EXERCISES = {
-    "06.1": Exercise(
+    "07.1": Exercise(
         _reach,
         (
             "From an empty memory, Adam's step is the rate times the sign of the gradient.",
             "Six photos in batches of six: how many steps has an epoch?",
         ),
     ),
-    "06.2": Exercise(
+    "07.2": Exercise(
         _factor,
         ("Run `first_step` with a gradient of 1 and of 6.", "The step is rate * g / (|g| + 1e-8): multiply g by six in it."),
     ),
-    "06.3": Exercise(
+    "07.3": Exercise(
         _pairs,
         (
             "Cut the list with order[start : start + batch_size].",
             "The two halves of a batch, zipped, are its pairs.",
         ),
     ),
-    "06.4": Exercise(
+    "07.4": Exercise(
         _first_step,
         (
             "After the bias correction the two averages are g and g squared: the step is rate * g / (|g| + eps).",
             "Not decoupled: g = gradient + decay * weight. Decoupled: the weight is multiplied by 1 - rate * decay instead.",
         ),
     ),
-    "06.5": Exercise(
+    "07.5": Exercise(
         _training_step,
         (
             "All lines are in the section 'The loop, written out'.",

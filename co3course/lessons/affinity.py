@@ -1,4 +1,4 @@
-"""Figures of notebook 05: what a pair of cells costs in the affinity loss.
+"""Figures of notebook 06: what a pair of cells costs in the affinity loss.
 
 Shape letters: H W photo size, ``h w`` feature grid, C channels; p a cell of the first photo, q of the second.
 """

@@ -1,4 +1,4 @@
-"""What notebook 04 shows: regional maxima, co-peaks as lines between two photos, the co-peak loss, and votes.
+"""What notebook 05 shows: regional maxima, co-peaks as lines between two photos, the co-peak loss, and votes.
 
 Shape letters: N images, C channels, H W photo size, ``h w`` and ``s t`` feature grids, Q peaks or co-peaks, G instances.
 """

@@ -1,4 +1,4 @@
-"""Figures of notebook 02: features, the correlation of one cell with another photo, and a check of it against truth.
+"""Figures of notebook 03: features, the correlation of one cell with another photo, and a check of it against truth.
 
 Shape letters: N images, C channels, H W image size, ``h w`` and ``s t`` feature grids. A cell is ``(i, j)``, row and column.
 """

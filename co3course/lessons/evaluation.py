@@ -1,4 +1,4 @@
-"""Figures of notebook 09: detections on true instances, and the precision-recall curve that comes of them.
+"""Figures of notebook 02: detections on true instances, and the precision-recall curve that comes of them.
 
 Shape letters: H W image size, M detections, G ground-truth instances.
 """

@@ -1,4 +1,4 @@
-"""Notebook 12: a folder of one's own photos: checks, scores, cases made to fail, and their figures."""
+"""Notebook 13: a folder of one's own photos: checks, scores, cases made to fail, and their figures."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from ..metrics import class_result, photo_results
 from ..style import BLUE, ORANGE, mark, plain
 from .ranking import Scene, _mark, _on_photo
 
-_STEP = 2  # every second pixel is drawn, as in notebook 08
+_STEP = 2  # every second pixel is drawn, as in notebook 09
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Notebook 07: peak back-propagation, one rule, and a heat map on its way down through a network.
+"""Notebook 08: peak back-propagation, one rule, and a heat map on its way down through a network.
 
 Shape letters: C channels, H W size of the masks, ``h' w'`` grid of a stage, Q peaks.
 """

@@ -1,4 +1,4 @@
-"""Notebook 08: proposals, the paper's ranking (Eq. 7), suppression and the noise filter.
+"""Notebook 09: proposals, the paper's ranking (Eq. 7), suppression and the noise filter.
 
 Eq. 7 is linear in beta and gamma, so its three sums are taken once for every peak and proposal of a photo; other
 weights, limits and percentiles then take a few milliseconds for a whole class, and sliders can follow at once.

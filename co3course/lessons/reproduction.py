@@ -1,4 +1,4 @@
-"""Notebook 13: a row of the paper's table, ours beside it, and what differs between the two runs."""
+"""Notebook 14: a row of the paper's table, ours beside it, and what differs between the two runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMOKE_PHOTOS = 4
 
 
 class RowParameters(Parameters):
-    """Those of notebook 13. root: folder of sets in the authors' layout, empty for the bundled ones; set_name: the set;
+    """Those of notebook 14. root: folder of sets in the authors' layout, empty for the bundled ones; set_name: the set;
     classes: names with commas between them, empty for all; configuration: ``CoSegConfig.released()``,
     ``CoSegConfig.published()`` or ``CoSegConfig()``; backbone: of ``CoSegConfig``; seeds: how many, from ``seed`` on;
     ready_made: whether the set's own priors and proposals are used."""

@@ -1,4 +1,4 @@
-"""What notebook 03 shows: saliency priors, the weights of the saliency loss, the co-saliency as it is learnt.
+"""What notebook 04 shows: saliency priors, the weights of the saliency loss, the co-saliency as it is learnt.
 
 Shape letters: N images, C channels, H W image size, S side of the network's square input, ``h w`` feature grid, G instances.
 """

@@ -1,4 +1,4 @@
-"""Figures of notebook 06: what the network gives after each epoch, and what each loss does to it.
+"""Figures of notebook 07: what the network gives after each epoch, and what each loss does to it.
 
 Shape letters: N photos, H W photo size, ``h w`` feature grid, Q peaks.
 """

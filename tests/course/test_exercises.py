@@ -69,5 +69,5 @@ def test_hints_go_from_the_first_to_the_last():
 @pytest.mark.parametrize("number", ["99.3", "98.1", "", "99", 99.1, None])
 def test_a_number_that_is_no_exercise_is_refused(number):
     for ask in (lambda: check(number, 1), lambda: hint(number)):
-        with pytest.raises(ValueError, match=r"number must be that of an exercise, like '02\.1', got "):
+        with pytest.raises(ValueError, match=r"number must be that of an exercise, like '03\.1', got "):
             ask()

@@ -23,11 +23,11 @@ def test_pictures_are_found_wherever_they_are_shown():
 
 def test_verdicts_are_read_from_values_and_from_print():
     outputs = [
-        new_output("execute_result", {"text/plain": "Exercise 02.1: not right yet. The diagonal is missing"}),
-        new_output("stream", name="stdout", text="Exercise 02.2: right\nExercise 02.3: not tried yet\n"),
+        new_output("execute_result", {"text/plain": "Exercise 03.1: not right yet. The diagonal is missing"}),
+        new_output("stream", name="stdout", text="Exercise 03.2: right\nExercise 03.3: not tried yet\n"),
     ]
     said = verdicts(new_notebook(cells=[new_code_cell(outputs=outputs)]))
-    assert said == {"02.1": "not right yet. The diagonal is missing", "02.2": "right", "02.3": "not tried yet"}
+    assert said == {"03.1": "not right yet. The diagonal is missing", "03.2": "right", "03.3": "not tried yet"}
 
 
 def test_links_and_checks_are_read_from_the_source(tmp_path):
@@ -35,8 +35,8 @@ def test_links_and_checks_are_read_from_the_source(tmp_path):
         "# The way\n[a](https://x.org) [b](other.ipynb) [c](#The-way) [d](other.ipynb#No-such) [e](none.md)\n"
         '<img src="gone.png"> `[not](a link)`\n\n[r]: nowhere.md\n'
     )
-    cells = [new_markdown_cell(text), new_code_cell('check("02.1", f)'), new_code_cell("check('02.2', g)\nhint('02.2')")]
+    cells = [new_markdown_cell(text), new_code_cell('check("03.1", f)'), new_code_cell("check('03.2', g)\nhint('03.2')")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "one.ipynb")
     nbformat.write(new_notebook(cells=[new_markdown_cell("# Other")]), tmp_path / "other.ipynb")
     assert dead_links(tmp_path / "one.ipynb") == ["other.ipynb#No-such", "none.md", "nowhere.md", "gone.png"]
-    assert asked(tmp_path / "one.ipynb") == ["02.1", "02.2"]
+    assert asked(tmp_path / "one.ipynb") == ["03.1", "03.2"]

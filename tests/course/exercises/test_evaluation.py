@@ -1,18 +1,18 @@
-"""Exercises of notebook 09: answers that are wrong in the ways that come to mind, and some that are right."""
+"""Exercises of notebook 02: answers that are wrong in the ways that come to mind, and some that are right."""
 
 from __future__ import annotations
 
 import torch
 
 WRONG_PREDICTIONS = [
-    ("09.1", 0.6167, "envelope"),
-    ("09.1", 0.7917, "share of the five"),
-    ("09.1", 4 / 6, "one point"),
-    ("09.1", 0.2, "not the area"),
-    ("09.5", (5 / 6, 5 / 6), "now come before"),
-    ("09.5", (1.0, 2 / 3), "Before"),
-    ("09.5", (5 / 6, 0.5833), "envelope"),
-    ("09.5", 5 / 6, "2 numbers"),
+    ("02.1", 0.6167, "envelope"),
+    ("02.1", 0.7917, "share of the five"),
+    ("02.1", 4 / 6, "one point"),
+    ("02.1", 0.2, "not the area"),
+    ("02.5", (5 / 6, 5 / 6), "now come before"),
+    ("02.5", (1.0, 2 / 3), "Before"),
+    ("02.5", (5 / 6, 0.5833), "envelope"),
+    ("02.5", 5 / 6, "2 numbers"),
 ]
 
 
@@ -65,22 +65,22 @@ def on_grid(levels=101, all_levels=True, envelope=True):
     return value
 
 
-RIGHT_ANSWERS = [("09.2", matching()), ("09.3", area()), ("09.4", on_grid())]
+RIGHT_ANSWERS = [("02.2", matching()), ("02.3", area()), ("02.4", on_grid())]
 WRONG_ANSWERS = [
     *WRONG_PREDICTIONS,
-    ("09.2", matching(strict=False), "equal to the threshold"),
-    ("09.2", matching(cover=False), "found once"),
-    ("09.2", matching(order=False), "falling score"),
-    ("09.2", matching(keep_order=False), "order given"),
-    ("09.2", matching(fall_back=False), "those that are left"),
-    ("09.2", matching(largest=False), "overlaps most"),
-    ("09.2", lambda ious, scores, threshold: ious.max(1).values > threshold, "found once"),
-    ("09.3", area(envelope=False), "envelope"),
-    ("09.3", area(order=False), "falling score"),
-    ("09.3", area(all_instances=False), "Half"),
-    ("09.3", area(tail=False), "costs nothing"),
-    ("09.4", area(), "101 recalls"),
-    ("09.4", on_grid(all_levels=False), "never reached"),
-    ("09.4", on_grid(levels=11), "COCO's way"),
-    ("09.4", on_grid(envelope=False), "COCO's way"),
+    ("02.2", matching(strict=False), "equal to the threshold"),
+    ("02.2", matching(cover=False), "found once"),
+    ("02.2", matching(order=False), "falling score"),
+    ("02.2", matching(keep_order=False), "order given"),
+    ("02.2", matching(fall_back=False), "those that are left"),
+    ("02.2", matching(largest=False), "overlaps most"),
+    ("02.2", lambda ious, scores, threshold: ious.max(1).values > threshold, "found once"),
+    ("02.3", area(envelope=False), "envelope"),
+    ("02.3", area(order=False), "falling score"),
+    ("02.3", area(all_instances=False), "Half"),
+    ("02.3", area(tail=False), "costs nothing"),
+    ("02.4", area(), "101 recalls"),
+    ("02.4", on_grid(all_levels=False), "never reached"),
+    ("02.4", on_grid(levels=11), "COCO's way"),
+    ("02.4", on_grid(envelope=False), "COCO's way"),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of notebook 12: answers that are wrong in the ways that come to mind, and some that are right."""
+"""Exercises of notebook 13: answers that are wrong in the ways that come to mind, and some that are right."""
 
 from __future__ import annotations
 
@@ -67,30 +67,30 @@ def rows_first(mask):
     return [y0, x0, y1 - y0, x1 - x0]
 
 
-RIGHT_ANSWERS = [("12.1", (4000, 3000)), ("12.2", unreadable), ("12.3", keep_sure), ("12.4", coco_box), ("12.5", "b")]
+RIGHT_ANSWERS = [("13.1", (4000, 3000)), ("13.2", unreadable), ("13.3", keep_sure), ("13.4", coco_box), ("13.5", "b")]
 WRONG_ANSWERS = [
-    ("12.1", (3000, 4000), "as stored"),
-    ("12.1", (448, 448), "network's input"),
-    ("12.1", "big", "two numbers"),
-    ("12.2", cannot_open, "cut.jpg is missing"),
-    ("12.2", lambda paths: [path for path in paths if not path.exists()], "is missing"),
-    ("12.2", lambda paths: [*unreadable(paths), paths[3]], "gray.png can be read"),
-    ("12.2", lambda paths: unreadable(paths) * 2, "twice"),
-    ("12.2", lambda paths: [read_image(path) for path in paths], "stops with ImageError"),
-    ("12.2", lambda paths: print(end=""), "must return a list"),
-    ("12.3", keep_by_photo, "each photo's own best"),
-    ("12.3", keep_above, "exactly the threshold"),
-    ("12.3", keep_all_in_one, "one list a photo"),
-    ("12.3", keep_without_default, "stops with ValueError"),
-    ("12.3", lambda found, share: [[o for o in ones if o.score >= share] for ones in found], "no fixed scale"),
-    ("12.3", lambda found, share: [ones for ones in keep_sure(found, share) if ones], "one list a photo"),
-    ("12.3", lambda found, share: found, "it must keep"),
-    ("12.4", short_box, "one pixel short"),
-    ("12.4", lambda mask: list(tight_box(mask)), "not the other corner"),
-    ("12.4", rows_first, "x is the column"),
-    ("12.4", lambda mask: [0, 0, *mask.shape], "you have"),
-    ("12.5", "a", "no peak"),
-    ("12.5", "c", "longer"),
-    ("12.5", "d", "lower threshold"),
-    ("12.5", 3, "must be one of"),
+    ("13.1", (3000, 4000), "as stored"),
+    ("13.1", (448, 448), "network's input"),
+    ("13.1", "big", "two numbers"),
+    ("13.2", cannot_open, "cut.jpg is missing"),
+    ("13.2", lambda paths: [path for path in paths if not path.exists()], "is missing"),
+    ("13.2", lambda paths: [*unreadable(paths), paths[3]], "gray.png can be read"),
+    ("13.2", lambda paths: unreadable(paths) * 2, "twice"),
+    ("13.2", lambda paths: [read_image(path) for path in paths], "stops with ImageError"),
+    ("13.2", lambda paths: print(end=""), "must return a list"),
+    ("13.3", keep_by_photo, "each photo's own best"),
+    ("13.3", keep_above, "exactly the threshold"),
+    ("13.3", keep_all_in_one, "one list a photo"),
+    ("13.3", keep_without_default, "stops with ValueError"),
+    ("13.3", lambda found, share: [[o for o in ones if o.score >= share] for ones in found], "no fixed scale"),
+    ("13.3", lambda found, share: [ones for ones in keep_sure(found, share) if ones], "one list a photo"),
+    ("13.3", lambda found, share: found, "it must keep"),
+    ("13.4", short_box, "one pixel short"),
+    ("13.4", lambda mask: list(tight_box(mask)), "not the other corner"),
+    ("13.4", rows_first, "x is the column"),
+    ("13.4", lambda mask: [0, 0, *mask.shape], "you have"),
+    ("13.5", "a", "no peak"),
+    ("13.5", "c", "longer"),
+    ("13.5", "d", "lower threshold"),
+    ("13.5", 3, "must be one of"),
 ]

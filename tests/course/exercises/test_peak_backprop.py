@@ -1,19 +1,19 @@
-"""Exercises of notebook 07: answers that are wrong in the ways that come to mind, and some that are right."""
+"""Exercises of notebook 08: answers that are wrong in the ways that come to mind, and some that are right."""
 
 from __future__ import annotations
 
 import torch
 
 WRONG_PREDICTIONS = [
-    ("07.1", (1, 4, 2, -1), "gradient"),
-    ("07.1", (2, 0, 2, 0), "contributions"),
-    ("07.1", (3 / 11, 4 / 11, 4 / 11, 0), "minimum"),
-    ("07.1", (0.5, 0, 0.5), "four"),
-    ("07.1", (0.25, 0, 0.25, 0), "sum to 1"),
-    ("07.1", (0.2, 0.2, 0.2, 0.4), "products"),
-    ("07.2", 1, "conserved"),
-    ("07.2", 0.5, "second"),
-    ("07.2", 0, "in full"),
+    ("08.1", (1, 4, 2, -1), "gradient"),
+    ("08.1", (2, 0, 2, 0), "contributions"),
+    ("08.1", (3 / 11, 4 / 11, 4 / 11, 0), "minimum"),
+    ("08.1", (0.5, 0, 0.5), "four"),
+    ("08.1", (0.25, 0, 0.25, 0), "sum to 1"),
+    ("08.1", (0.2, 0.2, 0.2, 0.4), "products"),
+    ("08.2", 1, "conserved"),
+    ("08.2", 0.5, "second"),
+    ("08.2", 0, "in full"),
 ]
 
 
@@ -30,15 +30,15 @@ def dense(lift=torch.min, positive=lambda w: w.clamp_min(0), divide=True, times=
 
 
 WRONG_RULES = [
-    ("07.3", lambda x, weight, arrived: weight.T @ arrived, "ordinary gradient"),
-    ("07.3", dense(lift=lambda x: 0), "minimum"),
-    ("07.3", dense(positive=lambda w: w), "positive weights"),
-    ("07.3", dense(positive=torch.abs), "size"),
-    ("07.3", dense(divide=False), "divide by Z"),
-    ("07.3", dense(times=False), "times X'"),
-    ("07.3", dense(safe=False), "divide by zero"),
-    ("07.3", dense(lift=torch.mean), "sums to"),
-    ("07.3", lambda x, weight, arrived: arrived, "shape"),
+    ("08.3", lambda x, weight, arrived: weight.T @ arrived, "ordinary gradient"),
+    ("08.3", dense(lift=lambda x: 0), "minimum"),
+    ("08.3", dense(positive=lambda w: w), "positive weights"),
+    ("08.3", dense(positive=torch.abs), "size"),
+    ("08.3", dense(divide=False), "divide by Z"),
+    ("08.3", dense(times=False), "times X'"),
+    ("08.3", dense(safe=False), "divide by zero"),
+    ("08.3", dense(lift=torch.mean), "sums to"),
+    ("08.3", lambda x, weight, arrived: arrived, "shape"),
 ]
 
 
@@ -54,13 +54,13 @@ def lifted_together(a, b, arrived):
 
 
 WRONG_SHARES = [
-    ("07.4", lambda a, b, arrived: (arrived, arrived), "doubled"),
-    ("07.4", lambda a, b, arrived: (arrived / 2, arrived / 2), "Halves"),
-    ("07.4", lambda a, b, arrived: shared(a, b, arrived)[::-1], "swapped"),
-    ("07.4", lambda a, b, arrived: (arrived * a / (a + b), arrived * b / (a + b)), "own minimum"),
-    ("07.4", lambda a, b, arrived: (shared(a, b, arrived)[0], arrived), "add up"),
-    ("07.4", lifted_together, "each minimum"),
-    ("07.4", lambda a, b, arrived: shared(a, b, arrived)[:1], "Two tensors"),
+    ("08.4", lambda a, b, arrived: (arrived, arrived), "doubled"),
+    ("08.4", lambda a, b, arrived: (arrived / 2, arrived / 2), "Halves"),
+    ("08.4", lambda a, b, arrived: shared(a, b, arrived)[::-1], "swapped"),
+    ("08.4", lambda a, b, arrived: (arrived * a / (a + b), arrived * b / (a + b)), "own minimum"),
+    ("08.4", lambda a, b, arrived: (shared(a, b, arrived)[0], arrived), "add up"),
+    ("08.4", lifted_together, "each minimum"),
+    ("08.4", lambda a, b, arrived: shared(a, b, arrived)[:1], "Two tensors"),
 ]
 
 
@@ -73,14 +73,14 @@ def folding(factor=lambda v, g, eps: g / (v + eps).sqrt(), rest=lambda b, m, f, 
 
 
 WRONG_FOLDS = [
-    ("07.5", folding(lambda v, g, eps: g / v.sqrt()), "eps"),
-    ("07.5", folding(lambda v, g, eps: g / (v + eps)), "root"),
-    ("07.5", folding(lambda v, g, eps: 1 / (v + eps).sqrt()), "scale is missing"),
-    ("07.5", folding(lambda v, g, eps: g * (v + eps).sqrt()), "weight is wrong"),
-    ("07.5", folding(rest=lambda b, m, f, s: b + s), "bias is not"),
-    ("07.5", folding(rest=lambda b, m, f, s: b - m * f + s), "bias is not"),
-    ("07.5", folding(rest=lambda b, m, f, s: s - m * f), "bias is not"),
-    ("07.5", lambda weight, bias, *rest: (weight[0], bias), "wanted"),
+    ("08.5", folding(lambda v, g, eps: g / v.sqrt()), "eps"),
+    ("08.5", folding(lambda v, g, eps: g / (v + eps)), "root"),
+    ("08.5", folding(lambda v, g, eps: 1 / (v + eps).sqrt()), "scale is missing"),
+    ("08.5", folding(lambda v, g, eps: g * (v + eps).sqrt()), "weight is wrong"),
+    ("08.5", folding(rest=lambda b, m, f, s: b + s), "bias is not"),
+    ("08.5", folding(rest=lambda b, m, f, s: b - m * f + s), "bias is not"),
+    ("08.5", folding(rest=lambda b, m, f, s: s - m * f), "bias is not"),
+    ("08.5", lambda weight, bias, *rest: (weight[0], bias), "wanted"),
 ]
-RIGHT_ANSWERS = [("07.3", dense()), ("07.4", shared), ("07.5", folding())]
+RIGHT_ANSWERS = [("08.3", dense()), ("08.4", shared), ("08.5", folding())]
 WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_RULES + WRONG_SHARES + WRONG_FOLDS

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: answers that are wrong in the ways that come to mind, and some that are right."""
+"""Exercises of notebook 09: answers that are wrong in the ways that come to mind, and some that are right."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from co3lib.overlap import mask_iou
 from co3lib.ranking import mask_nms
 
 WRONG_PREDICTIONS = [
-    ("08.1", (160, 160), "border"),
-    ("08.1", (96, 44), "erosion"),
-    ("08.1", (80, 160), "first is the middle"),
-    ("08.1", (100, 100), "side length"),
-    ("08.1", (160, 120), "two sides"),
-    ("08.2", (1e-5, 2e-5), "area"),
-    ("08.2", (1e-5, 1e-5), "quarter of the background"),
-    ("08.2", (1e-5, 2.5e-6), "quarter of the background"),
-    ("08.2", (4e-5, 4e-5), "as hot as before"),
-    ("08.2", (2.5e-6, 4e-5), "as hot as before"),
-    ("08.2", (4e-5, 1e-5), "first is for values"),
+    ("09.1", (160, 160), "border"),
+    ("09.1", (96, 44), "erosion"),
+    ("09.1", (80, 160), "first is the middle"),
+    ("09.1", (100, 100), "side length"),
+    ("09.1", (160, 120), "two sides"),
+    ("09.2", (1e-5, 2e-5), "area"),
+    ("09.2", (1e-5, 1e-5), "quarter of the background"),
+    ("09.2", (1e-5, 2.5e-6), "quarter of the background"),
+    ("09.2", (4e-5, 4e-5), "as hot as before"),
+    ("09.2", (2.5e-6, 4e-5), "as hot as before"),
+    ("09.2", (4e-5, 1e-5), "first is for values"),
 ]
 
 
@@ -37,15 +37,15 @@ def variant(change):
 
 
 WRONG_SCORES = [
-    ("08.3", variant(lambda parts: {"r": parts["o"]}), "heat alone"),
-    ("08.3", variant(lambda parts: {"gamma": -parts["gamma"]}), "subtracted"),
-    ("08.3", variant(lambda parts: {"one": 0}), "contour term"),
-    ("08.3", variant(lambda parts: {"gamma": 0}), "background term"),
-    ("08.3", variant(lambda parts: {"beta": 1, "one": parts["beta"]}), "not to the contour"),
-    ("08.3", variant(lambda parts: {"one": parts["beta"]}), "inside only"),
-    ("08.3", variant(lambda parts: {"outside": parts["s"]}), "1 - S"),
-    ("08.3", variant(lambda parts: {"r": parts["r"] ** 2}), "off by"),
-    ("08.3", lambda *given: variant(lambda parts: {})(*given).T, "(Q, K)"),
+    ("09.3", variant(lambda parts: {"r": parts["o"]}), "heat alone"),
+    ("09.3", variant(lambda parts: {"gamma": -parts["gamma"]}), "subtracted"),
+    ("09.3", variant(lambda parts: {"one": 0}), "contour term"),
+    ("09.3", variant(lambda parts: {"gamma": 0}), "background term"),
+    ("09.3", variant(lambda parts: {"beta": 1, "one": parts["beta"]}), "not to the contour"),
+    ("09.3", variant(lambda parts: {"one": parts["beta"]}), "inside only"),
+    ("09.3", variant(lambda parts: {"outside": parts["s"]}), "1 - S"),
+    ("09.3", variant(lambda parts: {"r": parts["r"] ** 2}), "off by"),
+    ("09.3", lambda *given: variant(lambda parts: {})(*given).T, "(Q, K)"),
 ]
 
 
@@ -67,14 +67,14 @@ def smaller(one, other):
 
 
 WRONG_SUPPRESSIONS = [
-    ("08.4", suppression(lambda a, b: float(mask_iou(a[None], b[None]))), "smaller"),
-    ("08.4", suppression(lambda a, b: float((a & b).sum() / max(a.sum(), b.sum()))), "smaller"),
-    ("08.4", suppression(lambda a, b: float((a & b).sum() / a.sum())), "whichever"),
-    ("08.4", suppression(smaller, compare="all"), "dropped"),
-    ("08.4", suppression(smaller, lambda share, limit: share >= limit), "Exactly"),
-    ("08.4", suppression(smaller, order="index"), "better one first"),
-    ("08.4", mask_nms, "smaller"),
-    ("08.4", lambda masks, scores, share: list(range(len(masks))), "better one first"),
+    ("09.4", suppression(lambda a, b: float(mask_iou(a[None], b[None]))), "smaller"),
+    ("09.4", suppression(lambda a, b: float((a & b).sum() / max(a.sum(), b.sum()))), "smaller"),
+    ("09.4", suppression(lambda a, b: float((a & b).sum() / a.sum())), "whichever"),
+    ("09.4", suppression(smaller, compare="all"), "dropped"),
+    ("09.4", suppression(smaller, lambda share, limit: share >= limit), "Exactly"),
+    ("09.4", suppression(smaller, order="index"), "better one first"),
+    ("09.4", mask_nms, "smaller"),
+    ("09.4", lambda masks, scores, share: list(range(len(masks))), "better one first"),
 ]
 
 
@@ -94,11 +94,11 @@ def filtering(method="hazen", rescue=True, pooled=True, strictly=False):
 
 
 WRONG_FILTERS = [
-    ("08.5", filtering("linear"), "19"),
-    ("08.5", filtering(rescue=False), "single best"),
-    ("08.5", filtering(pooled=False), "together"),
-    ("08.5", filtering(strictly=True), "equal"),
-    ("08.5", lambda scores, percentile: [torch.ones(len(one), dtype=torch.bool) for one in scores], "19"),
+    ("09.5", filtering("linear"), "19"),
+    ("09.5", filtering(rescue=False), "single best"),
+    ("09.5", filtering(pooled=False), "together"),
+    ("09.5", filtering(strictly=True), "equal"),
+    ("09.5", lambda scores, percentile: [torch.ones(len(one), dtype=torch.bool) for one in scores], "19"),
 ]
-RIGHT_ANSWERS = [("08.3", variant(lambda parts: {})), ("08.4", suppression(smaller)), ("08.5", filtering())]
+RIGHT_ANSWERS = [("09.3", variant(lambda parts: {})), ("09.4", suppression(smaller)), ("09.5", filtering())]
 WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_SCORES + WRONG_SUPPRESSIONS + WRONG_FILTERS

@@ -1,4 +1,4 @@
-"""Exercises of notebook 13: answers that are wrong in the ways that come to mind, and some that are right."""
+"""Exercises of notebook 14: answers that are wrong in the ways that come to mind, and some that are right."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ def differing(ours, theirs):
     return [point for point in set(ours) | set(theirs) if ours.get(point, nothing) != theirs.get(point, nothing)]
 
 
-RIGHT_ANSWERS = [("13.1", 60), ("13.2", of_seeds), ("13.3", from_files), ("13.4", differing), ("13.5", "c")]
+RIGHT_ANSWERS = [("14.1", 60), ("14.2", of_seeds), ("14.3", from_files), ("14.4", differing), ("14.5", "c")]
 WRONG_ANSWERS = [
-    ("13.1", 88.06, "weighs the classes"),
-    ("13.1", 120, "each counted once"),
-    ("13.1", "sixty", "must be a number"),
-    ("13.2", lambda v: (v.mean(), v.mean(0).std()), "not by S - 1"),
-    ("13.2", lambda v: (v.mean(), v.std(ddof=1)), "spread of all values"),
-    ("13.2", lambda v: (v.mean(), v.mean(1).std(ddof=1)), "over classes"),
-    ("13.2", lambda v: (v.mean(), v.std(1, ddof=1).mean()), "mean of the classes' spreads"),
-    ("13.2", lambda v: (v.mean(), v.mean(0).var(ddof=1)), "variance"),
-    ("13.2", lambda v: (v.mean(0).max(), v.mean(0).std(ddof=1)), "the mean is"),
-    ("13.2", lambda v: v.mean(), "two numbers"),
-    ("13.3", lambda *a: from_files(*a, images=with_finds), "photos in which nothing was found"),
-    ("13.3", lambda *a: from_files(*a, above=False), "strictly above"),
-    ("13.3", lambda *a: from_files(*a, pool=False), "pooled"),
-    ("13.3", lambda truth, results, iou: from_files(truth, results, 0.5), "made-up photos"),
-    ("13.3", lambda truth, results, iou: 0.0, "made-up photos"),
-    ("13.3", lambda truth, results: 0.0, "stops with TypeError"),
-    ("13.4", lambda a, b: [k for k in a if k in b and a[k] != b[k]], "stands in one protocol only"),
-    ("13.4", lambda a, b: [k for k in a if a[k] != b.get(k)], "stands in one protocol only"),
-    ("13.4", lambda a, b: [k for k in {*a, *b} if a.get(k) != b.get(k)], "stands in one protocol only"),
-    ("13.4", lambda a, b: sorted({*a, *b}), "the same in both"),
-    ("13.4", lambda a, b: [k for k in a if a[k] != b.get(k, a)] + [k for k in b if b[k] != a.get(k, b)], "twice"),
-    ("13.4", lambda a, b: print(end=""), "must return a list"),
-    ("13.5", "a", "nothing was reproduced"),
-    ("13.5", "b", "neither"),
-    ("13.5", "d", "side by side"),
-    ("13.5", "e", "must be one of"),
+    ("14.1", 88.06, "weighs the classes"),
+    ("14.1", 120, "each counted once"),
+    ("14.1", "sixty", "must be a number"),
+    ("14.2", lambda v: (v.mean(), v.mean(0).std()), "not by S - 1"),
+    ("14.2", lambda v: (v.mean(), v.std(ddof=1)), "spread of all values"),
+    ("14.2", lambda v: (v.mean(), v.mean(1).std(ddof=1)), "over classes"),
+    ("14.2", lambda v: (v.mean(), v.std(1, ddof=1).mean()), "mean of the classes' spreads"),
+    ("14.2", lambda v: (v.mean(), v.mean(0).var(ddof=1)), "variance"),
+    ("14.2", lambda v: (v.mean(0).max(), v.mean(0).std(ddof=1)), "the mean is"),
+    ("14.2", lambda v: v.mean(), "two numbers"),
+    ("14.3", lambda *a: from_files(*a, images=with_finds), "photos in which nothing was found"),
+    ("14.3", lambda *a: from_files(*a, above=False), "strictly above"),
+    ("14.3", lambda *a: from_files(*a, pool=False), "pooled"),
+    ("14.3", lambda truth, results, iou: from_files(truth, results, 0.5), "made-up photos"),
+    ("14.3", lambda truth, results, iou: 0.0, "made-up photos"),
+    ("14.3", lambda truth, results: 0.0, "stops with TypeError"),
+    ("14.4", lambda a, b: [k for k in a if k in b and a[k] != b[k]], "stands in one protocol only"),
+    ("14.4", lambda a, b: [k for k in a if a[k] != b.get(k)], "stands in one protocol only"),
+    ("14.4", lambda a, b: [k for k in {*a, *b} if a.get(k) != b.get(k)], "stands in one protocol only"),
+    ("14.4", lambda a, b: sorted({*a, *b}), "the same in both"),
+    ("14.4", lambda a, b: [k for k in a if a[k] != b.get(k, a)] + [k for k in b if b[k] != a.get(k, b)], "twice"),
+    ("14.4", lambda a, b: print(end=""), "must return a list"),
+    ("14.5", "a", "nothing was reproduced"),
+    ("14.5", "b", "neither"),
+    ("14.5", "d", "side by side"),
+    ("14.5", "e", "must be one of"),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of notebook 06: answers that are wrong in the ways that come to mind."""
+"""Exercises of notebook 07: answers that are wrong in the ways that come to mind."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from co3lib.training import total_loss
 
 WRONG_PREDICTIONS = [
-    ("06.1", 1e-6, "one step"),
-    ("06.1", 2.4e-4, "one batch"),
-    ("06.1", 8e-5, "biases"),
-    ("06.1", 0.04, "Count"),
-    ("06.2", 6, "plain gradient descent"),
-    ("06.2", 1 / 6, "longer"),
-    ("06.2", 36, "first step"),
+    ("07.1", 1e-6, "one step"),
+    ("07.1", 2.4e-4, "one batch"),
+    ("07.1", 8e-5, "biases"),
+    ("07.1", 0.04, "Count"),
+    ("07.2", 6, "plain gradient descent"),
+    ("07.2", 1 / 6, "longer"),
+    ("07.2", 36, "first step"),
 ]
 
 
@@ -63,12 +63,12 @@ def changing_its_list(order, batch_size, spare):
 
 
 WRONG_PAIRS = [
-    ("06.3", neighbours, "neighbours"),
-    ("06.3", without_the_last_batch, "no pair"),
-    ("06.3", every_batch_completed, "odd last batch"),
-    ("06.3", half_of_everything, "should be"),
-    ("06.3", backwards, "should be"),
-    ("06.3", changing_its_list, "copy"),
+    ("07.3", neighbours, "neighbours"),
+    ("07.3", without_the_last_batch, "no pair"),
+    ("07.3", every_batch_completed, "odd last batch"),
+    ("07.3", half_of_everything, "should be"),
+    ("07.3", backwards, "should be"),
+    ("07.3", changing_its_list, "copy"),
 ]
 
 
@@ -106,13 +106,13 @@ def not_corrected(weight, gradient, rate, decay, _decoupled):
 
 
 WRONG_FIRST_STEPS = [
-    ("06.4", plain_descent, "plain gradient descent"),
-    ("06.4", no_decay, "decay"),
-    ("06.4", always_in_the_gradient, "AdamW"),
-    ("06.4", no_epsilon, "epsilon"),
-    ("06.4", uphill, "uphill"),
-    ("06.4", only_the_step, "new weight"),
-    ("06.4", not_corrected, "Adam"),
+    ("07.4", plain_descent, "plain gradient descent"),
+    ("07.4", no_decay, "decay"),
+    ("07.4", always_in_the_gradient, "AdamW"),
+    ("07.4", no_epsilon, "epsilon"),
+    ("07.4", uphill, "uphill"),
+    ("07.4", only_the_step, "new weight"),
+    ("07.4", not_corrected, "Adam"),
 ]
 
 
@@ -133,13 +133,13 @@ def no_step(model, _optimizer, activations, stage, priors, config):
 
 
 WRONG_STEPS = [
-    ("06.5", partial(step, share=1), "divide the loss"),
-    ("06.5", partial(step, clear=False), "still there"),
-    ("06.5", partial(step, sign=-1), "uphill"),
-    ("06.5", partial(step, change={"copeak_weight": 1.0}), "direction"),
-    ("06.5", partial(step, change={"affinity_weight": 0.0}), "direction"),
-    ("06.5", partial(step, back=lambda total: float(total) / 4), "not divided"),
-    ("06.5", partial(step, back=lambda _: None), "returns nothing"),
-    ("06.5", no_step, "do not move"),
+    ("07.5", partial(step, share=1), "divide the loss"),
+    ("07.5", partial(step, clear=False), "still there"),
+    ("07.5", partial(step, sign=-1), "uphill"),
+    ("07.5", partial(step, change={"copeak_weight": 1.0}), "direction"),
+    ("07.5", partial(step, change={"affinity_weight": 0.0}), "direction"),
+    ("07.5", partial(step, back=lambda total: float(total) / 4), "not divided"),
+    ("07.5", partial(step, back=lambda _: None), "returns nothing"),
+    ("07.5", no_step, "do not move"),
 ]
 WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_PAIRS + WRONG_FIRST_STEPS + WRONG_STEPS

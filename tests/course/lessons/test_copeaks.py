@@ -1,4 +1,4 @@
-"""What notebook 04 shows: the data of its figures, and its figures at the ends of their ranges."""
+"""What notebook 05 shows: the data of its figures, and its figures at the ends of their ranges."""
 
 from itertools import product
 

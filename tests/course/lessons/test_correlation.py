@@ -1,4 +1,4 @@
-"""Figures of notebook 02, and the numbers in them."""
+"""Figures of notebook 03, and the numbers in them."""
 
 from __future__ import annotations
 

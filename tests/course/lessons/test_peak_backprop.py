@@ -1,4 +1,4 @@
-"""The lesson of notebook 07: its maps are the library's, its measures are what they say, its figures are quick."""
+"""The lesson of notebook 08: its maps are the library's, its measures are what they say, its figures are quick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lesson of notebook 08: its sums are Eq. 7, and its figures follow a slider at once."""
+"""The lesson of notebook 09: its sums are Eq. 7, and its figures follow a slider at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""co3course.lessons.reproduction: the parameters of notebook 13, the protocol, the figures at the ends of their ranges."""
+"""co3course.lessons.reproduction: the parameters of notebook 14, the protocol, the figures at the ends of their ranges."""
 
 import math
 from typing import get_args

@@ -1,4 +1,4 @@
-"""What notebook 03 shows: the data of its figures, and its figures at the ends of their ranges."""
+"""What notebook 04 shows: the data of its figures, and its figures at the ends of their ranges."""
 
 import matplotlib.pyplot
 import numpy as np
