@@ -67,7 +67,7 @@ def group_peaks(saliency: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tens
             joined = peaks[first] + lower
             if peaks[first] and lower and (ratio := heights[cell] / max(top(lower), 1e-12)) >= SHALLOW:
                 members.append(joined)
-                depth.append(min(ratio, 1.0))
+                depth.append(ratio)
             peaks[first] = joined
     table = torch.zeros(len(members), len(cells), dtype=torch.bool)
     for group, of_group in enumerate(members):

@@ -309,7 +309,7 @@ class RegionRanker:
         mean = self._mean(checks.tensor(saliency, "saliency", self.size, floating=True)).numpy()
         parts = [np.zeros((0, len(mean)), bool)]
         for level in levels:
-            above = np.flatnonzero((mean > level * mean.max(initial=0)) & (self.area.numpy() > 0))
+            above = np.flatnonzero(mean > level * mean.max(initial=0))
             count, part = connected_components(self._touching[above][:, above], directed=False)
             part_of = np.full(len(mean), -1)
             part_of[above] = part

@@ -3,9 +3,9 @@
     python tests/kill/kill.py --kills 50            # of each; `make kill`
     python tests/kill/kill.py --kills 5 fit         # a few, of one
 
-Killed are ``fit`` with a checkpoint, an experiment, an export, a notebook's run, a gallery and the making of a bundled set, with
-SIGKILL, which nothing can answer. After every kill no file that is at its place may be torn and no process may run on; after the last
-run nothing half-written may be left, and every file must be as after a run that nothing disturbed.
+Killed are ``fit`` with a checkpoint, an experiment, an export, a notebook's run, a gallery and the making of a bundled set,
+with SIGKILL, which nothing can answer. After every kill no file that is at its place may be torn and no process may run on;
+after the last run nothing half-written may be left, and every file must be as after a run that nothing disturbed.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from co3lib.datasets.export import PhotoResult, write_coco, write_overlays
+from co3lib.files import aside
 from co3lib.instance import Instance
 folder, paths, photos = Path(sys.argv[1]), [], []
 for k in range(60):
     image = np.random.default_rng(k).integers(0, 256, (300, 400, 3), np.uint8)
-    paths.append(folder.with_name("photos") / f"{k}.png")
-    paths[-1].parent.mkdir(exist_ok=True)
-    if not paths[-1].is_file():
-        Image.fromarray(image).save(folder.with_name(f"making-{k}.png"))
-        folder.with_name(f"making-{k}.png").rename(paths[-1])
-    photos.append(PhotoResult(paths[-1].name, "noise", (300, 400), [Instance(image[..., 0] > 9, 0.5, (9, 9), (0, 0, 400, 300))]))
+    paths.append(folder.with_name(f"{k}.png"))
+    with aside(paths[-1]) as part:
+        Image.fromarray(image).save(part, "png")
+    found = Instance(image[..., 0] > 9, 0.5, (9, 9), (0, 0, 400, 300))
+    photos.append(PhotoResult(paths[-1].name, "noise", (300, 400), [found]))
 write_overlays(folder / "overlays", photos, paths)
 write_coco(folder, photos)
 """

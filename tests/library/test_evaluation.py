@@ -12,14 +12,20 @@ from reference import close, load
 from strategies import examples, masks
 
 from co3lib.evaluation import (
+    MEASURES,
     THRESHOLDS,
     average_precision,
+    best_box,
     corloc,
+    evaluate,
+    mask_boxes,
     match,
     mean_over_classes,
     pooled_average_precision,
     precision_recall,
 )
+from co3lib.instance import Instance
+from co3lib.overlap import tight_box
 from co3lib.ranking import noise_filter
 
 
@@ -319,3 +325,18 @@ def test_corloc_of_no_images_does_not_invent_a_number():
         assert "boxes" in str(error)
     else:
         assert math.isnan(value) or value == 0.0
+
+
+def test_a_category_is_evaluated_by_its_masks_and_boxes():
+    generator = torch.Generator().manual_seed(3)
+    truth = [torch.rand(count, 5, 12, generator=generator) < 0.4 for count in (2, 1, 3)]
+    drawn = [torch.cat([truth[0][1:], truth[0][:1].roll(4, 2)]), truth[1].roll(6, 2), truth[2][:0]]
+    scores = [torch.rand(len(masks), generator=generator, dtype=torch.float64) for masks in drawn]
+    found = [
+        [Instance(mask.numpy(), float(score), (0, 0), tight_box(mask.numpy())) for mask, score in zip(masks, values, strict=True)]
+        for masks, values in zip(drawn, scores, strict=True)
+    ]
+    expected = {name: average_precision(drawn, scores, truth, iou) for name, iou in MEASURES.items()}
+    expected["CorLoc"] = corloc([best_box(instances) for instances in found], [mask_boxes(masks) for masks in truth])
+    assert evaluate(found, iter(truth)) == expected and 0 < expected["CorLoc"] < 1
+    assert 0 < expected["AP50"] < 1

@@ -12,7 +12,7 @@ from strategies import examples, masks, random, uniform
 
 from co3lib.beyond.region_ranking import FIT_POWER, LEVELS, RegionRanker
 from co3lib.instance import Instance
-from co3lib.ranking import contours, mask_nms, noise_filter, rank_proposals, within_size_limits
+from co3lib.ranking import contours, mask_nms, masked_sums, noise_filter, rank_proposals, within_size_limits
 
 
 def ranking_of(ranker: RegionRanker, name: str):
@@ -146,6 +146,7 @@ def test_ranking_in_single_precision():
 
 
 def test_nothing_to_rank():
+    assert masked_sums(torch.ones(2, 4, 5), torch.ones(0, 4, 5, dtype=torch.bool)).shape == (2, 0)
     saliency = torch.ones(4, 5)
     assert rank_proposals(torch.ones(0, 4, 5), saliency, torch.ones(3, 4, 5, dtype=torch.bool)).shape == (
         0,
@@ -681,3 +682,33 @@ def test_scores_of_nan_are_refused():
 def test_the_noise_filter_wants_finite_scores(odd):
     with pytest.raises(ValueError, match=rf"scores\[1\] must be finite, got {odd}"):
         noise_filter([torch.tensor([0.5]), torch.tensor([0.1, odd])])
+
+
+def test_level_sets_are_cut_at_three_levels_unless_told_otherwise():
+    # Neighbouring columns of ever lower co-saliency: a level more, or another, gives other sets.
+    ranker = RegionRanker(torch.arange(10)[None], torch.ones(1, 10, dtype=torch.bool))
+    found = ranker.level_sets(torch.arange(10, 0, -1)[None] / 10)
+    assert sorted(found.sum(1).tolist()) == [3, 5, 7]
+    with pytest.raises(ValueError, match="saliency must be of a floating-point type"):
+        ranker.level_sets(torch.arange(10)[None])
+
+
+def test_the_sums_have_the_papers_weights():
+    labels, members, heat, saliency = patches(4)
+    sums = RegionRanker(labels, members).sums(heat, saliency)
+    assert torch.equal(sums.score(), 0.8 * sums.inside + sums.contour - 1e-5 * sums.background)
+
+
+def test_fit_and_contrast_of_no_pixel_of_all_and_of_one_border():
+    labels = torch.tensor([[0, 1]])
+    ranker = RegionRanker(labels, torch.tensor([[False, False], [True, True], [True, False]]))
+    terms = ranker.terms(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[0.75, 0.25]]))
+    assert terms.contrast.tolist() == [0, 0.5, 0.5]  # nothing lies outside of all; 0.75 inside less 0.25 outside
+    nothing = ranker.terms(torch.tensor([[[1.0, 3.0]]]), torch.zeros(1, 2))
+    assert nothing.fit.tolist() == [[0, 0, 0]] and nothing.contrast.tolist() == [0, 0, 0]
+
+
+def test_shares_do_not_depend_on_how_much_heat_a_peak_has():
+    labels, members, heat, saliency = patches(5)
+    ranker, heat = RegionRanker(labels, members), heat.clamp_min(0)
+    close(ranker.shares(heat * torch.tensor([1.0, 7.0, 0.1])[:, None, None], saliency), ranker.shares(heat, saliency))

@@ -12,7 +12,7 @@ from co3lib.config import CoSegConfig
 from co3lib.datasets import checkpoints
 from co3lib.datasets.checkpoints import load_tensors, save_tensors
 from co3lib.model import CoPeakNet
-from co3lib.optimizers import as_the_authors_adam, build_optimizer
+from co3lib.optimizers import as_the_authors_adam, build_optimizer, released_optimizer
 from co3lib.training import Losses, batches, fit_head_to_prior, start_features, total_loss, train
 
 OPTIMIZERS = ["released", "adamw"]
@@ -450,3 +450,15 @@ def test_a_checkpoint_may_lie_in_the_home_and_a_full_disk_is_told(tmp_path, monk
         save_tensors({"a": torch.zeros(2)}, "~/x.safetensors", {"age": "new"})
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["x.safetensors"]
     assert load_tensors("~/x.safetensors")[1] == {"age": "old"}
+
+
+def test_the_released_rate_is_the_authors_and_twice_that_for_biases():
+    groups = released_optimizer(dict(small_model().named_parameters())).param_groups
+    assert [group["lr"] for group in groups] == [1e-6, 2e-6]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_progress_is_shown_if_it_is_asked_for(progress, capsys):
+    train(small_model(), *task(2), settings(epochs=2), progress=progress)
+    shown = capsys.readouterr().err
+    assert ("2/2" in shown and "loss" in shown) if progress else shown == ""
