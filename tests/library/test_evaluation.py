@@ -333,7 +333,7 @@ def test_a_category_is_evaluated_by_its_masks_and_boxes():
     drawn = [torch.cat([truth[0][1:], truth[0][:1].roll(4, 2)]), truth[1].roll(6, 2), truth[2][:0]]
     scores = [torch.rand(len(masks), generator=generator, dtype=torch.float64) for masks in drawn]
     found = [
-        [Instance(mask.numpy(), float(score), (0, 0), tight_box(mask.numpy())) for mask, score in zip(masks, values, strict=True)]
+        [Instance(mask, float(score), (0, 0), tight_box(mask)) for mask, score in zip(masks.numpy(), values, strict=True)]
         for masks, values in zip(drawn, scores, strict=True)
     ]
     expected = {name: average_precision(drawn, scores, truth, iou) for name, iou in MEASURES.items()}
