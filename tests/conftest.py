@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from headless_run import Run, run_headless
+from headless_run import Run, run_headless, run_in
+from jupyter_client import AsyncKernelManager
 
 SHARED = "shared"  # in pytest's own folder: what all its processes use
 STARTUP = """
@@ -53,19 +55,30 @@ def ipython(shared) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_of(shared, ipython) -> Callable[[Path], Run]:
+def kernel(ipython) -> Iterator[AsyncKernelManager]:
+    """The kernel in which this process runs solutions, one after the other."""
+    manager = AsyncKernelManager(kernel_name="python3")
+    yield manager
+    if manager.has_kernel:
+        asyncio.run(manager.shutdown_kernel(now=True))
+
+
+@pytest.fixture(scope="session")
+def run_of(shared, ipython, kernel) -> Callable[[Path], Run]:
     """The run of a notebook, made when a test of any process first asks for it."""
 
-    def run(path: Path) -> Run:
+    def run_once(path: Path) -> Run:
         folder = shared / "runs" / path.stem
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / "run.pickle"
         with FileLock(folder / "run.lock"):
             if not kept.is_file():
-                kept.write_bytes(pickle.dumps(run_headless(path, folder, ipython)))
+                solution = path.parent.name == "solutions"
+                run = run_in(kernel, path, folder) if solution else run_headless(path, folder, ipython)
+                kept.write_bytes(pickle.dumps(run))
         return pickle.loads(kept.read_bytes())
 
-    return run
+    return run_once
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,4 +1,8 @@
-"""A notebook run by the command that a user gives."""
+"""A notebook run by the command that a user gives; a notebook with solutions run in a kernel that has run others.
+
+What the command does is tested on every notebook that a reader begins with. Of solutions only the answers are of interest, and
+most of the time that they would take by themselves is a kernel's start.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,23 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
+from jupyter_client import AsyncKernelManager
+from nbclient import NotebookClient
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
 SECONDS = 300  # far above the minute that a run may take: this machine may be busy
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a notebook in the profile "smoke". done: exit code and what it said; output: the folder of its results."""
+    """A run of a notebook in the profile "smoke". output: the folder of its results; done: exit code and what it said, if
+    it was a command."""
 
-    done: subprocess.CompletedProcess
     output: Path
     seconds: float
+    done: subprocess.CompletedProcess | None = None
 
 
 def run_headless(path: Path, folder: Path, ipython: Path) -> Run:
@@ -30,4 +41,15 @@ def run_headless(path: Path, folder: Path, ipython: Path) -> Run:
     done = subprocess.run(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
     )
-    return Run(done, output, time.perf_counter() - started)
+    return Run(output, time.perf_counter() - started, done)
+
+
+def run_in(kernel: AsyncKernelManager, path: Path, folder: Path) -> Run:
+    """Run a notebook's cells in a kernel, which goes on with what it has in memory; it is started with the first one. An error
+    in a cell is raised."""
+    output = folder / "out"
+    started = time.perf_counter()
+    book = parameterize_notebook(load_notebook_node(str(path)), {"profile": "smoke", "output": str(output)})
+    NotebookClient(book, km=kernel, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}).execute()
+    nbformat.write(book, output / path.name)
+    return Run(output, time.perf_counter() - started)

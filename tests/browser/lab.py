@@ -103,17 +103,22 @@ def open_lab(page: Page, address: str) -> None:
 
 
 def close_all(page: Page) -> None:
-    """Close all that is open in the application, unsaved, and end the kernels."""
-    page.evaluate(
-        "async () => { for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose();"
-        " await jupyterapp.serviceManager.sessions.shutdownAll(); }"
-    )
+    """Close all that is open in the application, unsaved. The kernel runs on for the next notebook."""
+    page.evaluate("() => { for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose(); }")
+
+
+# Most of what a notebook takes is the start of its kernel, so there is one for all; that each runs alone is tested headless.
+OPEN = """async path => {
+  await jupyterapp.serviceManager.kernels.refreshRunning();
+  const [running] = jupyterapp.serviceManager.kernels.running();
+  await jupyterapp.commands.execute('docmanager:open', { path, kernel: running && { id: running.id } });
+}"""
 
 
 def run_all(page: Page, path: str) -> None:
     """Open a notebook, run all of its cells, and wait until that is done."""
     page.set_default_timeout(START * 1000)
-    page.evaluate("async path => { await jupyterapp.commands.execute('docmanager:open', { path }); }", path)
+    page.evaluate(OPEN, path)
     page.wait_for_function(IDLE)
     page.evaluate("() => { window.co3done = jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.set_default_timeout(RUN * 1000)
