@@ -103,37 +103,52 @@ def overlay_grid(
 
 
 @plain
-def pipeline_figure(trace: PipelineTrace, instances: Sequence[Instance]) -> Figure:
-    """The steps for one photo in six pictures, the heat map over its maximum; instances: what ``predict`` found
-    in it."""
+def pipeline_figure(trace: PipelineTrace, instances: Sequence[Instance], least: float = 0.0) -> Figure:
+    """The steps for one photo in six pictures, the heat map over its maximum.
+
+    instances: what ``predict`` found in it; least: peaks whose score, over the highest, is below it are drawn hollow.
+    """
     figure = Figure(figsize=(11, 7.4), layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
-    height, width = trace.pixels.shape[:2]
-    rows, columns = trace.score.shape
-    points = (trace.cells.numpy()[:, ::-1] + 0.5) * np.array([width / columns, height / rows])
-    extent = (0, width, height, 0)
-    heat = trace.heat / trace.heat.max().clamp_min(1e-30)
     titles = (
         "1  the photo",
         "2  co-saliency: what the photos share",
-        f"3  score map, {len(points)} peaks",
+        f"3  score map, {len(trace.cells)} peaks",
         "4  heat map of one peak",
         "5  the proposal that fits it best",
         f"6  instances: {len(instances)}",
     )
-    for axis, title in zip(axes, titles, strict=True):
+    for step, (axis, title) in enumerate(zip(figure.subplots(2, 3).ravel(), titles, strict=True)):
         axis.set_axis_off()
         axis.set_title(title, fontsize=11, loc="left")
-    axes[0].imshow(trace.pixels, extent=extent)
-    _with_bar(figure, axes[1], axes[1].imshow(trace.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1))
-    _with_bar(figure, axes[2], axes[2].imshow(trace.score.numpy(), extent=extent, cmap="cividis"))
-    _mark(axes[2], points)
-    _with_bar(figure, axes[3], axes[3].imshow(heat.numpy(), extent=extent, cmap="magma", vmin=0, vmax=1))
-    axes[4].imshow(overlay(trace.pixels, [trace.chosen]), extent=extent)
-    axes[5].imshow(overlay(trace.pixels, at_size(instances, (height, width))), extent=extent)
-    for axis in (axes[3], axes[4]):
-        _mark(axis, points[[trace.best]])
+        drawn = draw_step(axis, trace, instances, step, least)
+        if drawn is not None:
+            figure.colorbar(drawn, ax=axis, shrink=0.75, pad=0.02)
     return figure
+
+
+def draw_step(axis, trace: PipelineTrace, instances: Sequence[Instance], step: int, least: float = 0.0):
+    """Draw one of the six steps of ``pipeline_figure``, 0 to 5; returns what a colour bar can be made of, or None."""
+    height, width = trace.pixels.shape[:2]
+    rows, columns = trace.score.shape
+    points = (trace.cells.numpy()[:, ::-1] + 0.5) * np.array([width / columns, height / rows])
+    extent = (0, width, height, 0)
+    drawn = None
+    if step == 1:
+        drawn = axis.imshow(trace.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1)
+    elif step == 2:
+        drawn = axis.imshow(trace.score.numpy(), extent=extent, cmap="cividis")
+        values = trace.score[trace.cells[:, 0], trace.cells[:, 1]]
+        for point, value in zip(points, values, strict=True):
+            dots(axis, *point, area=45, hollow=bool(value < least * values.max()))
+    elif step == 3:
+        heat = trace.heat / trace.heat.max().clamp_min(1e-30)
+        drawn = axis.imshow(heat.numpy(), extent=extent, cmap="magma", vmin=0, vmax=1)
+    else:
+        shown = {4: [trace.chosen], 5: instances}.get(step, [])
+        axis.imshow(overlay(trace.pixels, at_size(shown, (height, width))), extent=extent)
+    if step in (3, 4):
+        dots(axis, *points[trace.best], area=45)
+    return drawn
 
 
 def png(figure: Figure) -> bytes:
@@ -175,10 +190,6 @@ def at_size(instances: Sequence[Instance], size: tuple[int, int]) -> list[Instan
     return resized
 
 
-def _with_bar(figure: Figure, axis, mappable) -> None:
-    figure.colorbar(mappable, ax=axis, shrink=0.75, pad=0.02)
-
-
-def _mark(axis, points, size: float = 45) -> None:
+def _mark(axis, points, size: float) -> None:
     for point in points:
         dots(axis, *point, area=size)

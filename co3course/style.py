@@ -15,10 +15,13 @@ plain = matplotlib.style.context("default")
 """Decorator of functions that draw: a style that was set elsewhere changes nothing."""
 
 
-def dots(axis, x, y, area: float = 24, linewidth: float = 1.2, **more) -> None:
+def dots(axis, x, y, area: float = 24, linewidth: float = 1.2, hollow: bool = False, **more) -> None:
     """White dots with a black rim, seen on any photo and any colour map, at x and y (numbers or arrays of one length); area: of
-    each, in square points."""
-    axis.scatter(x, y, s=area, color="white", edgecolors="black", linewidths=linewidth, **more)
+    each, in square points; hollow: rings in place of dots."""
+    if hollow:
+        axis.scatter(x, y, s=area, facecolors="none", edgecolors="white", linewidths=linewidth, **more)
+    else:
+        axis.scatter(x, y, s=area, color="white", edgecolors="black", linewidths=linewidth, **more)
 
 
 def mark(axis, x, y) -> None:
