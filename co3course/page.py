@@ -13,7 +13,6 @@ from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
-from traitlets.config import Config
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -28,7 +27,7 @@ _FORMULAS = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|(?<![\\$])\$
 
 def to_html(executed: Path) -> str:
     """An executed notebook as one self-contained HTML page."""
-    exporter = _Exporter(raw_template=_TEMPLATE, config=Config())
+    exporter = _Exporter(raw_template=_TEMPLATE)
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
     return exporter.from_notebook_node(_without_kernel(nbformat.read(executed, 4)), {"metadata": {"name": executed.stem}})[0]
 

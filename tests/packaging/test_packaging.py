@@ -81,11 +81,14 @@ def test_every_import_is_required():
     }
     come_with_others = {
         "IPython",
+        "jupyter_client",
+        "nbclient",
         "nbformat",
         "packaging",
         "yaml",
         "psutil",
-    }  # ipywidgets, papermill, pytest, papermill, the kernel of jupyterlab and papermill
+        "pygments",
+    }  # ipywidgets, papermill, pytest, nbconvert, the kernel of jupyterlab
     own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
     for folder, asked in extras.items():
         wanted = set(in_pyproject(*asked))
