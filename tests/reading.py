@@ -19,12 +19,13 @@ def sources(path: Path, kind: str) -> list[str]:
 
 class Page(HTMLParser):
     """A page's pictures and links. images: the alternative text of each picture, "" where there is none; captions: how many
-    figures have one; links: where its links lead."""
+    figures have one; frames: the titles of figures that are pages of their own; links: where its links lead."""
 
     def __init__(self, page: str):
         super().__init__()
         self.images: list[str] = []
         self.links: list[str] = []
+        self.frames: list[str] = []
         self.captions = 0
         self.feed(page)
 
@@ -33,6 +34,8 @@ class Page(HTMLParser):
         if tag == "img":
             self.images.append((values.get("alt") or "").strip())
         self.captions += tag == "figcaption"
+        if tag == "iframe":
+            self.frames.append((values.get("title") or "").strip())
         self.links += [values[name] for name in ("href", "src") if tag in ("a", "img") and values.get(name)]
 
 

@@ -107,6 +107,7 @@ def test_its_pages_are_whole_and_its_exercises_judged(path, run_of, record_prope
     images = [text for page in shown for text in page.images]
     assert all(images) and len(images) == sum(page.captions for page in shown)
     assert images or path in SOLUTIONS
+    assert all(title for page in shown for title in page.frames)
 
     said = verdicts(executed)
     assert said == dict.fromkeys(asked(path), RIGHT if path in SOLUTIONS else NOT_TRIED)
