@@ -4,8 +4,8 @@
 
 Peak resident memory at two numbers of photos, and what each further photo adds, of all that takes one photo after another: the
 check of the files before anything is computed, fit (without an epoch: one takes the same for any number of photos), predict,
-and the export of five made-up instances a photo as overlays and COCO files. What is slow is measured on a fifth or a tenth of
-the photos, and the released configuration, which ranks at the photo's own size, on photos of a sixth of the pixels. Every
+and the export of five made-up instances a photo as overlays and COCO files. The released configuration, which ranks at the
+photo's own size, predicts a tenth of the photos, of a sixth of the pixels. Every
 peak is that of a process of its own; the first row, where nothing is done, is what the libraries take. The photos are ones of
 scikit-image, enlarged, in a temporary folder.
 """
