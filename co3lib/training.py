@@ -127,7 +127,8 @@ def train(
     activations : (N, C', h', w'), the output of stage ``config.frozen_until``; the images (N, 3, H, W) where it is None.
     priors : (N, 1, H, W) in [0, 1].
     checkpoint : the file that keeps the state after every epoch; an interrupted training goes on from it to the same result.
-    on_epoch : called with ``(epoch, model)`` before the first epoch (epoch 0) and after each.
+    on_epoch : called with ``(epoch, model)`` before the first epoch (epoch 0) and after each; the training ends there if it
+        returns True.
 
     Raises
     ------
@@ -145,17 +146,17 @@ def train(
         history = load_training(checkpoint, trained, optimizer, fingerprint)
         if len(history) > config.epochs:
             raise ValueError(f"{checkpoint} is a checkpoint of {len(history)} epochs, more than the {config.epochs} asked for")
-    elif on_epoch:
-        on_epoch(0, model)
+    elif on_epoch and on_epoch(0, model):
+        return history
     with tqdm(total=config.epochs, initial=len(history), disable=not progress, desc="training", unit="epoch") as bar:
         for epoch in range(len(history) + 1, config.epochs + 1):
             history.append(_epoch(model, activations, priors, config, optimizer, epoch))
             if checkpoint is not None:
                 save_training(checkpoint, trained, optimizer, fingerprint, history)
-            if on_epoch:
-                on_epoch(epoch, model)
             bar.set_postfix_str(f"loss {history[-1]['total']:.4f}")
             bar.update()
+            if on_epoch and on_epoch(epoch, model):
+                break
     return history
 
 

@@ -117,13 +117,14 @@ def _network() -> CoPeakNet:
         return model
 
 
-def _step_once(model, optimizer, activations, stage, priors, config) -> float:
+def _step_once(model, optimizer, activations, stage, priors, config, longest) -> tuple[float, float]:
     output = model.forward_from(activations, stage)
     total = total_loss(output, model.saliency_at_image_size(output.score), priors, config).total
     optimizer.zero_grad()
     (total / len(activations)).backward()
+    length = nn.utils.clip_grad_norm_([weight for group in optimizer.param_groups for weight in group["params"]], longest)
     optimizer.step()
-    return float(total.detach())
+    return float(total.detach()), float(length)
 
 
 def _training_step(function: Callable) -> str | None:
@@ -135,18 +136,23 @@ def _training_step(function: Callable) -> str | None:
         activations = ours.backbone(images, until="first")
     # Plain gradient descent, which does not hide the length of the gradient as Adam does.
     optimizers = [torch.optim.SGD(model.parameters(), lr=0.5) for model in (ours, yours)]
-    for number in ("first", "second"):
+    for number, longest in (("first", 1e9), ("second", 1e9), ("third", 1e-3)):
         before = deepcopy(yours.head.weight.detach())
-        expected = _step_once(ours, optimizers[0], activations, "first", priors, config)
-        got = function(yours, optimizers[1], activations, "first", priors, config)
-        if got is None:
-            return "Your function returns nothing; the total loss is asked for."
+        expected, length = _step_once(ours, optimizers[0], activations, "first", priors, config, longest)
+        got = function(yours, optimizers[1], activations, "first", priors, config, longest)
+        if not (isinstance(got, tuple) and len(got) == 2):
+            return f"Your function should return two numbers, the total loss and the gradient's length; it returns {got!r}."
         right = (ours.head.weight - before).detach()
         moved = (yours.head.weight - before).detach()
         if not moved.any():
             return "The weights do not move: is the optimiser's step missing, or the backward pass?"
         ratio = float((moved * right).sum() / right.square().sum())
-        if not torch.allclose(moved, right, rtol=1e-3, atol=1e-7):
+        if not torch.allclose(moved, right, rtol=1e-3, atol=1e-8):
+            if number == "third":
+                return (
+                    f"Where the gradient is longer than allowed, the step is {ratio:.3g} times as long as it should be: "
+                    "shorten the gradient of all weights together, after the backward pass and before the step."
+                )
             if abs(ratio - 4) < 0.01:
                 return "The step is 4 times too long: divide the loss by the batch size, 4 here, before the backward pass."
             if abs(ratio + 1) < 0.01:
@@ -154,12 +160,15 @@ def _training_step(function: Callable) -> str | None:
             if number == "second":
                 return "The first step is right and the second is not: the gradients of the first are still there."
             return "The step has another direction: is the total that of `total_loss`, with the given priors and config?"
-        if abs(float(got) - expected / 4) < 1e-5:
+        if any(isinstance(value, torch.Tensor) and value.requires_grad for value in got):
+            return "The loss still holds on to its graph; return floats."
+        total, norm = map(float, got)
+        if abs(total - expected / 4) < 1e-5:
             return "The weights are right; the returned loss is to be the total of the batch, not divided."
-        if abs(float(got) - expected) > 1e-4:
-            return f"The weights are right, but the returned loss should be {expected:.4f}, got {float(got):.4f}."
-        if isinstance(got, torch.Tensor) and got.requires_grad:
-            return "The loss still holds on to its graph; return a float."
+        if not abs(total - expected) <= 1e-4:
+            return f"The weights are right, but the returned loss should be {expected:.4f}, got {total:.4f}."
+        if not abs(norm - length) <= 1e-3 * length:
+            return f"The weights are right, but the gradient's length before it was shortened is {length:.4f}, got {norm:.4f}."
     return None
 
 
@@ -192,8 +201,9 @@ EXERCISES = {
     "07.5": Exercise(
         _training_step,
         (
-            "All lines are in the section 'The loop, written out'.",
-            "Empty the gradients, divide by len(activations) before backward, and return float(total.detach()).",
+            "Start from the section 'The loop, written out'; torch.nn.utils has a function that shortens gradients.",
+            "clip_grad_norm_ takes all weights, [w for group in optimizer.param_groups for w in group['params']], and returns "
+            "the length before.",
         ),
     ),
 }

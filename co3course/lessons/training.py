@@ -172,6 +172,29 @@ def frame_figure(task: Task, frames: Sequence[Frame], epoch: int, photo: int) ->
 
 
 @plain
+def live_figure(task: Task, frames: Sequence[Frame], photo: int) -> Figure:
+    """How far a training has come: every loss over its value at the start, and one photo with its co-saliency and peaks."""
+    figure = Figure(figsize=(9.6, 3))
+    axes = figure.subplots(1, 3)
+    pixels = fit_within(task.work[photo].pixels, _LONGEST)
+    truth = resize_nearest(task.samples[photo].masks, pixels.shape[:2])
+    for (name, label), (color, line) in zip(_LOSSES.items(), list(_STYLES.values())[:3], strict=True):
+        values = [getattr(frame, name) / max(getattr(frames[0], name), 1e-12) for frame in frames]
+        axes[0].plot(values, color=color, ls=line, marker=".", label=label)
+    axes[0].set_title("losses, over their start", fontsize=10, loc="left")
+    axes[0].set_xlabel("epoch")
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    axes[0].grid(alpha=0.3)
+    axes[0].legend(fontsize=9, frameon=False)
+    _picture(axes[1], pixels, "photo", truth)
+    shown = _picture(axes[2], frames[-1].score[photo].sigmoid().numpy(), f"co-saliency, epoch {len(frames) - 1}", truth)
+    _dots(axes[2], frames[-1].cells(photo), frames[-1].score.shape[1:], pixels.shape[:2])
+    figure.subplots_adjust(left=0.06, right=0.93, bottom=0.16, top=0.9, wspace=0.1)
+    figure.colorbar(shown, cax=figure.add_axes((0.94, 0.16, 0.012, 0.7)))
+    return figure
+
+
+@plain
 def film_figure(task: Task, frames: Sequence[Frame], epochs: Sequence[int], photos: Sequence[int]) -> Figure:
     """Co-saliency of some photos (rows) after some epochs (columns), beside the photo; dots are peaks."""
     figure = Figure(figsize=(2.1 * (len(epochs) + 1) + 0.5, 1.75 * len(photos) + 0.2))

@@ -389,6 +389,16 @@ def test_the_history_has_every_loss():
         assert entry["total"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("last", [0, 1, 3])
+def test_a_training_may_be_ended_after_any_epoch(last, tmp_path):
+    ended, history = run(settings(epochs=3), checkpoint=tmp_path / "state", on_epoch=lambda epoch, _: epoch == last)
+    assert len(history) == last
+    wanted, _ = run(settings(epochs=3), on_epoch=lambda epoch, _: epoch == last or None)
+    assert same(ended, wanted) and (last == 3) == same(ended, run(settings(epochs=3))[0])
+    if last == 1:  # it goes on from there, to what it would have come to
+        assert same(run(settings(epochs=3), checkpoint=tmp_path / "state")[0], run(settings(epochs=3))[0])
+
+
 def test_no_epochs_change_nothing(tmp_path):
     called = []
     after, history = run(settings(epochs=0), checkpoint=tmp_path / "state", on_epoch=lambda k, _: called.append(k))

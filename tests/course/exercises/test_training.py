@@ -116,20 +116,49 @@ WRONG_FIRST_STEPS = [
 ]
 
 
-def step(model, optimizer, activations, stage, priors, config, share=None, clear=True, change=None, sign=1, back=float):
+def step(
+    model,
+    optimizer,
+    activations,
+    stage,
+    priors,
+    config,
+    longest,
+    share=None,
+    clear=True,
+    change=None,
+    sign=1,
+    back=None,
+    shorten=True,
+):
     output = model.forward_from(activations, stage)
     config = config.model_copy(update=change or {})
     total = total_loss(output, model.saliency_at_image_size(output.score), priors, config).total
     if clear:
         optimizer.zero_grad()
     (sign * total / (share or len(activations))).backward()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    length = float(torch.nn.utils.clip_grad_norm_(weights, longest if shorten else 1e9))
     optimizer.step()
-    return back(total.detach())
+    return back(total, length) if back else (float(total.detach()), length)
 
 
-def no_step(model, _optimizer, activations, stage, priors, config):
+def each_weight_by_itself(model, optimizer, activations, stage, priors, config, longest):
     output = model.forward_from(activations, stage)
-    return float(total_loss(output, model.saliency_at_image_size(output.score), priors, config).total.detach())
+    total = total_loss(output, model.saliency_at_image_size(output.score), priors, config).total
+    optimizer.zero_grad()
+    (total / len(activations)).backward()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    length = float(torch.stack([weight.grad.norm() for weight in weights if weight.grad is not None]).norm())
+    for weight in weights:
+        torch.nn.utils.clip_grad_norm_([weight], longest)
+    optimizer.step()
+    return float(total.detach()), length
+
+
+def no_step(model, _optimizer, activations, stage, priors, config, _longest):
+    output = model.forward_from(activations, stage)
+    return float(total_loss(output, model.saliency_at_image_size(output.score), priors, config).total.detach()), 1.0
 
 
 WRONG_STEPS = [
@@ -138,8 +167,14 @@ WRONG_STEPS = [
     ("07.5", partial(step, sign=-1), "uphill"),
     ("07.5", partial(step, change={"copeak_weight": 1.0}), "direction"),
     ("07.5", partial(step, change={"affinity_weight": 0.0}), "direction"),
-    ("07.5", partial(step, back=lambda total: float(total) / 4), "not divided"),
-    ("07.5", partial(step, back=lambda _: None), "returns nothing"),
+    ("07.5", partial(step, shorten=False), "longer than allowed"),
+    ("07.5", each_weight_by_itself, "all weights together"),
+    ("07.5", partial(step, back=lambda total, length: (float(total) / 4, length)), "not divided"),
+    ("07.5", partial(step, back=lambda total, length: (float("nan"), length)), "should be"),
+    ("07.5", partial(step, back=lambda total, length: (float(total), float("nan"))), "length before"),
+    ("07.5", partial(step, back=lambda total, length: (float(total), min(length, 1e-3))), "length before"),
+    ("07.5", partial(step, back=lambda total, length: (total, length)), "graph"),
+    ("07.5", partial(step, back=lambda total, _: float(total)), "two numbers"),
     ("07.5", no_step, "do not move"),
 ]
 WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_PAIRS + WRONG_FIRST_STEPS + WRONG_STEPS
