@@ -68,7 +68,7 @@ def _along(masks: torch.Tensor, axis: int, reach: int, operation) -> torch.Tenso
 def masked_sums(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Sum of each map inside each mask: (Q, H, W), (K, H, W) bool -> (Q, K)."""
     flat = maps.flatten(1)
-    return torch.cat([flat @ part.flatten(1).to(flat.dtype).T for part in masks.split(_CHUNK)] or [flat[:, :0]], 1)
+    return torch.cat([flat @ part.flatten(1).to(flat.dtype).T for part in masks.split(_CHUNK)], 1)
 
 
 def within_size_limits(proposals: torch.Tensor) -> torch.Tensor:

@@ -915,3 +915,20 @@ def test_the_noise_filter_works_over_the_category():
     assert [[one.score for one in instances] for instances in found] == [[9, 8, 7], [2], []]
     weak = finish([candidates(9.0, 8.0, 7.0, 6.0), candidates(1.0, 0.5)], [(6, 8)] * 2, config(noise_percentile=60))
     assert [[one.score for one in instances] for instances in weak] == [[9, 8], [1]]
+
+
+def test_fit_and_predict_show_how_far_they_are_unless_told_not_to(photos, capsys):
+    segmenter = CoSegmenter(config()).fit(photos)
+    segmenter.predict(photos[:1])
+    shown = capsys.readouterr().err
+    assert all(word in shown for word in ("reading", "training", "segmenting"))
+    CoSegmenter(config()).fit(photos, progress=False).predict(photos[:1], progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_without_the_networks_origin_says_what_is_missing(fitted, tmp_path):
+    fitted.save(tmp_path / "whole.safetensors")
+    tensors, metadata = load_tensors(tmp_path / "whole.safetensors")
+    save_tensors(tensors, tmp_path / "less.safetensors", {key: value for key, value in metadata.items() if key != "history"})
+    with pytest.raises(ValueError, match="can load: 'history'"):
+        CoSegmenter.load(tmp_path / "less.safetensors")
