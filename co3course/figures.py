@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,16 @@ from .style import dots, plain
 
 _DPI = 90
 _WIDEST = 5  # photos in a row of a grid
+_SHEET = 6  # and of a contact sheet
 _LONGEST = 320  # pixels of a photo in a grid: more would not be seen
+_SAID = (  # under the six pictures of the way from a photo to its instances
+    "A network looks at each cell.",
+    "Cells that look alike in all photos are bright.",
+    "Local maxima; rings: on no instance.",
+    "The pixels behind one peak.",
+    "One of hundreds of regions, made before.",
+    "All peaks, six scales; weak masks are left out.",
+)
 
 
 @dataclass(frozen=True)
@@ -103,12 +112,31 @@ def overlay_grid(
 
 
 @plain
-def pipeline_figure(trace: PipelineTrace, instances: Sequence[Instance], least: float = 0.0) -> Figure:
-    """The steps for one photo in six pictures, the heat map over its maximum.
+def contact_figure(
+    images: Mapping[str, Sequence], instances: Mapping[str, Sequence[Sequence[Instance]]], titles: Mapping[str, str]
+) -> Figure:
+    """Photos of several classes on one sheet with the instances in each, class by class under its title."""
+    rows = {name: -(-len(photos) // _SHEET) for name, photos in images.items()}
+    figure = Figure(figsize=(2 * _SHEET, 2.2 * sum(rows.values())), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, height_ratios=list(rows.values()), squeeze=False)[:, 0]
+    for part, (name, photos) in zip(parts, images.items(), strict=True):
+        part.suptitle(titles[name], fontsize=13, x=0.01, ha="left", parse_math=False)
+        axes = part.subplots(rows[name], min(len(photos), _SHEET), squeeze=False).ravel()
+        for axis in axes:
+            axis.set_axis_off()
+        for axis, image, found in zip(axes, photos, instances[name], strict=False):
+            small = fit_within(read_image(image), _LONGEST)
+            axis.imshow(overlay(small, at_size(found, small.shape[:2])))
+    return figure
 
-    instances: what ``predict`` found in it; least: peaks whose score, over the highest, is below it are drawn hollow.
+
+@plain
+def pipeline_figure(trace: PipelineTrace, instances: Sequence[Instance]) -> Figure:
+    """The steps for one photo in six pictures with a line under each, the heat map over its maximum.
+
+    instances: those that are shown; peaks on none of them are drawn hollow.
     """
-    figure = Figure(figsize=(11, 7.4), layout="constrained")
+    figure = Figure(figsize=(11, 8), layout="constrained")
     titles = (
         "1  the photo",
         "2  co-saliency: what the photos share",
@@ -117,16 +145,18 @@ def pipeline_figure(trace: PipelineTrace, instances: Sequence[Instance], least: 
         "5  the proposal that fits it best",
         f"6  instances: {len(instances)}",
     )
-    for step, (axis, title) in enumerate(zip(figure.subplots(2, 3).ravel(), titles, strict=True)):
-        axis.set_axis_off()
-        axis.set_title(title, fontsize=11, loc="left")
-        drawn = draw_step(axis, trace, instances, step, least)
+    for step, (axis, title, said) in enumerate(zip(figure.subplots(2, 3).ravel(), titles, _SAID, strict=True)):
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.set_title(title, fontsize=12, loc="left")
+        axis.set_xlabel(said, fontsize=10, loc="left")
+        drawn = draw_step(axis, trace, instances, step)
         if drawn is not None:
             figure.colorbar(drawn, ax=axis, shrink=0.75, pad=0.02)
     return figure
 
 
-def draw_step(axis, trace: PipelineTrace, instances: Sequence[Instance], step: int, least: float = 0.0):
+def draw_step(axis, trace: PipelineTrace, instances: Sequence[Instance], step: int):
     """Draw one of the six steps of ``pipeline_figure``, 0 to 5; returns what a colour bar can be made of, or None."""
     height, width = trace.pixels.shape[:2]
     rows, columns = trace.score.shape
@@ -137,9 +167,9 @@ def draw_step(axis, trace: PipelineTrace, instances: Sequence[Instance], step: i
         drawn = axis.imshow(trace.saliency.numpy(), extent=extent, cmap="cividis", vmin=0, vmax=1)
     elif step == 2:
         drawn = axis.imshow(trace.score.numpy(), extent=extent, cmap="cividis")
-        values = trace.score[trace.cells[:, 0], trace.cells[:, 1]]
-        for point, value in zip(points, values, strict=True):
-            dots(axis, *point, area=45, hollow=bool(value < least * values.max()))
+        masks = [instance.mask for instance in at_size(instances, (height, width))]
+        for x, y in points:
+            dots(axis, x, y, area=45, hollow=not any(mask[int(y), int(x)] for mask in masks))
     elif step == 3:
         heat = trace.heat / trace.heat.max().clamp_min(1e-30)
         drawn = axis.imshow(heat.numpy(), extent=extent, cmap="magma", vmin=0, vmax=1)

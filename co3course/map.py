@@ -80,16 +80,15 @@ def draw() -> None:
     from co3lib.config import CoSegConfig
     from co3lib.datasets import demo_set
     from co3lib.files import aside
+    from co3lib.instance import shown
     from co3lib.segmentation import CoSegmenter
 
     from .figures import trace_pipeline
 
     photos = [sample.image_path for sample in demo_set("collage")["cat"][:6]]
     segmenter = CoSegmenter(CoSegConfig(seed=0)).fit(photos)
-    found = segmenter.predict(photos)
-    best = max(instance.score for instances in found for instance in instances)
-    shown = [instance for instance in found[3] if instance.score >= best / 20]
-    strip = strip_of(trace_pipeline(segmenter, photos[3]), shown)
+    found = shown(segmenter.predict(photos))
+    strip = strip_of(trace_pipeline(segmenter, photos[3]), found[3])
     with aside(_PICTURE) as part:
         strip.save(part, "png", optimize=True)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook nee
 
     from co3lib.datasets import Sample
     from co3lib.datasets.export import PhotoResult
+    from co3lib.evaluation import Counts
     from co3lib.instance import Instance
 
 RESULT = "metrics.json"
@@ -123,13 +124,28 @@ def mean_precisions(classes: Mapping[str, ClassResult]) -> dict[str, float | Non
     return {iou: sum(values) / len(values) if values else None for iou, values in known.items()}
 
 
-def precision_table(classes: Mapping[str, ClassResult]) -> pd.DataFrame:
-    """Class results as a table for reading, one row a class."""
+def shown_counts(photos: Sequence[PhotoResult]) -> Counts | None:
+    """How many of the instances are right at an IoU above 0.5; None where the truth of any photo is not known."""
+    from co3lib.evaluation import counts
+
+    if any(photo.truth is None for photo in photos):
+        return None
+    return counts([photo.instances for photo in photos], (photo.truth for photo in photos))
+
+
+def precision_table(shown: Mapping[str, Sequence[PhotoResult]], found: Mapping[str, Sequence[PhotoResult]]) -> pd.DataFrame:
+    """Two rows a class: the instances that are shown, and all that were found. Of each how many there are, how many are right
+    and how many true ones are missed at an IoU above 0.5, and AP^r; all three empty where the truth is not known."""
     import pandas as pd
 
-    rows = {
-        name: {"photos": result.photos, "instances": result.instances, "found": result.found}
-        | {f"AP at IoU {iou}": value for iou, value in result.average_precision.items()}
-        for name, result in classes.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").round(3)
+    rows = {}
+    for which, classes in (("shown", shown), ("all", found)):
+        for name, photos in classes.items():
+            result, counted = class_result(photos), shown_counts(photos)
+            row = {"photos": result.photos, "true": result.instances if counted else None, "masks": result.found}
+            row |= {"right": counted.right if counted else None, "missed": counted.missed if counted else None}
+            rows[name, which] = row | {f"AP at IoU {iou}": value for iou, value in result.average_precision.items()}
+    order = [(name, which) for name in shown for which in ("shown", "all")]
+    table = pd.DataFrame.from_dict(rows, orient="index").loc[order]
+    table.index.names = ["class", "of"]
+    return table.round(3)

@@ -12,6 +12,7 @@ import os
 import platform
 import random
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ from .metrics import RESULT, ClassResult, Result, inside, mean_precisions
 _UNFINISHED = ".unfinished.json"  # in an output folder until there are metrics: the files that are, or may be, there already
 VERSIONS = ("co3lib", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "higra")
 _SMOKE_PHOTOS = 6
+WHOLE_PHOTO = (0, 1, 4, 5)
+"""Windows of the set "coins" that do not overlap and together show each coin of the photo once."""
 
 if TYPE_CHECKING:  # as in metrics.py
     from co3lib.datasets import Sample
@@ -111,23 +114,64 @@ def set_up(parameters: Parameters) -> Run:
     return Run(parameters, output, started, earlier_files(output, getattr(parameters, "photos", "")))
 
 
-def load_classes(parameters: PhotoParameters, smoke_class: str) -> dict[str, list[Sample]]:
+def load_classes(parameters: PhotoParameters) -> dict[str, list[Sample]]:
     """The photos that the parameters ask for, class -> samples.
 
-    One's own: all photos of the folder as one class of its name, without masks. Otherwise the bundled
-    collages: six photos of ``smoke_class`` in the profile "smoke", everything in "full". ``ValueError`` if a
-    folder holds fewer than two photos.
+    One's own: all photos of the folder that can be read, as one class of its name, without masks; for every other file a line
+    says why it is left out. Otherwise the bundled ones: four windows that together are the whole photo of the coins, and six
+    collages with cats, in the profile "smoke"; all windows, and the collages of all classes but the coins, in "full".
+    ``ValueError`` if a folder holds fewer than two photos that can be read.
     """
-    from co3lib.datasets import Sample, demo_set, list_photos
+    from co3lib.datasets import Sample, demo_set
 
     if not parameters.photos:
-        classes = demo_set("collage")
-        return {smoke_class: classes[smoke_class][:_SMOKE_PHOTOS]} if parameters.profile == "smoke" else classes
+        windows, collages = demo_set("coins")["coin"], demo_set("collage")
+        if parameters.profile == "smoke":
+            return {"coin": [windows[k] for k in WHOLE_PHOTO], "cat": collages["cat"][:_SMOKE_PHOTOS]}
+        return {**collages, "coin": windows}
     folder = Path(parameters.photos).expanduser().resolve()
-    paths = list_photos(folder)
+    paths, left_out = usable_photos(folder)
+    if left_out:
+        print("\n".join(f"left out: {why}" for why in left_out))
     if len(paths) < 2:
-        raise ValueError(f"photos must be a folder with at least two photos, got {folder} with {len(paths)}")
+        raise ValueError(f"photos must be a folder with at least two photos that can be read, got {folder} with {len(paths)}")
     return {folder.name: [Sample(path.name, folder.name, path, mask_paths=()) for path in paths]}
+
+
+def own_photos(folder: str) -> list[Path]:
+    """The photos in a folder that can be read, for every other file a line on why it is left out; none, and a line on what to
+    do, while there are not two of them."""
+    place = path_of(folder, "folder").absolute()
+    paths, left_out = usable_photos(place) if place.is_dir() else ([], [])
+    print("\n".join(f"left out: {why}" for why in left_out), end="\n" if left_out else "")
+    if len(paths) > 1:
+        print(f"{len(paths)} photos; allow about ten seconds for each")
+        return paths
+    print(f"No photos yet. Put two or more into {place} and run this cell again.")
+    return []
+
+
+def usable_photos(folder: Path) -> tuple[list[Path], list[str]]:
+    """The photos in a folder that can be read, in the order of their names, and one sentence on each file that is no such photo."""
+    from co3lib.datasets import list_photos
+    from co3lib.datasets.images import ImageError, read_image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it says in one line is said of each file below
+        listed = list_photos(folder)
+    usable, why = [], {}
+    for path in listed:
+        try:
+            read_image(path)
+            usable.append(path)
+        except ImageError as error:
+            why[path] = str(error).replace(str(path), path.name)
+    for path in sorted({path for path in folder.iterdir() if path.name[0] != "."} - set(listed)):
+        if path.suffix.lower() in (".heic", ".heif"):
+            why[path] = f"{path.name} is HEIC, which cannot be read; save it as JPEG (on an iPhone: share it as Most Compatible)"
+        else:
+            why[path] = f"{path.name} is {'a folder' if path.is_dir() else 'not a photo'}"
+    return usable, [why[path] for path in sorted(why)]
 
 
 def write_result(

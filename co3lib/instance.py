@@ -1,4 +1,4 @@
-"""An instance that was found: its mask, its score, its peak and its box.
+"""An instance that was found: its mask, its score, its peak and its box; and which of many are shown.
 
 Shape letters: H W image size, M instances.
 """
@@ -10,8 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from pycocotools import mask as rle
+from scipy import ndimage
 
+from . import checks
 from .datasets.images import resize_nearest
+from .overlap import tight_box
 from .torch_defaults import torch_defaults
 
 
@@ -59,3 +62,70 @@ def masks_of(instances: Sequence[Instance], size: tuple[int, int]) -> torch.Tens
     """
     masks = [torch.from_numpy(instance.mask) for instance in instances]
     return torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device="cpu")
+
+
+SHOWN = 0.05
+"""The share of the category's best score from which an instance is shown."""
+
+
+def shown(found: Sequence[Sequence[Instance]], share: float = SHOWN) -> list[list[Instance]]:
+    """Which instances to show, or to go on with: those whose score is at least a share of the best one of all photos, without
+    what a better one covers (``without_overlap``).
+
+    Parameters
+    ----------
+    found : the instances of every photo of a category, as ``CoSegmenter.predict`` gives them.
+    share : of the best score, in [0, 1].
+
+    Returns
+    -------
+    The instances of every photo, best first; none for a photo in which nothing reaches the share.
+    """
+    checks.between(share, "share", 0, 1)
+    least = share * max((instance.score for instances in found for instance in instances), default=0.0)
+    return [without_overlap([instance for instance in instances if instance.score >= least]) for instances in found]
+
+
+def without_overlap(instances: Sequence[Instance]) -> list[Instance]:
+    """Every pixel to the best instance that has it, so that no two overlap.
+
+    Of an instance that loses pixels the largest piece stays, without strips that are thinner than a hundredth of the photo;
+    one that keeps less than half of its pixels is left out.
+
+    Parameters
+    ----------
+    instances : of one photo.
+
+    Returns
+    -------
+    The instances that are left, best first.
+    """
+    kept: list[Instance] = []
+    taken = None
+    for instance in sorted(instances, key=lambda one: -one.score):
+        mask = instance.mask
+        taken = np.zeros_like(mask) if taken is None else taken
+        left = mask & ~taken
+        if left.sum() < mask.sum():
+            left = _largest_piece(left)
+        if 2 * left.sum() < mask.sum() or not left.any():
+            continue
+        taken |= left
+        if left.sum() < mask.sum():
+            y, x = instance.peak
+            if not left[y, x]:  # the pixel of what is left that is nearest to the peak
+                places = np.argwhere(left)
+                y, x = places[((places - (y, x)) ** 2).sum(1).argmin()].tolist()
+            instance = Instance(left, instance.score, (y, x), tight_box(left))
+        kept.append(instance)
+    return kept
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece of a mask (H, W) bool after strips that are thinner than a hundredth of it are gone."""
+    thin = max(1, round(max(mask.shape) / 200))
+    square = np.ones((3, 3))
+    core = ndimage.binary_erosion(mask, square, iterations=thin, border_value=1)
+    opened = ndimage.binary_dilation(core, square, iterations=thin) & mask
+    pieces, count = ndimage.label(opened)
+    return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax() if count else np.zeros_like(mask)

@@ -17,8 +17,8 @@ from . import Exercise
 def _judge_counts(answer) -> str | None:
     try:
         answer = tuple(int(value) for value in answer)
-    except TypeError:
-        return "Give three numbers in a tuple."
+    except (TypeError, ValueError):
+        return "Give three whole numbers in a tuple."
     if len(answer) != 3:
         return f"Give three numbers, not {len(answer)}."
     if answer == (1, 1, 3):
@@ -42,7 +42,7 @@ def _judge_union(answer) -> str | None:
         return "Give two values in a tuple: the IoU, and True or False."
     if abs(iou - 1) < 1e-3:
         return "The union of the two masks is larger than the one cat: the other cat's pixels count against it."
-    if abs(iou - 0.5) > 1e-3:
+    if not abs(iou - 0.5) <= 1e-3:
         return "The intersection is one cat, the union is both cats, which are equally large and do not overlap."
     return "The IoU must be strictly above the threshold, and here it equals it." if bool(right) else None
 
@@ -66,8 +66,8 @@ def _judge_shares(shares) -> str | None:
 
 
 def _judge_writer(save) -> str | None:
-    image = np.zeros((12, 20, 3), np.uint8)  # smooth, so that JPEG keeps it
-    image[:] = np.linspace(20, 220, 20, dtype=np.uint8)[:, None]
+    image = np.zeros((12, 20, 3), np.uint8)  # smooth, so that JPEG keeps it, and of a colour that shows exchanged channels
+    image[:] = np.linspace((160, 20, 5), (250, 220, 60), 20).astype(np.uint8)
     masks = np.zeros((2, 12, 20), bool)
     masks[0, 2:7, 3:9], masks[1, 5:11, 12:18] = True, True
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,10 @@ def _judge_writer(save) -> str | None:
             return f"Masks should be PNG, which keeps every pixel, got {odd[0]}; the name wanted is <name>_InstID<k>.png."
         if samples[0].image.shape != image.shape:
             return f"The photo's size should be (12, 20, 3), read back: {samples[0].image.shape}."
-        if np.abs(samples[0].image.astype(int) - image).mean() > 40:
+        read = samples[0].image.astype(int)
+        if np.abs(read[..., ::-1] - image).mean() < 40:
+            return "The photo's colours are exchanged: image is red, green, blue, as PIL writes it."
+        if np.abs(read - image).mean() > 40:
             return "The photo read back is not the one that was handed in."
         for sample, truth in zip(samples, (masks, masks[:1]), strict=True):
             if not np.array_equal(sample.masks.numpy(), truth):

@@ -68,32 +68,69 @@ def best_proposals(proposals: torch.Tensor, truth: torch.Tensor) -> tuple[torch.
 
 
 @plain
-def tasks_figure(shown: Page) -> Figure:
-    """The photo, the answer of co-segmentation (one mask) and that of instance co-segmentation (one a thing)."""
-    union = shown.masks.any(0)[None]
-    pictures = (shown.photo, _tinted(shown.photo, union), _tinted(shown.photo, shown.masks))
-    titles = ("the photo", "co-segmentation: 1 mask", f"instance co-segmentation: {len(shown.masks)} masks")
-    return _row(pictures, titles, 3.2)
-
-
-@plain
-def page_figure(pages: Mapping[str, Sequence[Page]], category: str, number: int, masks: bool) -> Figure:
-    """Photo ``number`` (counted from 1) of a class, with its instances in colours or without."""
-    shown = pages[category][number - 1]
-    figure = Figure(figsize=(3.6, 3.6))
-    axis = figure.add_axes((0.02, 0.02, 0.96, 0.88))
-    axis.imshow(_tinted(shown.photo, shown.masks) if masks else shown.photo)
-    axis.set_axis_off()
-    axis.set_title(f"{shown.name}, {len(shown.masks)} instances", fontsize=11, loc="left", parse_math=False)
+def tasks_figure(shown: Page, name: str) -> Figure:
+    """The photo, and beside it four answers: rows by what is given, columns by one mask for all things or one for each. The
+    class's name stands on the masks of the row in which it is known."""
+    figure = Figure(figsize=(10, 6.6), layout="constrained")
+    axes = figure.subplot_mosaic([["photo", "semantic", "instance"], ["none", "shared", "each"]])
+    union, things = shown.masks.any(0)[None], shown.masks
+    answers = {
+        "semantic": ("semantic segmentation", union, f"given: photos with masks of {name}s"),
+        "instance": ("instance segmentation", things, f"given: photos with a mask of each {name}"),
+        "shared": ("co-segmentation", union, "given: only photos that share something"),
+        "each": ("instance co-segmentation", things, "given: only photos that share something"),
+    }
+    for axis in axes.values():
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    axes["photo"].imshow(shown.photo)
+    axes["photo"].set_title("the photo", fontsize=11, loc="left")
+    for key, (title, masks, given) in answers.items():
+        axes[key].imshow(_tinted(shown.photo, masks))
+        axes[key].set_title(f"{title}: {len(masks)}", fontsize=11, loc="left", weight="bold" if key == "each" else "normal")
+        axes[key].set_xlabel(given, fontsize=9, loc="left")
+        for mask in masks.numpy() if key in ("semantic", "instance") else ():
+            y, x = (float(places.mean()) for places in np.nonzero(mask))
+            axes[key].text(x, y, name, ha="center", va="center", color="white", weight="bold", fontsize=11)
     return figure
 
 
-def describe_page(pages: Mapping[str, Sequence[Page]], category: str, number: int, masks: bool) -> str:
-    """``page_figure`` in one sentence."""
-    photo_masks = pages[category][number - 1].masks
-    sizes = ", ".join(f"{share:.0%}" for share in shares(photo_masks).tolist())
-    drawn = "shown" if masks else "hidden"
-    return f"Photo {number} of the class {category}: {len(photo_masks)} instances covering {sizes} of it; masks {drawn}."
+@dataclass(frozen=True)
+class Candidates:
+    """A small photo, and for each of its instances the IoU of every proposal. photo (H, W, 3) uint8; proposals (K, H, W) bool;
+    overlaps (K, G)."""
+
+    photo: np.ndarray
+    proposals: torch.Tensor
+    overlaps: torch.Tensor
+
+
+def candidates(sample: Sample, proposals: torch.Tensor) -> Candidates:
+    """What ``first_figure`` shows of a photo and its proposals (K, H, W) bool."""
+    photo = page(sample).photo
+    return Candidates(photo, resize_nearest(proposals, photo.shape[:2]), mask_iou(proposals, sample.masks))
+
+
+@plain
+def first_figure(shown: Candidates, first: int) -> Figure:
+    """For each instance the best of the ``first`` proposals of the list."""
+    best = shown.overlaps[:first].max(0)
+    width, (height, long) = 2.3, shown.photo.shape[:2]
+    figure = Figure(figsize=(width * len(best.values), width * height / long + 0.3))
+    for k, (index, overlap) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True)):
+        axis = figure.add_subplot(1, len(best.values), k + 1)
+        axis.imshow(_tinted(shown.photo, shown.proposals[index][None]))
+        axis.set_axis_off()
+        axis.set_title(f"cat {k + 1}: IoU {overlap:.2f}", fontsize=10, weight="bold" if overlap > 0.5 else "normal")
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=0.92, wspace=0.03)
+    return figure
+
+
+def describe_first(shown: Candidates, first: int) -> str:
+    """``first_figure`` in one sentence."""
+    overlaps = shown.overlaps[:first].max(0).values
+    said = ", ".join(f"{value:.2f}" for value in overlaps.tolist())
+    return f"The best of the first {first} proposals for each cat: IoU {said}; {int((overlaps > 0.5).sum())} are above 0.5."
 
 
 @plain
@@ -123,7 +160,7 @@ def helpers_figure(sample: Sample, prior: torch.Tensor, proposals: torch.Tensor)
     best = resize_nearest(proposals[indices], photo.shape[:2])
     pictures = [photo, prior, *(_tinted(photo, mask[None]) for mask in best)]
     found = zip(indices.tolist(), overlaps.tolist(), strict=True)
-    titles = ["the photo", "prior", *(f"proposal {index}: IoU {overlap:.2f}" for index, overlap in found)]
+    titles = ["the photo", "prior", *(f"no. {index}: IoU {overlap:.2f}" for index, overlap in found)]
     figure = _row(pictures, titles, 2.1)
     figure.colorbar(figure.axes[1].images[0], ax=figure.axes[1], shrink=0.7, pad=0.02)
     return figure
@@ -134,7 +171,7 @@ def _row(pictures: Sequence, titles: Sequence[str], width: float) -> Figure:
     figure = Figure(figsize=(width * len(pictures), width * tallest + 0.35), layout="constrained")
     for axis, picture, title in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures, titles, strict=True):
         axis.set_axis_off()
-        axis.set_title(title, fontsize=9, loc="left")
+        axis.set_title(title, fontsize=10, loc="left")
         axis.imshow(np.asarray(picture), cmap="cividis", vmin=0, vmax=1)
     return figure
 

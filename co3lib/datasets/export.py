@@ -198,7 +198,8 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
 
 
 def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = False) -> np.ndarray:
-    """A copy of a photo with each instance tinted and outlined. Where instances overlap the best is on top.
+    """A copy of a photo with each instance tinted and outlined. Where instances overlap, a pixel is the best one's alone: nothing
+    of those below shines through. (``instance.shown`` also takes away what is then left as thin strips.)
 
     Parameters
     ----------
@@ -221,10 +222,13 @@ def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = Fal
     drawn = image.astype(np.float32)
     line = max(1, round(max(size) / 200))
     colors = [COLORS[k % len(COLORS)] for k in range(len(instances))]
-    for instance, color in reversed(list(zip(instances, colors, strict=True))):
-        mask = np.asarray(instance.mask, dtype=bool)
-        if mask.shape != size:
-            raise ValueError(f"masks must be of the image's size {size}, got {mask.shape}")
+    taken = np.zeros(size, dtype=bool)
+    for instance, color in zip(instances, colors, strict=True):
+        whole = np.asarray(instance.mask, dtype=bool)
+        if whole.shape != size:
+            raise ValueError(f"masks must be of the image's size {size}, got {whole.shape}")
+        mask = whole & ~taken
+        taken |= whole
         if not mask.any():
             continue
         # One pixel round the box says where the mask ends; the rest of a large photo would only cost time.

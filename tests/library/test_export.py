@@ -410,8 +410,9 @@ def test_overlay_puts_the_best_on_top():
     assert tuple(drawn[11, 11]) == COLORS[0] and tuple(drawn[14, 6]) == COLORS[1]
     tint = np.rint(0.4 * np.array(COLORS[1]))
     assert np.array_equal(drawn[15, 15], tint)
-    # In the overlap's inside both tints shine through, the best one's last.
-    assert np.array_equal(drawn[9, 9], np.rint(0.6 * 0.4 * np.array(COLORS[1]) + 0.4 * np.array(COLORS[0])))
+    # A pixel of both is the best one's alone; what is left of the other has an outline along it.
+    assert np.array_equal(drawn[9, 9], np.rint(0.4 * np.array(COLORS[0])))
+    assert tuple(drawn[12, 9]) == COLORS[1]
 
 
 def test_overlay_is_open_at_the_photos_border():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -14,10 +12,11 @@ from quickness import LIMIT, plain_figures
 from co3course.figures import png
 from co3course.lessons.data import (
     best_proposals,
-    describe_page,
+    candidates,
+    describe_first,
+    first_figure,
     helpers_figure,
     page,
-    page_figure,
     shares,
     statistics,
     statistics_figure,
@@ -42,15 +41,17 @@ def test_pages_are_small_and_keep_every_instance(samples, pages):
         assert torch.allclose(shares(one.masks), shares(sample.masks), atol=0.003)
 
 
-@pytest.mark.parametrize("number, masks", [*itertools.product((1, 3), (True, False))])
-def test_pages_at_the_ends_of_the_controls(pages, number, masks):
-    draw = partial(page_figure, pages, category="cat", number=number, masks=masks)
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_the_first_proposals(samples, first):
+    sample = samples[0]
+    proposals = torch.cat([torch.zeros_like(sample.masks[:1]), sample.masks[:1], sample.masks.any(0)[None]])
+    shown = candidates(sample, proposals)
+    draw = partial(first_figure, shown, first)
     assert plain_figures(draw) < LIMIT
-    figure = draw()
-    assert png(figure)
-    shown = np.asarray(figure.axes[0].images[0].get_array())
-    assert np.array_equal(shown, pages["cat"][number - 1].photo) != masks
-    assert f"masks {'shown' if masks else 'hidden'}" in describe_page(pages, "cat", number, masks)
+    titles = [axis.get_title() for axis in draw().axes]
+    assert len(titles) == len(sample.masks) and titles[0] == f"cat 1: IoU {0 if first == 1 else 1:.2f}"
+    assert f"first {first} proposals" in describe_first(shown, first)
+    assert describe_first(shown, 1).endswith("0 are above 0.5.")
 
 
 def test_statistics_have_a_row_an_instance(samples):
@@ -73,11 +74,11 @@ def test_static_figures(samples, pages):
     sample = samples[0]
     proposals = torch.cat([sample.masks, torch.ones_like(sample.masks[:1])])
     figures = [
-        tasks_figure(pages["cat"][0]),
+        tasks_figure(pages["cat"][0], "cat"),
         statistics_figure(statistics({"cat": samples, "other": samples[:1]})),
         helpers_figure(sample, torch.rand(sample.image.shape[:2]), proposals),
     ]
     assert all(isinstance(figure, Figure) and png(figure) for figure in figures)
     bars = [bar.get_height() for bar in figures[1].axes[0].patches]
     assert sum(bars) == 4  # four photos in the table
-    assert figures[2].axes[2].get_title(loc="left") == "proposal 0: IoU 1.00"
+    assert figures[2].axes[2].get_title(loc="left") == "no. 0: IoU 1.00"
