@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from co3lib.ranking import contours, noise_filter, rank_proposals
 
 from . import Exercise
+from .answers import numbers
 
 
 def _judge_contours(answer) -> str | None:
-    middle, corner = (int(value) for value in answer)
+    values = numbers(answer, 2)
+    if isinstance(values, str):
+        return f"{values}: the pixels in the middle and in the corner."
+    middle, corner = values
     if (corner, middle) == (160, 80):
         return "The numbers are right, but the first is the middle and the second the corner."
     if middle != 160:
@@ -25,7 +30,10 @@ def _judge_contours(answer) -> str | None:
 
 
 def _judge_gamma(answer) -> str | None:
-    values, sums = (float(value) for value in answer)
+    given = numbers(answer, 2)
+    if isinstance(given, str):
+        return f"{given}: gamma for values kept, and gamma for sums kept."
+    values, sums = given
     if abs(values - 1e-5) > 1e-8:
         if abs(values - 4e-5) < 1e-8 and abs(sums - 1e-5) < 1e-8:
             return "The numbers are right, but the first is for values kept, the second for sums kept."
@@ -39,8 +47,8 @@ def _judge_gamma(answer) -> str | None:
 
 def _data(seed: int):
     generator = torch.Generator().manual_seed(seed)
-    heat = torch.rand(3, 14, 11, generator=generator, dtype=torch.float64) * 0.1
-    saliency = torch.rand(14, 11, generator=generator, dtype=torch.float64)
+    heat = torch.rand(3, 14, 11, generator=generator) * 0.1
+    saliency = torch.rand(14, 11, generator=generator)
     masks = torch.zeros(5, 14, 11, dtype=torch.bool)
     for k in range(5):
         masks[k, k : k + 6, 1 : 4 + k] = True
@@ -73,10 +81,10 @@ def _judge_score(score: Callable) -> str | None:
         expected = _eq7(*data, beta, gamma)
         if actual.shape != expected.shape:
             return f"The scores must have shape (Q, K), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
-        if torch.allclose(actual.double(), expected, atol=1e-6):
+        if torch.allclose(actual.double(), expected.double(), atol=1e-5):
             continue
         for said, wrong in _SLIPS:
-            if torch.allclose(actual.double(), wrong(*data, beta, gamma), atol=1e-6):
+            if torch.allclose(actual.double(), wrong(*data, beta, gamma).double(), atol=1e-5):
                 return said
         return f"With beta {beta} and gamma {gamma} the scores are off by up to {(actual - expected).abs().max():.3g}."
     return None
@@ -112,22 +120,39 @@ def _judge_parts(suppress: Callable) -> str | None:
     return None
 
 
-def _judge_noise(keep: Callable) -> str | None:
-    cases = (
-        ([torch.arange(10.0, 71, 10)], 20.0,
-         "Of 10, 20, ..., 70 only the first lies below percentile 20, which is 19 as MATLAB interpolates."),
-        ([torch.tensor([1.0, 2, 3, 4, 5]), torch.tensor([6.0, 7, 8, 9, 10])], 30.0,
-         "The percentile is of all photos' scores together, not of each photo's own."),
-        ([torch.tensor([1.0, 1.5]), torch.arange(5.0, 15)], 20.0, "A photo left with nothing keeps its single best."),
-        ([torch.tensor([1.0, 1.0]), torch.tensor([1.0, 7.0])], 20.0, "A score equal to the percentile stays."),
-        ([torch.zeros(0), torch.tensor([3.0, 4.0])], 20.0, "A photo without any instance has nothing to keep."),
-    )  # fmt: skip
-    for scores, percentile, said in cases:
-        actual = [torch.as_tensor(kept).tolist() for kept in keep([of_photo.clone() for of_photo in scores], percentile)]
-        expected = [kept.tolist() for kept in noise_filter(scores, percentile)]
-        if actual != expected:
-            return f"{said} Got {actual}, wanted {expected}."
-    return None
+def _buggy(scores, percentile: float) -> list[torch.Tensor]:
+    """The filter that the notebook prints, with its bug."""
+    pooled = torch.cat(scores).numpy()
+    midpoints = 100 * (np.arange(len(pooled)) + 0.5) / len(pooled)
+    threshold = np.interp(percentile, midpoints, np.sort(pooled))
+    kept = [of_photo >= threshold for of_photo in scores]
+    for keep in kept:
+        if len(keep) and not keep.any():
+            keep[0] = True
+    return kept
+
+
+def _judge_caught(answer) -> str | None:
+    wanted = "A list of photos is wanted, each a list of the scores of its masks"
+    try:
+        scores = [torch.as_tensor(of_photo, dtype=torch.float64).flatten() for of_photo in answer]
+    except (TypeError, ValueError, RuntimeError):
+        return f"{wanted}, got {answer!r}."
+    if not any(map(len, scores)):
+        return f"{wanted}; there is no score in yours."
+    if not all(of_photo.isfinite().all() for of_photo in scores):
+        return "Scores must be finite numbers."
+    right, buggy = noise_filter(scores, 20), _buggy(scores, 20)
+    if any(not torch.equal(one, other) for one, other in zip(right, buggy, strict=True)):
+        return None
+    said = f"Both filters keep {[keep.tolist() for keep in right]}"
+    threshold = float(np.percentile(torch.cat(scores).numpy(), 20, method="hazen"))
+    rescued = [of_photo for of_photo in scores if len(of_photo) and not (of_photo >= threshold).any()]
+    if not rescued:
+        return f"{said}. No photo of yours is left with nothing, so that line of the code never runs."
+    if all(len(of_photo) == 1 for of_photo in rescued):
+        return f"{said}. The photo that is left with nothing has a single mask: there is nothing to choose."
+    return f"{said}. In the photo that is left with nothing the best mask comes first."
 
 
 EXERCISES = {
@@ -160,10 +185,10 @@ EXERCISES = {
         ),
     ),
     "09.5": Exercise(
-        _judge_noise,
+        _judge_caught,
         (
-            "Join all photos' scores, take the percentile once, compare with >=.",
-            "If a photo has scores but none is kept, set the one at argmax to True.",
+            "Which line of the code does something that the text does not say?",
+            "A photo that is left with nothing keeps its single best; is that the mask with index 0?",
         ),
     ),
 }

@@ -204,10 +204,12 @@ def _draw_scene(axis, scene: Scene, right: torch.Tensor, chosen: int | None) -> 
         axis.imshow(np.where(scene.truth.any(0), 215, 255), cmap="gray", vmin=0, vmax=255, extent=extent)
     else:
         axis.imshow(scene.pixels // 2 + 127, extent=extent)  # paler, so that the outlines are seen
+    width = 6 if scene.pixels is None else 4
     for mask in scene.truth:
-        axis.add_collection(LineCollection(outline(mask), colors=TRUTH, linewidths=1))
+        # Wide, so that it shows on either side of a detection's outline that runs along it.
+        axis.add_collection(LineCollection(outline(mask), colors=TRUTH, linewidths=width, capstyle="projecting"))
     for mask, good in zip(scene.masks, right.tolist(), strict=True):
-        color, thickness = (RIGHT, 3.5) if good else (WRONG, 1.5)
+        color, thickness = (RIGHT, 3) if good else (WRONG, 1.5)
         axis.add_collection(LineCollection(outline(mask), colors=color, linewidths=thickness))
     for k, place in _label_places(scene.masks).items():
         # On a photo there is no room for the score.
@@ -215,7 +217,7 @@ def _draw_scene(axis, scene: Scene, right: torch.Tensor, chosen: int | None) -> 
         style = _label(k + 1 == chosen, RIGHT if right[k] else WRONG)
         axis.text(*place, text, ha="center", va="center", fontsize=9, zorder=4 + (k + 1 == chosen), **style)
     axis.set(xlim=(0, width), ylim=(height, 0), xticks=(), yticks=())
-    said = "truth black, right thick green, wrong thin orange" + ("; number: score" if scene.pixels is None else "")
+    said = "truth wide black, right green, wrong thin orange" + ("; number: score" if scene.pixels is None else "")
     axis.set_title(said, fontsize=11, loc="left")
 
 

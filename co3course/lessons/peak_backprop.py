@@ -13,16 +13,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from co3lib.datasets import Sample
 from co3lib.datasets.images import resize_nearest
-from co3lib.inference import prepare
+from co3lib.inference import NetworkView, PreparedImage, ScalePeaks
 from co3lib.model import CoPeakNet
 from co3lib.peak_backprop import PeakRule, enlarge
-from co3lib.segmentation import CoSegmenter
 
 from ..style import BLUE, VERMILION, mark, plain
 
 _STEP = 2  # every second pixel is drawn: more would not be seen
+_BRIGHT = 0.998  # over its maximum a map with a few extreme pixels would be black
+_OF = "of the 99.8th percentile"
 IMAGE = "image"
 """The name of the network's input among the stages."""
 
@@ -51,13 +51,13 @@ class Descent:
 # ------------------------------------------------------------------------------------------------------- the data
 
 
-def stage_heat_maps(segmenter: CoSegmenter, sample: Sample, limit: int = 4) -> Descent:
-    """The best ``limit`` peaks of a photo that lie on an instance, and their heat maps at every stage."""
-    model = segmenter.model
-    image = prepare(sample.image_path, segmenter.config)
-    first = segmenter.peaks_at(image)
-    cells, points = first.cells, first.points
-    truth = resize_nearest(sample.masks, image.pixels.shape[:2])
+def descend(
+    model: CoPeakNet, image: PreparedImage, view: NetworkView, cells: torch.Tensor, masks: torch.Tensor, limit: int = 4
+) -> Descent:
+    """The first ``limit`` of a photo's peaks (Q, 2) that lie on one of its true masks (G, H', W'), and their heat maps at every
+    stage; view: what the network makes of the photo."""
+    points = ScalePeaks(view, cells, torch.zeros(0)).points
+    truth = resize_nearest(masks, image.pixels.shape[:2])
     under = truth[:, points[:, 0], points[:, 1]]  # (G, Q)
     chosen = torch.nonzero(under.any(0)).flatten()[:limit]
     own = truth[under.int().argmax(0)[chosen]]
@@ -154,17 +154,16 @@ def compare_figure(descent: Descent, peak: int, gradient: torch.Tensor) -> Figur
     for axis, values, title in zip(
         axes[1:], (gradient, descent.heat(IMAGE, [peak])[0]), ("size of the gradient", "heat map (peak rule)"), strict=True
     ):
-        # Over its maximum the gradient, a few extreme pixels, would be black.
-        drawn = axis.imshow(_scaled(values, 0.998), cmap="magma", vmin=0, vmax=1)
+        drawn = axis.imshow(_scaled(values), cmap="magma", vmin=0, vmax=1)
         axis.set_title(title, fontsize=10)
         _outline(axis, descent, peak)
-    figure.colorbar(drawn, ax=axes[1:], shrink=0.8, extend="max", label="of the 99.8th percentile")
+    figure.colorbar(drawn, ax=axes[1:], shrink=0.8, extend="max", label=_OF)
     return figure
 
 
 @plain
 def way_down_figure(descent: Descent, peak: int, stages: Sequence[str]) -> Figure:
-    """One peak's heat at several stages, from the score down, each over its maximum, its sum above it."""
+    """One peak's heat at several stages, from the score down, each over its 99.8th percentile, its sum above it."""
     columns = -(-len(stages) // 2)
     figure = Figure(figsize=(2.2 * columns, 5.4), layout="constrained")
     axes = figure.subplots(2, columns).ravel()
@@ -176,7 +175,7 @@ def way_down_figure(descent: Descent, peak: int, stages: Sequence[str]) -> Figur
         _outline(axis, descent, peak)
     for axis in axes:
         axis.set_axis_off()
-    figure.colorbar(drawn, ax=axes, shrink=0.7, label="of the map's maximum")
+    figure.colorbar(drawn, ax=axes, shrink=0.7, extend="max", label=_OF)
     return figure
 
 
@@ -193,7 +192,7 @@ def stage_figure(descent: Descent, peak: int, stage: str) -> Figure:
     for axis in axes:
         _outline(axis, descent, peak)
     figure.subplots_adjust(left=0.02, right=0.88, bottom=0.03, top=0.92, wspace=0.05)
-    figure.colorbar(drawn, cax=figure.add_axes((0.9, 0.15, 0.02, 0.66)), label="of the maximum")
+    figure.colorbar(drawn, cax=figure.add_axes((0.9, 0.15, 0.02, 0.66)), extend="max", label=_OF)
     return figure
 
 
@@ -208,6 +207,24 @@ def say_stage(descent: Descent, peak: int, stage: str) -> str:
 
 
 @plain
+def peaks_figure(descent: Descent, stage: str) -> Figure:
+    """The photo with its peaks, and beside it each peak's heat map at a stage."""
+    count = len(descent.cells)
+    figure = Figure(figsize=(1.9 * (count + 1), 2.9), layout="constrained")
+    axes = figure.subplots(1, count + 1)
+    axes[0].imshow(descent.pixels[::_STEP, ::_STEP])
+    y, x = (descent.points / _STEP).T.tolist()
+    mark(axes[0], x, y)
+    axes[0].set_axis_off()
+    axes[0].set_title(f"{count} peaks", fontsize=10)
+    for peak, axis in enumerate(axes[1:]):
+        axis.imshow(_scaled(descent.heat(stage, [peak])[0]), cmap="magma", vmin=0, vmax=1)
+        axis.set_title(f"peak {peak}", fontsize=10)
+        _outline(axis, descent, peak)
+    return figure
+
+
+@plain
 def measure_figure(stages: Sequence[str], inside: Sequence[float], covered: Sequence[float]) -> Figure:
     """Where to stop: the share of heat inside the instance and the share of the instance covered, stage by stage."""
     figure = Figure(figsize=(6.5, 3.2), layout="constrained")
@@ -215,15 +232,15 @@ def measure_figure(stages: Sequence[str], inside: Sequence[float], covered: Sequ
     axis.plot(inside, color=BLUE, marker="o", label="share of the heat inside the instance")
     axis.plot(covered, color=VERMILION, marker="s", linestyle="--", label="share of the instance covered by 80 % of the heat")
     axis.set_xticks(range(len(stages)), stages, rotation=20)
-    axis.set(xlabel="heat read at (left: the image)", ylabel="share", ylim=(0, 1.02))
+    axis.set(xlabel="heat read at", ylabel="share", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="lower left")
+    axis.legend(fontsize=9, loc="lower right")
     return figure
 
 
-def _scaled(values: torch.Tensor, quantile: float = 1.0) -> np.ndarray:
+def _scaled(values: torch.Tensor) -> np.ndarray:
     values = values[::_STEP, ::_STEP]
-    return (values / values.flatten().quantile(quantile).clamp_min(1e-30)).numpy()
+    return (values / values.flatten().quantile(_BRIGHT).clamp_min(1e-30)).numpy()
 
 
 def _outline(axis, descent: Descent, peak: int) -> None:

@@ -133,6 +133,25 @@ def precision(scenes: Sequence[Scene], found: Sequence[Chosen], iou: float = 0.5
     return pooled_average_precision(ious, [chosen.scores for chosen in found], iou)
 
 
+def strong(found: Sequence[Chosen], least: float = 0.05) -> list[Chosen]:
+    """Of a class's instances those whose score reaches ``least`` of the best of all."""
+    best = max((float(chosen.scores.max()) for chosen in found if len(chosen.scores)), default=0.0)
+    kept = [chosen.scores >= least * best for chosen in found]
+    return [Chosen(chosen.proposals[k], chosen.peaks[k], chosen.scores[k]) for chosen, k in zip(found, kept, strict=True)]
+
+
+def right(scenes: Sequence[Scene], found: Sequence[Chosen], iou: float = 0.25) -> int:
+    """How many instances are right, as ``evaluation.match`` counts them."""
+    pairs = zip(scenes, found, strict=True)
+    return sum(int(match(scene.ious[chosen.proposals], chosen.scores, iou).sum()) for scene, chosen in pairs)
+
+
+def mean_area(scenes: Sequence[Scene], found: Sequence[Chosen]) -> float:
+    """The mean share of the photo that an instance covers."""
+    pairs = zip(scenes, found, strict=True)
+    return float(torch.cat([scene.ranker.share[chosen.proposals] for scene, chosen in pairs]).mean())
+
+
 def best_possible(scenes: Sequence[Scene], nms_iou: float = 0.4) -> list[Chosen]:
     """What a perfect ranking would choose of the same proposals at the same peaks: a peak on an instance takes the proposal
     that overlaps it most, with this IoU as its score; a peak elsewhere takes none."""
@@ -186,7 +205,7 @@ def recall_figure(scenes: Sequence[Scene], limits: Sequence[int], ious: Sequence
     for iou, color, marker in zip(ious, (GREEN, BLUE, VERMILION), "o^s", strict=True):
         values = [recall(scenes, limit, iou) for limit in limits]
         axis.plot(limits, values, color=color, marker=marker, label=f"IoU above {iou:g}")
-    axis.set(xscale="log", xlabel="proposals a photo, best first", ylabel="true instances covered", ylim=(0, 1.02))
+    axis.set(xscale="log", xlabel="proposals for each photo, best first", ylabel="true instances covered", ylim=(0, 1.02))
     axis.set_xticks(limits, [str(limit) for limit in limits])
     axis.minorticks_off()
     axis.grid(alpha=0.3)
@@ -268,9 +287,9 @@ def class_figure(
     found = instances_of_class(scenes, beta, gamma, nms_iou, percentile, cosaliency)
     figure = Figure(figsize=(9.4, 3.1))
     axes = figure.subplots(1, 3, width_ratios=(1, 1.1, 1.1))
-    scene, here = scenes[photo], found[photo]
+    scene, here = scenes[photo], strong(found)[photo]
     axes[0].imshow(_on_photo(scene, here.proposals))
-    axes[0].set_title(f"photo {photo + 1}: {len(here.proposals)} found, {len(scene.truth)} there", fontsize=9)
+    axes[0].set_title(f"photo {photo + 1}: {len(here.proposals)} drawn, {len(scene.truth)} there", fontsize=9)
     axes[0].set_axis_off()
     _mark(axes[0], scene.points[here.peaks])
     _draw_scores(axes[1], scenes, found, photo)

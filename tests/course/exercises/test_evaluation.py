@@ -13,10 +13,20 @@ WRONG_PREDICTIONS = [
     ("02.5", (1.0, 2 / 3), "Before"),
     ("02.5", (5 / 6, 0.5833), "envelope"),
     ("02.5", 5 / 6, "2 numbers"),
+    ("02.5", (5 / 6, float("nan")), "NaN"),
+    ("02.1", "two thirds", "One number"),
+    ("02.1", float("nan"), "NaN"),
+    ("02.4", [True] * 4, "10 numbers"),
+    ("02.4", 7, "Ten flags"),
+    ("02.4", [float("nan")] * 10, "NaN"),
+    ("02.4", [0.5] * 10, "True or False"),
+    ("02.4", [True] * 5 + [False] * 5, "at most four"),
+    ("02.4", [True] * 3 + [False] * 7, "a quarter"),
+    ("02.4", [False] * 6 + [True] * 4, "too early"),
 ]
 
 
-def matching(order=True, strict=True, cover=True, fall_back=True, largest=True, keep_order=True):
+def matching(order=True, strict=True, cover=True, fall_back=False, largest=True, keep_order=True):
     """A matching with one thing wrong, if one is switched off."""
 
     def match(ious, scores, threshold):
@@ -35,52 +45,37 @@ def matching(order=True, strict=True, cover=True, fall_back=True, largest=True, 
     return match
 
 
-def area(envelope=True, order=True, all_instances=True, tail=True):
+def cut(order=True, all_instances=True, measure=lambda p, r: 2 * p * r / (p + r), last=True):
     def value(right, scores, instances):
-        if not len(scores):
-            return 0.0
-        found = (right[scores.argsort(descending=True)] if order else right).double().cumsum(0)
+        ranked = scores.argsort(descending=True) if order else torch.arange(len(scores))
+        found = right[ranked].double().cumsum(0)
         precision = found / torch.arange(1, len(found) + 1)
-        recall = found / (instances if all_instances else max(float(found[-1]), 1))
-        precision = precision.flip(0).cummax(0).values.flip(0) if envelope else precision
-        area = float((precision * recall.diff(prepend=torch.zeros(1).double())).sum())
-        return area if tail else area * float(precision[-1])
+        recall = found / (instances if all_instances else float(found[-1]))
+        best = int(measure(precision, recall).nan_to_num().argmax())
+        return float(scores[ranked[best]]) - (0 if last else 1e-3)
 
     return value
 
 
-def on_grid(levels=101, all_levels=True, envelope=True):
-    def value(right, scores, instances):
-        found = right[scores.argsort(descending=True)].double().cumsum(0)
-        precision, recall = found / torch.arange(1, len(found) + 1), found / instances
-        values = []
-        for level in torch.linspace(0, 1, levels, dtype=torch.float64):
-            there = precision[recall >= level]
-            if len(there):
-                values.append(float(there.max() if envelope else there[0]))
-            elif all_levels:
-                values.append(0.0)
-        return sum(values) / len(values)
-
-    return value
-
-
-RIGHT_ANSWERS = [("02.2", matching()), ("02.3", area()), ("02.4", on_grid())]
+RIGHT_ANSWERS = [
+    *[("02.2", matching()), ("02.3", cut()), ("02.3", lambda *given: torch.tensor(cut()(*given)))],
+    *[("02.4", [True] * 4 + [False] * 6), ("02.4", torch.tensor([1, 1, 1, 0, 1, 0, 0, 0, 0, 0]))],
+]
 WRONG_ANSWERS = [
     *WRONG_PREDICTIONS,
     ("02.2", matching(strict=False), "equal to the threshold"),
     ("02.2", matching(cover=False), "found once"),
     ("02.2", matching(order=False), "falling score"),
     ("02.2", matching(keep_order=False), "order given"),
-    ("02.2", matching(fall_back=False), "those that are left"),
+    ("02.2", matching(fall_back=True), "rule of this page"),
+    ("02.2", lambda ious, scores, threshold: True, "one flag for each"),
     ("02.2", matching(largest=False), "overlaps most"),
     ("02.2", lambda ious, scores, threshold: ious.max(1).values > threshold, "found once"),
-    ("02.3", area(envelope=False), "envelope"),
-    ("02.3", area(order=False), "falling score"),
-    ("02.3", area(all_instances=False), "Half"),
-    ("02.3", area(tail=False), "costs nothing"),
-    ("02.4", area(), "101 recalls"),
-    ("02.4", on_grid(all_levels=False), "never reached"),
-    ("02.4", on_grid(levels=11), "COCO's way"),
-    ("02.4", on_grid(envelope=False), "COCO's way"),
+    ("02.3", cut(order=False), "falling score"),
+    ("02.3", cut(all_instances=False), "all instances"),
+    ("02.3", cut(measure=lambda p, r: p), "go on to the second"),
+    ("02.3", cut(measure=lambda p, r: p * r / (4 * p + r)), "random detections"),
+    ("02.3", cut(last=False), "not at"),
+    ("02.3", lambda right, scores, instances: scores, "one score"),
+    ("02.3", lambda right, scores, instances: float(scores.min()), "not be shown"),
 ]

@@ -9,11 +9,15 @@ WRONG_PREDICTIONS = [
     ("08.1", (2, 0, 2, 0), "contributions"),
     ("08.1", (3 / 11, 4 / 11, 4 / 11, 0), "minimum"),
     ("08.1", (0.5, 0, 0.5), "four"),
+    ("08.1", 0.5, "4 numbers"),
+    ("08.1", (0.5, 0, 0.5, float("nan")), "NaN"),
     ("08.1", (0.25, 0, 0.25, 0), "sum to 1"),
     ("08.1", (0.2, 0.2, 0.2, 0.4), "products"),
     ("08.2", 1, "conserved"),
     ("08.2", 0.5, "second"),
     ("08.2", 0, "in full"),
+    ("08.2", float("nan"), "NaN"),
+    ("08.2", "three quarters", "One number"),
 ]
 
 
@@ -64,23 +68,27 @@ WRONG_SHARES = [
 ]
 
 
-def folding(factor=lambda v, g, eps: g / (v + eps).sqrt(), rest=lambda b, m, f, s: (b - m) * f + s):
-    def fold(weight, bias, mean, variance, scale, shift, eps):
-        f = factor(variance, scale, eps)
-        return weight * f[:, None, None, None], rest(bias, mean, f, shift)
-
-    return fold
-
-
-WRONG_FOLDS = [
-    ("08.5", folding(lambda v, g, eps: g / v.sqrt()), "eps"),
-    ("08.5", folding(lambda v, g, eps: g / (v + eps)), "root"),
-    ("08.5", folding(lambda v, g, eps: 1 / (v + eps).sqrt()), "scale is missing"),
-    ("08.5", folding(lambda v, g, eps: g * (v + eps).sqrt()), "weight is wrong"),
-    ("08.5", folding(rest=lambda b, m, f, s: b + s), "bias is not"),
-    ("08.5", folding(rest=lambda b, m, f, s: b - m * f + s), "bias is not"),
-    ("08.5", folding(rest=lambda b, m, f, s: s - m * f), "bias is not"),
-    ("08.5", lambda weight, bias, *rest: (weight[0], bias), "wanted"),
+FOOLED = ([2.0, 3.0, 2.5], [10.0, 1.0, 1.0])
+NOT_FOOLED = [
+    ("08.5", 3, "pair"),
+    ("08.5", ([1, 2], [1, 2, 3]), "inputs: 3 numbers"),
+    ("08.5", ([1, 2, 3], [1, 2, float("nan")]), "weights: A number"),
+    ("08.5", ([1, 2, 3], [1, 2, float("inf")]), "ordinary size"),
+    ("08.5", ([-1, 2, 3], [1, 2, 3]), "ReLU"),
+    ("08.5", ([1, 2, 3], [-1, -2, -3]), "above 0"),
+    ("08.5", ([1, 1.1, 1.2], [1, 1, 1]), "more than half"),
+    ("08.5", ([1, 1, 1], [9, 1, 1]), "lost altogether"),
+    ("08.5", ([2, 3, 1], [10, 1, 1]), "Input 1 contributes most and gets 0.83"),
 ]
-RIGHT_ANSWERS = [("08.3", dense()), ("08.4", shared), ("08.5", folding())]
-WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_RULES + WRONG_SHARES + WRONG_FOLDS
+
+
+def in_doubles(answer):
+    """An answer that reckons in float64 whatever it is given."""
+    return lambda *given: answer(*(tensor.double() for tensor in given))
+
+
+RIGHT_ANSWERS = [
+    *[("08.3", dense()), ("08.3", in_doubles(dense())), ("08.4", shared), ("08.4", in_doubles(shared))],
+    *[("08.1", torch.tensor([0.5, 0, 0.5, 0])), ("08.2", torch.tensor(0.75)), ("08.5", FOOLED)],
+]
+WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_RULES + WRONG_SHARES + NOT_FOOLED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from co3lib.overlap import mask_iou
@@ -14,12 +13,16 @@ WRONG_PREDICTIONS = [
     ("09.1", (80, 160), "first is the middle"),
     ("09.1", (100, 100), "side length"),
     ("09.1", (160, 120), "two sides"),
+    ("09.1", 160, "2 numbers"),
+    ("09.1", (160, float("nan")), "NaN"),
     ("09.2", (1e-5, 2e-5), "area"),
     ("09.2", (1e-5, 1e-5), "quarter of the background"),
     ("09.2", (1e-5, 2.5e-6), "quarter of the background"),
     ("09.2", (4e-5, 4e-5), "as hot as before"),
     ("09.2", (2.5e-6, 4e-5), "as hot as before"),
     ("09.2", (4e-5, 1e-5), "first is for values"),
+    ("09.2", (1e-5, float("nan")), "NaN"),
+    ("09.2", (1e-5, ""), "2 numbers"),
 ]
 
 
@@ -27,7 +30,7 @@ def variant(change):
     """Eq. 7 with its parts changed: change(parts) returns the parts to be used."""
 
     def score(heat, saliency, masks, edges, beta, gamma):
-        parts = {"o": heat, "s": saliency, "r": heat * saliency, "p": masks.double(), "e": edges.double()}
+        parts = {"o": heat, "s": saliency, "r": heat * saliency, "p": masks.to(heat.dtype), "e": edges.to(heat.dtype)}
         parts |= {"outside": 1 - saliency, "beta": beta, "one": 1.0, "gamma": gamma}
         parts |= change(parts)
         inside, along = (torch.einsum("qyx,kyx->qk", parts["r"], parts[key]) for key in ("p", "e"))
@@ -78,27 +81,24 @@ WRONG_SUPPRESSIONS = [
 ]
 
 
-def filtering(method="hazen", rescue=True, pooled=True, strictly=False):
-    def keep(scores, percentile):
-        result = []
-        for one in scores:
-            values = torch.cat(scores) if pooled else one
-            limit = np.percentile(values.numpy(), percentile, method=method) if len(values) else 0
-            kept = one > limit if strictly else one >= limit
-            if rescue and len(one) and not kept.any():
-                kept[one.argmax()] = True
-            result.append(kept)
-        return result
-
-    return keep
-
-
-WRONG_FILTERS = [
-    ("09.5", filtering("linear"), "19"),
-    ("09.5", filtering(rescue=False), "single best"),
-    ("09.5", filtering(pooled=False), "together"),
-    ("09.5", filtering(strictly=True), "equal"),
-    ("09.5", lambda scores, percentile: [torch.ones(len(one), dtype=torch.bool) for one in scores], "19"),
+NOT_CAUGHT = [
+    ("09.5", 3, "list of photos"),
+    ("09.5", "scores", "list of photos"),
+    ("09.5", [[], []], "no score"),
+    ("09.5", [[1.0, float("nan")], [2.0]], "finite"),
+    ("09.5", [[10, 20, 30, 40]], "never runs"),
+    ("09.5", [[1], [5, 6, 7, 8, 9, 10]], "single mask"),
+    ("09.5", [[2, 1], [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]], "comes first"),
 ]
-RIGHT_ANSWERS = [("09.3", variant(lambda parts: {})), ("09.4", suppression(smaller)), ("09.5", filtering())]
-WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_SCORES + WRONG_SUPPRESSIONS + WRONG_FILTERS
+
+
+def in_doubles(heat, saliency, *rest):
+    """Eq. 7 in float64 whatever it is given."""
+    return variant(lambda parts: {})(heat.double(), saliency.double(), *rest)
+
+
+RIGHT_ANSWERS = [
+    *[("09.3", variant(lambda parts: {})), ("09.3", in_doubles), ("09.4", suppression(smaller))],
+    ("09.5", [[1, 2], [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]]),
+]
+WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_SCORES + WRONG_SUPPRESSIONS + NOT_CAUGHT

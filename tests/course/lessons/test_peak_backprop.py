@@ -12,6 +12,7 @@ from co3course.figures import png
 from co3course.lessons import peak_backprop as lesson
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
+from co3lib.inference import find_peaks, prepare, run_network
 from co3lib.peak_backprop import response_maps_from
 from co3lib.segmentation import CoSegmenter
 
@@ -24,7 +25,11 @@ def segmenter():
 
 @pytest.fixture(scope="module")
 def descent(segmenter):
-    return lesson.stage_heat_maps(segmenter, demo_set("collage")["cat"][1], limit=2)
+    sample = demo_set("collage")["cat"][1]
+    image = prepare(sample.image_path, segmenter.config)
+    view = run_network(segmenter.model, image, segmenter.config)
+    cells = find_peaks(view.output, segmenter.config, segmenter.partners)
+    return lesson.descend(segmenter.model, image, view, cells, sample.masks, limit=2)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +112,7 @@ def test_the_still_figures(descent):
     for figure in (
         lesson.compare_figure(descent, 0, descent.heat("blocks.1")[0]),
         lesson.way_down_figure(descent, 0, stages),
+        lesson.peaks_figure(descent, "blocks.4"),
         lesson.measure_figure(stages, [0.5] * len(stages), [0.2] * len(stages)),
     ):
         assert png(figure).startswith(b"\x89PNG")

@@ -83,6 +83,22 @@ def test_a_perfect_ranking_takes_the_nearest_proposal(scenes):
             assert score == scene.ious[:, scene.truth[:, y, x]].max(0).values[0] == scene.ious[proposal].max()
 
 
+def test_the_strong_ones_and_those_that_are_right():
+    one = lesson.Chosen(torch.tensor([2, 0, 1]), torch.arange(3), torch.tensor([1.0, 0.06, 0.04]))
+    other = lesson.Chosen(torch.tensor([1]), torch.tensor([0]), torch.tensor([0.01]))
+    none = lesson.Chosen(*torch.zeros(2, 0, dtype=torch.long), torch.zeros(0))
+    assert [kept.proposals.tolist() for kept in lesson.strong([one, other, none])] == [[2, 0], [], []]
+    assert [kept.proposals.tolist() for kept in lesson.strong([one], 1.0)] == [[2]]
+
+
+def test_right_instances_and_their_area(scenes):
+    found = lesson.best_possible(scenes)
+    assert lesson.right(scenes, found, 0.0) == len(torch.cat([one.scores for one in found]))
+    assert lesson.right(scenes, found, 1.0) == 0
+    masks = torch.cat([scene.ranker.masks(one.proposals).flatten(1) for scene, one in zip(scenes, found, strict=True)])
+    assert lesson.mean_area(scenes, found) == pytest.approx(float(masks.float().mean()), rel=1e-3)
+
+
 def draws(scenes):
     """Every figure with a slider, at the ends of its ranges."""
     last = len(scenes[0].points) - 1
