@@ -73,6 +73,8 @@ def make_gallery(runs: Sequence[NotebookRun], folder: Path) -> None:
     for earlier in _earlier(folder):
         if earlier.resolve() not in pages.values():
             earlier.unlink()
+    from .page import font_style
+
     entries = []
     for run in good:
         page = folder / _page(run.path)
@@ -82,6 +84,8 @@ def make_gallery(runs: Sequence[NotebookRun], folder: Path) -> None:
             entries.append(_entry(run, page.name))
     head = f'{_PAGE}<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
     body = f"<h1>The notebooks of co3</h1><p>As run in the profile smoke, on bundled data.</p><ul>{''.join(entries)}</ul>"
+    if "<math" in body:
+        head += font_style()
     index = f'<!doctype html><html lang="en"><head>{head}<title>co3: gallery</title></head><body>{body}</body></html>'
     write_text(folder / "index.html", index)
 
@@ -116,12 +120,14 @@ def _page(path: Path) -> Path:
 def _entry(run: NotebookRun, page: str) -> str:
     from nbconvert.filters import markdown2html
 
+    from .page import with_mathml
+
     book = json.loads(run.executed.read_text(encoding="utf-8"))
     title, purpose = title_and_purpose(book)
     picture = thumbnail(book)
     image = '<img src="data:image/png;base64,{}" alt="{}">'.format(*picture) if picture else ""
     heading = f'<h2><a href="{page}">{html.escape(title)}</a></h2>'
-    return f"<li>{image}<div>{heading}{markdown2html(purpose)}<p>{run.seconds:.0f} s</p></div></li>\n"
+    return f"<li>{image}<div>{heading}{markdown2html(with_mathml(purpose))}<p>{run.seconds:.0f} s</p></div></li>\n"
 
 
 def title_and_purpose(book: Mapping) -> tuple[str, str]:

@@ -1,20 +1,23 @@
 """An executed notebook as one HTML file that loads nothing from elsewhere.
 
 nbconvert's own pages fetch MathJax, require.js and the widgets' code from the web. Here formulas become MathML, which browsers
-draw by themselves, and of a widget, which needs a kernel to answer, the first picture is shown.
+draw by themselves, with a font that is in the page (few have one of their own that knows how formulas are set). Of a widget,
+which needs a kernel to answer, the first picture is shown.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+STATES = "application/vnd.jupyter.widget-state+json"
 
 _TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -23,17 +26,31 @@ _TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
 """
 # Code, which is left as it is, then formulas on a line of their own, then those in a line.
 _FORMULAS = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<line>[^$`]+?)\$(?!\d)", re.S)
+# What latex2mathml does not know, in words that it knows.
+_SPELLINGS = ((r"\\arg\s*\\(max|min)(?![a-z])", r"\\mathrm{arg\\,\1}"), (r"\\tag\{([^{}]*)\}", r"\\qquad (\1)"))
+_FONT = Path(__file__).with_name("math.woff")
+_FONT_STYLE = (
+    "<style>@font-face {{ font-family: co3math; src: url(data:font/woff;base64,{}) }}"
+    " math {{ font-family: co3math, math; font-size: 1.1em }}</style>"
+)
 
 
 def to_html(executed: Path) -> str:
     """An executed notebook as one self-contained HTML page."""
     exporter = _Exporter(raw_template=_TEMPLATE)
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
-    return exporter.from_notebook_node(_without_kernel(nbformat.read(executed, 4)), {"metadata": {"name": executed.stem}})[0]
+    book = _without_kernel(nbformat.read(executed, 4))
+    page = exporter.from_notebook_node(book, {"metadata": {"name": executed.stem}})[0]
+    return page.replace("</head>", f"{font_style()}</head>", 1) if "<math" in page else page
+
+
+def font_style() -> str:
+    """The style of formulas, its font included, for the head of a page that has some."""
+    return _FONT_STYLE.format(base64.b64encode(_FONT.read_bytes()).decode())
 
 
 def with_mathml(markdown: str) -> str:
-    """Markdown with its formulas, ``$...$`` and ``$$...$$``, as MathML; ``ValueError`` for a formula that cannot be read."""
+    """Markdown with its formulas, ``$...$`` and ``$$...$$``, as MathML; one that cannot be read is shown as it is written."""
     return _FORMULAS.sub(_formula, markdown)
 
 
@@ -54,20 +71,36 @@ def _formula(match: re.Match) -> str:
     latex = match["block"] or match["line"]
     if latex is None:
         return match[0]
+    known = " ".join(latex.split())
+    for unknown, spelling in _SPELLINGS:
+        known = re.sub(unknown, spelling, known)
     try:
-        mathml = convert(" ".join(latex.split()), display="block" if match["block"] else "inline")
-    except Exception as error:
-        raise ValueError(f"formula {latex!r} cannot be made MathML of: {error}") from error
+        mathml = convert(known, display="block" if match["block"] else "inline")
+    except Exception:  # latex2mathml's own, and others where it does not expect what it reads
+        mathml = ""
+    if not mathml or re.search(r">\s*(\\|&#92;)[A-Za-z]", mathml):
+        return f"<code>{html.escape(latex)}</code>"
     # What is left of Markdown's own signs in it would be read as such.
     return re.sub(r">[^<]+<", lambda text: re.sub(r"[*_`\[\]|~\\]", lambda sign: f"&#{ord(sign[0])};", text[0]), mathml)
 
 
 def _without_kernel(book: Mapping) -> Mapping:
-    """The notebook with each widget's picture, which stands beside it among its outputs, in its place."""
-    book["metadata"].pop("widgets", None)
+    """The notebook with what a widget shows, as far as it can be shown without a kernel, in its place: HTML that stands beside
+    it among its outputs, or else that in its saved state."""
+    saved = book["metadata"].pop("widgets", {}).get(STATES, {}).get("state", {})
     for cell in book["cells"]:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if data.pop(WIDGET, None) and "text/html" not in data:
-                data["text/html"] = f"<p>{html.escape(data.get('text/plain', 'A widget'))}: run the notebook to see it.</p>"
+            view = data.pop(WIDGET, None)
+            if view and "text/html" not in data:
+                data["text/html"] = "".join(_shown(saved, view["model_id"])) or "<p>Run the notebook to see this.</p>"
     return book
+
+
+def _shown(saved: Mapping, model: str) -> Iterator[str]:
+    """The HTML that a widget and those inside it show."""
+    state = saved.get(model, {}).get("state", {})
+    if state.get("_model_name") == "HTMLModel":
+        yield f"<div>{state.get('value', '')}</div>"
+    for child in state.get("children", []):
+        yield from _shown(saved, str(child).removeprefix("IPY_MODEL_"))

@@ -150,12 +150,10 @@ def errors(notebook: Mapping) -> Iterator[tuple[str, str]]:
 
 
 def to_html(executed: Path) -> str:
-    """An executed notebook as one self-contained HTML page."""
-    from nbconvert import HTMLExporter
+    """An executed notebook as one HTML page that needs nothing but itself, marked as one of ours."""
+    from . import page
 
-    exporter = HTMLExporter()
-    exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
-    return exporter.from_filename(str(executed))[0].replace("<head>", f"<head>{PAGE}", 1)
+    return page.to_html(executed).replace("<head>", f"<head>{PAGE}", 1)
 
 
 def _execute(path: Path, executed: Path, parameters: Mapping[str, object], timeout: float | None) -> None:

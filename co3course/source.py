@@ -30,9 +30,8 @@ def source(thing: Callable | type) -> None:
     # Colours are written into each word: a style sheet would be lost where only this output is kept.
     colored = highlight(text, PythonLexer(stripnl=False), HtmlFormatter(noclasses=True, nowrap=True)).rstrip("\n").split("\n")
     shown = "\n".join(_NUMBER.format(number) + line for number, line in zip(lines, colored, strict=True))
-    where = (
-        f"<code>{html.escape(name)}</code> in <code>{file}</code>, lines {min(lines)} to {max(lines)}, without its docstring"
-    )
+    span = f"lines {min(lines)} to {max(lines)}, docstrings left out"
+    where = f"<div><code>{html.escape(name)}</code> in <code>{file}</code>, {span}</div>"
     page = f'<div class="co3-source" style="{_BOX}">{where}<pre style="color:black;line-height:1.35">{shown}</pre></div>'
     display({"text/html": page, "text/plain": f"{file}\n{text}"}, raw=True)
 

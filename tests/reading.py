@@ -60,7 +60,7 @@ def _widgets(book: Mapping) -> Iterator[Mapping]:
 def verdicts(book: Mapping) -> dict[str, str]:
     """What the checks of an executed notebook say, by the exercise's number: its state, and the reason if there is one."""
     texts = ["".join(one.get("text", "") or one.get("data", {}).get("text/plain", "")) for one in displayed(book)]
-    return dict(re.findall(r"^Exercise (\d\d\.\d+): (.*)$", "\n".join(texts), re.M))
+    return dict(re.findall(r"^(?:✓ )?Exercise (\d\d\.\d+): (.*)$", "\n".join(texts), re.M))
 
 
 def asked(path: Path) -> list[str]:

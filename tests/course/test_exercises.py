@@ -26,6 +26,7 @@ def topic(monkeypatch):
     }
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(exercises.TOPICS, "99", "made_up")
+    monkeypatch.setattr(exercises, "_last", {})
 
 
 def stub(x):
@@ -54,13 +55,27 @@ def test_what_is_said_of_an_answer(number, answer, state, reason):
     assert (verdict.number, verdict.state, verdict.reason) == (number, state, reason)
 
 
-def test_a_verdict_reads_as_a_sentence():
-    assert repr(check("99.2", 7)) == "Exercise 99.2: right"
-    assert repr(check("99.2", 8)) == "Exercise 99.2: not right yet. it is not 8"
+def test_a_verdict_reads_as_a_sentence_and_counts():
+    assert repr(check("99.2", 8)) == "Exercise 99.2: not right yet. it is not 8\nNotebook 99: 0 of 2 right"
+    assert repr(check("99.2", 7)) == "✓ Exercise 99.2: right\nNotebook 99: 1 of 2 right"
+    assert repr(check("99.1", stub)) == "Exercise 99.1: not tried yet\nNotebook 99: 1 of 2 right"
+    assert repr(check("99.1", lambda x: 2 * x)) == "✓ Exercise 99.1: right\nNotebook 99: 2 of 2 right"
+
+
+def test_the_last_answer_counts():
+    check("99.2", 7)
+    assert check("99.2", 7).progress == "Notebook 99: 1 of 2 right"
+    assert check("99.2", 8).progress == "Notebook 99: 0 of 2 right"
+
+
+def test_exercises_of_other_notebooks_do_not_count(monkeypatch):
+    monkeypatch.setitem(exercises._last, "03.1", RIGHT)
+    assert check("99.2", ...).progress == "Notebook 99: 0 of 2 right"
 
 
 def test_hints_go_from_the_first_to_the_last():
     assert hint("99.1") == hint("99.1", 1) == "Think of two." and hint("99.1", 2) == "Multiply by it."
+    assert repr(hint("99.1")) == str(hint("99.1")) == "Think of two."
     for which in (0, 3, -1):
         with pytest.raises(ValueError, match=f"from 1 to 2 for exercise 99.1, got {which}"):
             hint("99.1", which)

@@ -75,3 +75,17 @@ def test_a_caption_must_say_something():
     controls = {"power": slider("Power", 1, 4, 2), "colour": choice("Colour", ["red"])}
     with pytest.raises(ValueError, match="caption must say something"):
         explore(draw, controls, lambda power, colour: " ", words)
+
+
+def test_a_promise_under_the_controls_and_in_what_is_shown_without_a_kernel():
+    controls = {"power": slider("Power", 1, 4, 2), "colour": choice("Colour", ["red", "blue"])}
+    widget = explore(draw, controls, words, words, see="You will see that it is <steeper>.")
+    _, _, promise, picture = widget.children
+    assert "You will see that it is &lt;steeper&gt;." in promise.value and words(2, "red") in picture.value
+    bundle = widget._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    still = bundle["text/html"]
+    assert "&lt;steeper&gt;" in still and "you can change: Power, Colour" in still and 'alt="A red curve of power 2."' in still
+    assert "onload" not in still
+    with pytest.raises(ValueError, match="see must begin with 'You will see '"):
+        explore(draw, controls, words, words, see="It is steeper.")

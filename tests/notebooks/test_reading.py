@@ -24,7 +24,9 @@ def test_pictures_are_found_wherever_they_are_shown():
 def test_verdicts_are_read_from_values_and_from_print():
     outputs = [
         new_output("execute_result", {"text/plain": "Exercise 03.1: not right yet. The diagonal is missing"}),
-        new_output("stream", name="stdout", text="Exercise 03.2: right\nExercise 03.3: not tried yet\n"),
+        new_output(
+            "stream", name="stdout", text="✓ Exercise 03.2: right\nNotebook 03: 1 of 5 right\nExercise 03.3: not tried yet\n"
+        ),
     ]
     said = verdicts(new_notebook(cells=[new_code_cell(outputs=outputs)]))
     assert said == {"03.1": "not right yet. The diagonal is missing", "03.2": "right", "03.3": "not tried yet"}

@@ -155,7 +155,7 @@ def run(command, folder: Path | None = None, **environment: str) -> str:
 
 def test_a_wheel_holds_everything(installed):
     for package in ("co3lib", "co3course"):
-        ours = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".typed")}
+        ours = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix != ".pyc"}
         assert {path for path in ours if not (installed / path).is_file()} == set()
     data = {path.name for path in (ROOT / "data").iterdir() if path.suffix in (".json", ".csv")}
     assert data and data <= {path.name for path in (installed / "co3lib" / "data").iterdir()}
