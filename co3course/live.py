@@ -43,6 +43,10 @@ class LiveTraining(ipywidgets.VBox):
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    def _repr_mimebundle_(self, **options) -> dict:
+        still = "<p>When the notebook runs, the training is shown here while it goes on, with a button that ends it.</p>"
+        return {**super()._repr_mimebundle_(**options), "text/html": still}
+
     def wait(self) -> Any:
         """What was trained, once it is; an error of the training is raised here."""
         self._thread.join()

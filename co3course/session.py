@@ -168,7 +168,9 @@ def usable_photos(folder: Path) -> tuple[list[Path], list[str]]:
             why[path] = str(error).replace(str(path), path.name)
     for path in sorted({path for path in folder.iterdir() if path.name[0] != "."} - set(listed)):
         if path.suffix.lower() in (".heic", ".heif"):
-            why[path] = f"{path.name} is HEIC, which cannot be read; save it as JPEG (on an iPhone: share it as Most Compatible)"
+            why[path] = (
+                f"{path.name} is HEIC, which cannot be read; save it as JPEG (on an iPhone: share it as Most Compatible)"
+            )
         else:
             why[path] = f"{path.name} is {'a folder' if path.is_dir() else 'not a photo'}"
     return usable, [why[path] for path in sorted(why)]
