@@ -29,6 +29,8 @@ from .session import earlier_files, refuse_foreign, remove_files
 
 PAGE = '<meta name="generator" content="co3course.runner">'
 """What marks a page as one that ``run_notebook`` made."""
+PICTURE = "picture.png"
+"""Of the files that a notebook leaves, the picture to look at first."""
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _STARTUP_FAILURE = "Kernel died before replying"
 _NO_FIGURE = 'class="co3-error"'  # what co3course.widgets shows in place of a figure that could not be drawn
@@ -250,23 +252,36 @@ def _spell(output: Mapping) -> str:
 
 def _report(result: Result, executed: Path) -> str:
     output = executed.parent
-    overlays = [name for name in result.files if name.endswith(".png")]
+    overlays = [name for name in result.files if name.endswith(".png") and name != PICTURE]
     lines = [("executed notebook", executed), ("the same as HTML", executed.with_suffix(".html"))]
     lines += [("COCO JSON", output / name) for name in result.files if name.endswith(".json")]
     lines += [(f"{len(overlays)} overlays (PNG)", (output / overlays[0]).parent)] if overlays else []
     lines += [("metrics", output / RESULT)]
-    text = [f"{what:20} {where}" for what, where in lines]
-    kind = "synthetic data" if result.synthetic else "these photos"
+    text = [f"{output / PICTURE}: {_seen(result)}"] if PICTURE in result.files and "shown" in result.numbers else []
+    text += [f"{what:20} {where}" for what, where in lines]
+    kind = "bundled data, which say little of other photos" if result.synthetic else "these photos"
     if not result.classes:
         text += [f"{result.seconds:.0f} s; measured on {kind}:"]
         return "\n".join(text + [f"  {name} {value:.4g}" for name, value in result.numbers.items()])
     photos = sum(of_class.photos for of_class in result.classes.values())
     found = sum(of_class.found for of_class in result.classes.values())
-    text += [f"{found} instances in {photos} photos of {', '.join(result.classes)}, {result.seconds:.0f} s"]
+    text += [f"{found} instances in all, weak ones included, in {photos} photos of {', '.join(result.classes)}"]
+    text += [f"{result.seconds:.0f} s"]
     values = {iou: value for iou, value in result.mean_average_precision.items() if value is not None}
     means = "; ".join(f"{value:.3f} at IoU {iou}" for iou, value in values.items())
-    text += [f"mAP on {kind}: {means}" if means else "mAP: none, as there are no masks to compare with"]
+    text += [f"mAP of all on {kind}: {means}" if means else "mAP: none, as there are no masks to compare with"]
     return "\n".join(text)
+
+
+def _seen(result: Result) -> str:
+    """What is on the picture, in a sentence: ``42 instances of coins and cat shown in 10 photos, 39 right, 8 missed``."""
+    photos = sum(of_class.photos for of_class in result.classes.values())
+    said = f"{_count(result.numbers['shown'], 'instance')} of {' and '.join(result.classes)} shown in {_count(photos, 'photo')}"
+    return ", ".join([said, *(f"{result.numbers[name]:.0f} {name}" for name in ("right", "missed") if name in result.numbers)])
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:.0f} {what}{'' if number == 1 else 's'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,9 @@ from filelock import FileLock
 from headless_run import Run, run_headless, run_in
 from jupyter_client import AsyncKernelManager
 
+from co3course.headless import spare_grammar
+
+spare_grammar()  # seconds for each process; before nbformat is imported
 SHARED = "shared"  # in pytest's own folder: what all its processes use
 STARTUP = """
 import sys

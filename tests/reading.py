@@ -52,6 +52,12 @@ def pages(book: Mapping) -> list[str]:
     return ["".join(page) for page in shown] + values
 
 
+def outside(page: str) -> list[str]:
+    """What an HTML page would load from elsewhere."""
+    page = re.sub(r"data:[\w/+-]+;base64,[^\"')]*", "", page)
+    return re.findall(r"(?:\bsrc=|@import|<link[^>]*?href=|url\()[\s\"'(]*((?:https?:)?//[^\"')\s]+)", page)
+
+
 def _widgets(book: Mapping) -> Iterator[Mapping]:
     for model in book["metadata"].get("widgets", {}).get(STATES, {}).get("state", {}).values():
         yield model.get("state", {})

@@ -40,8 +40,8 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What ``check`` says of an answer: its state, one of "not tried yet", "right", "not right yet"; the reason; and progress, how
-    many of the notebook's exercises are right by now."""
+    """What ``check`` says of an answer: its state, one of "not tried yet", "right", "not right yet"; the reason; and progress,
+    how many of the notebook's exercises are right by now."""
 
     number: str
     state: str

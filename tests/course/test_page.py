@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from reading import sources
+from reading import outside, sources
 
 from co3course.page import _FORMULAS, STATES, WIDGET, to_html, with_mathml
 
@@ -17,12 +17,6 @@ def page_of(folder: Path, *cells, **metadata) -> str:
     file = folder / "a.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=list(cells), metadata=metadata), file)
     return to_html(file)
-
-
-def outside(page: str) -> list[str]:
-    """What a page would load from elsewhere."""
-    page = re.sub(r"data:[\w/+-]+;base64,[^\"')]*", "", page)
-    return re.findall(r"(?:\bsrc=|@import|<link[^>]*?href=|url\()[\s\"'(]*((?:https?:)?//[^\"')\s]+)", page)
 
 
 def test_a_page_loads_nothing(tmp_path):

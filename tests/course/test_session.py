@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from co3course import runner
-from co3course.metrics import ClassResult, class_result, mean_precisions, photo_results, precision_table
+from co3course.metrics import ClassResult, Result, class_result, mean_precisions, photo_results, precision_table
 from co3course.runner import read_result
 from co3course.session import Parameters, PhotoParameters, load_classes, set_up, write_result
 from co3lib.config import CoSegConfig
@@ -96,7 +96,28 @@ def test_a_result_may_be_numbers_without_classes(tmp_path, capsys):
     assert read == written and read.numbers == {"loss": 0.25, "peaks": 3.0}
     assert (read.config, read.weights_sha256, read.classes, read.mean_average_precision) == (None, None, {}, {})
     report = runner._report(read, tmp_path / "a.ipynb")
-    assert "loss 0.25" in report and "synthetic data" in report and "mAP" not in report
+    assert "loss 0.25" in report and "bundled data" in report and "mAP" not in report
+
+
+def test_the_report_begins_with_the_picture_and_what_is_on_it(tmp_path):
+    def report(numbers, files=("overlays/a.png", "overlays/b.png", "picture.png")):
+        values = result(numbers=numbers, files=files)
+        return runner._report(values, tmp_path / "a.ipynb").splitlines()
+
+    def result(**values):
+        of_class = ClassResult(photos=4, instances=27, found=93, average_precision=NOTHING)
+        return Result(
+            profile="smoke", data="x", synthetic=True, seed=0, seconds=1, versions={}, config=CoSegConfig(),
+            weights_sha256="a" * 64, classes={"coins": of_class, "cat": of_class}, **values,
+        )  # fmt: skip
+
+    first, *others = report({"shown": 27, "right": 26, "missed": 1})
+    assert first == f"{tmp_path / 'picture.png'}: 27 instances of coins and cat shown in 8 photos, 26 right, 1 missed"
+    assert any("2 overlays" in line for line in others)
+    assert any("186 instances in all" in line for line in others)
+    assert report({"shown": 1})[0].endswith("1 instance of coins and cat shown in 8 photos")
+    for numbers, files in (({"shown": 3}, ["a.png"]), ({}, ["picture.png"])):
+        assert report(numbers, files)[0].startswith("executed notebook")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from reading import Page, asked, dead_links, displayed, pages, sources, verdicts
+from reading import Page, asked, dead_links, displayed, outside, pages, sources, verdicts
 
 from co3course.exercises import NOT_TRIED, RIGHT, TOPICS
 from co3course.runner import errors, read_result, run_notebook
@@ -89,7 +89,8 @@ def test_runs_and_leaves_its_results(path, run_of, record_property):
     assert done.returncode == 0, done.stderr
     result = read_result(output)
     assert str(output) in done.stdout and ("mAP" in done.stdout) == bool(result.classes)
-    assert all(Page((output / f"{path.stem}.html").read_text(encoding="utf-8")).images)
+    page = (output / f"{path.stem}.html").read_text(encoding="utf-8")
+    assert all(Page(page).images) and outside(page) == []
 
 
 @each(NOTEBOOKS)
