@@ -1,7 +1,8 @@
 """A training that is watched while it runs, with a button that ends it.
 
 ``live = LiveTraining(fit, draw, epochs)`` starts at once, in a thread, so that the page goes on answering; the cell that needs
-what was trained calls ``live.wait()`` first. Headless, that is all there is to it.
+what was trained calls ``live.wait()`` first. Headless, that is all there is to it. While a cell
+waits, the kernel does not hear the button.
 """
 
 from __future__ import annotations

