@@ -123,7 +123,10 @@ def _with_mask(instance: Instance, mask: np.ndarray) -> Instance:
     places = np.argwhere(mask)
     nearest = places[((places + 0.5 - (np.array(instance.peak) + 0.5) / scale) ** 2).sum(1).argmin()]
     own = (np.array(instance.peak) / scale).astype(int)
-    peak = instance.peak if mask[tuple(own)] else tuple(int(value) for value in (nearest + 0.5) * scale)
+    peak = instance.peak
+    if not mask[tuple(own)]:
+        y, x = (nearest + 0.5) * scale
+        peak = int(y), int(x)
     changed = Instance(mask, instance.score, peak, instance.box, instance.size)
     changed.box = tight_box(changed.mask)
     return changed

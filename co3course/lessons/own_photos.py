@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,8 @@ _GRAY = "#BBBBBB"
 
 
 def example_folder(folder: Path) -> list[Path]:
-    """A folder as one may have it: four windows of the photo of coins, the first stored lying on its side (EXIF orientation 6), a
-    damaged file, one in a format that cannot be read, and one that is there twice. Returns the files."""
+    """A folder as one may have it: four windows of the photo of coins, the first stored lying on its side (EXIF orientation 6),
+    a damaged file, one in a format that cannot be read, and one that is there twice. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     windows = demo_set("coins")["coin"]
     paths = []
@@ -85,7 +85,8 @@ def scales_table(config: CoSegConfig, stride: int) -> pd.DataFrame:
     """One row a scale, from small to large: the side of the network's input, cells along a side, what share of the photo's
     side a cell is. stride: input pixels from cell to cell."""
     rows = [(side, side // stride, stride / side) for side in sorted(config.peak_sizes)]
-    return pd.DataFrame(rows, columns=["input, pixels", "cells along a side", "a cell's share of the side"]).set_index("input, pixels")
+    columns = ["input, pixels", "cells along a side", "a cell's share of the side"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[0])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,16 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from co3course.figures import PipelineTrace, contact_figure, figure_html, overlay_grid, pipeline_figure, png, show, trace_pipeline
+from co3course.figures import (
+    PipelineTrace,
+    contact_figure,
+    figure_html,
+    overlay_grid,
+    pipeline_figure,
+    png,
+    show,
+    trace_pipeline,
+)
 from co3lib.config import CoSegConfig
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter

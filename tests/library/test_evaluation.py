@@ -12,9 +12,9 @@ from reference import close, load
 from strategies import examples, masks
 
 from co3lib.evaluation import (
-    Counts,
     MEASURES,
     THRESHOLDS,
+    Counts,
     average_precision,
     best_box,
     corloc,

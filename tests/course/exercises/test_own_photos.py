@@ -75,7 +75,13 @@ def rows_first(mask):
     return [y0, x0, y1 - y0, x1 - x0]
 
 
-RIGHT_ANSWERS = [("13.1", (4000, 3000)), ("13.2", unreadable), ("13.3", keep_sure), ("13.4", coco_box), ("13.5", (1344, 7 / 30))]
+RIGHT_ANSWERS = [
+    ("13.1", (4000, 3000)),
+    ("13.2", unreadable),
+    ("13.3", keep_sure),
+    ("13.4", coco_box),
+    ("13.5", (1344, 7 / 30)),
+]
 WRONG_ANSWERS = [
     ("13.1", (3000, 4000), "as stored"),
     ("13.1", (448, 448), "network's input"),
