@@ -152,7 +152,7 @@ def own_photos(folder: str) -> list[Path]:
 
 
 def usable_photos(folder: Path) -> tuple[list[Path], list[str]]:
-    """The photos in a folder that can be read, in the order of their names, and one sentence on each file that is no such photo."""
+    """The photos in a folder that can be read, in the order of their names, and one sentence on each other file."""
     from co3lib.datasets import list_photos
     from co3lib.datasets.images import ImageError, read_image
 
@@ -168,9 +168,7 @@ def usable_photos(folder: Path) -> tuple[list[Path], list[str]]:
             why[path] = str(error).replace(str(path), path.name)
     for path in sorted({path for path in folder.iterdir() if path.name[0] != "."} - set(listed)):
         if path.suffix.lower() in (".heic", ".heif"):
-            why[path] = (
-                f"{path.name} is HEIC, which cannot be read; save it as JPEG (on an iPhone: share it as Most Compatible)"
-            )
+            why[path] = f"{path.name} is HEIC, which cannot be read; save it as JPEG (iPhone: Camera, Most Compatible)"
         else:
             why[path] = f"{path.name} is {'a folder' if path.is_dir() else 'not a photo'}"
     return usable, [why[path] for path in sorted(why)]

@@ -102,23 +102,34 @@ def without_overlap(instances: Sequence[Instance]) -> list[Instance]:
     """
     kept: list[Instance] = []
     taken = None
+    # Masks of one size as they are kept, which is smaller than the photo, or else all at the photo's.
+    small = len({tuple(instance._runs["size"]) for instance in instances}) == 1
     for instance in sorted(instances, key=lambda one: -one.score):
-        mask = instance.mask
+        mask = rle.decode(instance._runs).astype(bool) if small else instance.mask
         taken = np.zeros_like(mask) if taken is None else taken
         left = mask & ~taken
         if left.sum() < mask.sum():
             left = _largest_piece(left)
-        if 2 * left.sum() < mask.sum() or not left.any():
+        if not left.any() or 2 * left.sum() < mask.sum():
             continue
         taken |= left
-        if left.sum() < mask.sum():
-            y, x = instance.peak
-            if not left[y, x]:  # the pixel of what is left that is nearest to the peak
-                places = np.argwhere(left)
-                y, x = places[((places - (y, x)) ** 2).sum(1).argmin()].tolist()
-            instance = Instance(left, instance.score, (y, x), tight_box(left))
-        kept.append(instance)
+        kept.append(instance if left.sum() == mask.sum() else _with_mask(instance, left))
     return kept
+
+
+def _with_mask(instance: Instance, mask: np.ndarray) -> Instance:
+    """The instance with a smaller mask (H, W) bool, its peak at the mask's pixel that is nearest to its own."""
+    scale = np.array(instance.size) / mask.shape
+    places = np.argwhere(mask)
+    nearest = places[((places + 0.5 - (np.array(instance.peak) + 0.5) / scale) ** 2).sum(1).argmin()]
+    own = (np.array(instance.peak) / scale).astype(int)
+    peak = instance.peak
+    if not mask[tuple(own)]:
+        y, x = (nearest + 0.5) * scale
+        peak = int(y), int(x)
+    changed = Instance(mask, instance.score, peak, instance.box, instance.size)
+    changed.box = tight_box(changed.mask)
+    return changed
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:

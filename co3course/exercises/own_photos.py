@@ -73,24 +73,28 @@ def _instance(score: float) -> Instance:
 def _kept(answer) -> str | None:
     scores = [[0.8, 0.4, 0.21, 0.05], [0.3, 0.2, 0.19], [], [0.02]]
     found = [[_instance(score) for score in of_photo] for of_photo in scores]
-    for share in (0.25, 0.5, 0.0):
+    for share, most in ((0.25, 9), (0.5, 9), (0.0, 9), (0.25, 2), (0.0, 1)):
         limit = share * 0.8
-        wanted = [[score for score in of_photo if score >= limit] for of_photo in scores]
-        got = answer([list(instances) for instances in found], share)
+        wanted = [[score for score in of_photo if score >= limit][:most] for of_photo in scores]
+        got = answer([list(instances) for instances in found], share, most)
         if not isinstance(got, (list, tuple)) or len(got) != len(found) or any(isinstance(kept, Instance) for kept in got):
-            return "It must return one list a photo, also for a photo of which nothing is kept"
+            return "It must return one list per photo, also for a photo of which nothing is kept"
         values = [[getattr(instance, "score", None) for instance in kept] for kept in got]
         if values == wanted:
             continue
-        own = [[score for score in of_photo if score >= share * max(of_photo, default=0)] for of_photo in scores]
+        own = [[score for score in of_photo if score >= share * max(of_photo, default=0)][:most] for of_photo in scores]
         if values == own:
             return "You compare with each photo's own best; a photo without the thing would then always keep something"
-        if values == [[score for score in of_photo if score > limit] for of_photo in scores]:
+        if values == [[score for score in of_photo if score > limit][:most] for of_photo in scores]:
             return "A score of exactly the threshold must be kept"
-        if values == [[score for score in of_photo if score >= share] for of_photo in scores]:
+        if values == [[score for score in of_photo if score >= share][:most] for of_photo in scores]:
             return "The share is of the best score, scores have no fixed scale"
-        return f"For the scores {scores} and share {share} it must keep {wanted}, it keeps {values}"
-    if answer([[], []], 0.1) != [[], []]:
+        if values == [[score for score in of_photo if score >= limit] for of_photo in scores]:
+            return f"No photo may keep more than {most} here"
+        if sum(map(len, values)) <= most < sum(map(len, wanted)):
+            return "most is of each photo, not of all photos together"
+        return f"For the scores {scores}, share {share} and most {most} it must keep {wanted}, it keeps {values}"
+    if answer([[], []], 0.1, 3) != [[], []]:
         return "With nothing found at all it must return an empty list for every photo"
     return None
 
@@ -115,14 +119,22 @@ def _coco_box(answer) -> str | None:
     return None
 
 
-def _remedy(answer) -> str | None:
-    reasons = {
-        "a": "The proposals are not what lacks: a thing smaller than a cell of the feature grid has no peak of its own",
-        "c": "Training longer does not make the cells smaller",
-        "d": "A lower threshold shows more of what was found, and the things were not found at all",
-    }
-    said = str(answer).strip().lower()
-    return None if said == "b" else reasons.get(said, f"The answer must be one of 'a', 'b', 'c' and 'd', got {answer!r}")
+def _bird(answer) -> str | None:
+    try:
+        size, part = (float(value) for value in answer)
+    except (TypeError, ValueError):
+        return f"Give two numbers in a tuple, an input size and a part of the width, got {answer!r}"
+    if size != 1344:
+        if size not in (224, 320, 448, 672, 896):
+            return "The first number must be one of the six input sizes in the table of scales"
+        return f"At {size:g} a cell is 1/{size / 32:g} of the width, and the bird is narrower than that"
+    if abs(part - 7 / 30) <= 2e-3:
+        return None
+    if abs(part - 14 / 30) <= 2e-3:
+        return "In that part the bird is one cell wide; two were asked for"
+    if abs(part - 1 / 7) <= 2e-3:
+        return "That is how wide the bird must be in the part; how wide is then the part, in the photo?"
+    return "At 448 a part has 14 cells along its side, so the bird must be 2/14 of the part wide, and it is 1/30 of the photo"
 
 
 EXERCISES = {
@@ -136,17 +148,20 @@ EXERCISES = {
     ),
     "13.3": Exercise(
         _kept,
-        ("There is one best score for all photos, not one a photo.", "max(..., default=0); then keep score >= share * best."),
+        (
+            "There is one best score for all photos, not one for each.",
+            "max(..., default=0); keep score >= share * best; instances come best first, so [:most] ends each list.",
+        ),
     ),
     "13.4": Exercise(
         _coco_box,
         ("COCO's box is x, y, width, height.", "Columns with a pixel: np.flatnonzero(mask.any(0)); width = last - first + 1."),
     ),
     "13.5": Exercise(
-        _remedy,
+        _bird,
         (
-            "How large is a cell at the scale of training, 14 x 14, in pixels of your photo?",
-            "What makes a thing cover more cells?",
+            "A cell is 32 input pixels: at an input of 448 it is 32/448 of the photo's width.",
+            "1/30 of the width is a cell or more if 32/size <= 1/30. In a part of width p the bird is (1/30)/p wide.",
         ),
     ),
 }

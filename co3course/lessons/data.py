@@ -72,7 +72,7 @@ def tasks_figure(shown: Page, name: str) -> Figure:
     """The photo, and beside it four answers: rows by what is given, columns by one mask for all things or one for each. The
     class's name stands on the masks of the row in which it is known."""
     figure = Figure(figsize=(10, 6.6), layout="constrained")
-    axes = figure.subplot_mosaic([["photo", "semantic", "instance"], ["none", "shared", "each"]])
+    axes = figure.subplot_mosaic([["photo", "semantic", "instance"], ["photo", "shared", "each"]])
     union, things = shown.masks.any(0)[None], shown.masks
     answers = {
         "semantic": ("semantic segmentation", union, f"given: photos with masks of {name}s"),

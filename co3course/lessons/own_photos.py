@@ -1,9 +1,9 @@
-"""Notebook 13: a folder of one's own photos: checks, scores, cases made to fail, and their figures."""
+"""Notebook 13: a folder of one's own photos: checks, scales, scores, and their figures."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
-from skimage import data
 
+from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
 from co3lib.datasets.export import overlay
 from co3lib.datasets.images import ImageError, fit_within, orientation, read_image
 from co3lib.instance import Instance
-from co3lib.overlap import tight_box
 
-from ..figures import at_size, overlay_grid
+from ..figures import at_size
+from ..session import WHOLE_PHOTO
 from ..style import BLUE, plain
 
 SMALL, LONG = 200, 2.5
@@ -27,8 +27,6 @@ SMALL, LONG = 200, 2.5
 
 _ORIENTATION = 0x0112  # EXIF's tag for which side is up
 _LONGEST = 360  # pixels of a photo in an album: more would not be seen
-_SIDE, _LARGE, _PART = 400, 1600, 320  # sides of the made photos and of a part cut out, in pixels
-_TINY, _FIRST, _SECOND = 96, (300, 400), (1100, 900)  # the tiny things' longer side, their places x, y
 _GRAY = "#BBBBBB"
 
 
@@ -36,19 +34,22 @@ _GRAY = "#BBBBBB"
 
 
 def example_folder(folder: Path) -> list[Path]:
-    """A folder as it comes off a camera: a real cat's photo that is stored lying on its side (EXIF orientation 6), a
-    damaged file, and four of the bundled collages with cats. Returns the files."""
+    """A folder as one may have it: four windows of the photo of coins, the first stored lying on its side (EXIF orientation 6),
+    a damaged file, one in a format that cannot be read, and one that is there twice. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "IMG_0001.jpg", folder / "IMG_0002.jpg"]
-    upright = Image.fromarray(data.chelsea())
+    windows = demo_set("coins")["coin"]
+    paths = []
+    for k in WHOLE_PHOTO:
+        paths.append(folder / windows[k].image_path.name)
+        paths[-1].write_bytes(windows[k].image_path.read_bytes())
+    upright = Image.fromarray(windows[WHOLE_PHOTO[0]].image)
     exif = Image.Exif()
     exif[_ORIENTATION] = 6  # "turn me by 90 degrees clockwise to see me upright"
-    upright.transpose(Image.Transpose.ROTATE_90).save(paths[0], quality=92, exif=exif)
-    paths[1].write_bytes(paths[0].read_bytes()[:5000])
-    for sample in demo_set("collage")["cat"][:4]:
-        paths.append(folder / f"{sample.name}.jpg")
-        Image.fromarray(sample.image).save(paths[-1], quality=92)
-    return paths
+    upright.transpose(Image.Transpose.ROTATE_90).save(paths[0], exif=exif)
+    others = [folder / "coin_90.png", folder / "coin_91.heic", folder / "coin_92.png"]
+    for path, data in zip(others, (paths[1].read_bytes()[:5000], b"", paths[1].read_bytes()), strict=True):
+        path.write_bytes(data)
+    return paths + others
 
 
 def check_photos(paths: Sequence[Path]) -> pd.DataFrame:
@@ -78,6 +79,14 @@ def check_photos(paths: Sequence[Path]) -> pd.DataFrame:
 
 
 # -------------------------------------------------------------------------------------------------- what was found
+
+
+def scales_table(config: CoSegConfig, stride: int) -> pd.DataFrame:
+    """One row a scale, from small to large: the side of the network's input, cells along a side, what share of the photo's
+    side a cell is. stride: input pixels from cell to cell."""
+    rows = [(side, side // stride, stride / side) for side in sorted(config.peak_sizes)]
+    columns = ["input, pixels", "cells along a side", "a cell's share of the side"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[0])
 
 
 @dataclass(frozen=True)
@@ -136,47 +145,3 @@ def score_figure(album: Album, share: float) -> Figure:
     axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     figure.subplots_adjust(left=0.09, right=0.98, bottom=0.22, top=0.9)
     return figure
-
-
-# ------------------------------------------------------------------------------------------------ made to go wrong
-
-
-def whole_cat() -> tuple[np.ndarray, Instance]:
-    """A bundled collage that is not in the example folder, and its largest cat with its true outline."""
-    sample = demo_set("collage")["cat"][6]
-    mask = max(sample.masks.numpy(), key=np.count_nonzero)
-    y, x = (int(places.mean()) for places in np.nonzero(mask))
-    return sample.image, Instance(mask, 1.0, (y, x), tight_box(mask))
-
-
-def hard_cases(photo: np.ndarray, instance: Instance) -> dict[str, np.ndarray]:
-    """Photos made from one instance, cut out and put on grass: two that overlap; two tiny ones, 6 % as wide as their
-    large photo; the part of that photo round the first of them, not enlarged, as one's remedy would be; and a real photo
-    of a cup of coffee. Name -> (H, W, 3) uint8."""
-    x0, y0, x1, y1 = instance.box
-    thing = Image.fromarray(photo[y0:y1, x0:x1])
-    outline = Image.fromarray(instance.mask[y0:y1, x0:x1])
-    tiny = _pasted(thing, outline, _LARGE, _TINY, [_FIRST, _SECOND])
-    left, top = (place + _TINY // 2 - _PART // 2 for place in _FIRST)
-    return {
-        "two that overlap": _pasted(thing, outline, _SIDE, 150, [(70, 125), (170, 125)]),
-        "two tiny ones": tiny,
-        "one of them, cut out": tiny[top : top + _PART, left : left + _PART],
-        "a cup instead": fit_within(data.coffee(), _SIDE),
-    }
-
-
-def _pasted(thing: Image.Image, outline: Image.Image, side: int, longest: int, places) -> np.ndarray:
-    ground = Image.fromarray(data.grass()).convert("RGB").resize((side, side))
-    scale = longest / max(thing.size)
-    size = tuple(max(1, round(length * scale)) for length in thing.size)
-    for place in places:
-        ground.paste(thing.resize(size), place, outline.convert("L").resize(size))
-    return np.asarray(ground)
-
-
-def cases_figure(cases: Mapping[str, np.ndarray], found: Sequence[Sequence[Instance]], best: float, share: float) -> Figure:
-    """The cases side by side with what is kept at ``share`` of ``best``, the category's best score."""
-    kept = [above(instances, best, share) for instances in found]
-    captions = [f"{name}: {len(instances)} kept" for name, instances in zip(cases, kept, strict=True)]
-    return overlay_grid(list(cases.values()), kept, captions)

@@ -198,8 +198,8 @@ def read_coco(folder: str | Path) -> list[PhotoResult]:
 
 
 def overlay(image: np.ndarray, instances: Sequence[Instance], labels: bool = False) -> np.ndarray:
-    """A copy of a photo with each instance tinted and outlined. Where instances overlap, a pixel is the best one's alone: nothing
-    of those below shines through. (``instance.shown`` also takes away what is then left as thin strips.)
+    """A copy of a photo with each instance tinted and outlined. Where instances overlap, a pixel is the best one's
+    alone: nothing of those below shines through. (``instance.shown`` also takes away what is then left as thin strips.)
 
     Parameters
     ----------

@@ -10,7 +10,16 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from co3course.figures import PipelineTrace, figure_html, overlay_grid, pipeline_figure, png, show, trace_pipeline
+from co3course.figures import (
+    PipelineTrace,
+    contact_figure,
+    figure_html,
+    overlay_grid,
+    pipeline_figure,
+    png,
+    show,
+    trace_pipeline,
+)
 from co3lib.config import CoSegConfig
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
@@ -100,6 +109,9 @@ def test_pipeline_figure_shows_what_its_titles_name(trace):
     assert sorted(axes) == list("123456")
     assert axes["2"].images[0].get_clim() == (0, 1)
     assert sum(axis.images[0].colorbar is not None for axis in axes.values()) == 3
+    assert all(axis.get_xlabel() for axis in axes.values())
+    # Peaks on no instance are rings. The instance is in rows 10 to 30 and columns 20 to 40.
+    assert [len(one.get_facecolors()) for one in axes["3"].collections] == [0, 0, 1]
     # peaks lie in the middle of their cells: 40 x 60 pixels on a grid of 4 x 6
     offsets = [tuple(one.get_offsets()[0]) for one in axes["3"].collections]
     assert offsets == [(5, 5), (55, 35), (25, 15)]
@@ -107,6 +119,17 @@ def test_pipeline_figure_shows_what_its_titles_name(trace):
         assert [tuple(one.get_offsets()[0]) for one in axes[number].collections] == [(55, 35)]
     for axis in axes.values():
         assert tuple(axis.images[0].get_extent()) == (0, 60, 40, 0)
+
+
+def test_a_contact_sheet_has_a_title_for_each_class_and_a_place_for_each_photo():
+    photos = {"a": [photo(seed=k) for k in range(7)], "b": [photo(seed=9)]}
+    found = {"a": [[instance()], *[[]] * 6], "b": [[]]}
+    figure = contact_figure(photos, found, {"a": "first $", "b": "second"})
+    assert [part.get_suptitle() for part in figure.subfigs] == ["first $", "second"]
+    drawn = [[bool(axis.images) for axis in part.axes] for part in figure.subfigs]
+    assert drawn == [[True] * 7 + [False] * 5, [True]]
+    assert (figure.subfigs[0].axes[0].images[0].get_array() != photos["a"][0]).any()
+    assert png(figure)
 
 
 def test_trace_agrees_with_predict():

@@ -10,11 +10,20 @@ from PIL import Image
 from pydantic import ValidationError
 
 from co3course import runner
-from co3course.metrics import ClassResult, Result, class_result, mean_precisions, photo_results, precision_table
+from co3course.metrics import (
+    ClassResult,
+    Result,
+    class_result,
+    mean_precisions,
+    photo_results,
+    precision_table,
+    shown_counts,
+)
 from co3course.runner import read_result
-from co3course.session import Parameters, PhotoParameters, load_classes, set_up, write_result
+from co3course.session import Parameters, PhotoParameters, load_classes, own_photos, set_up, write_result
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
+from co3lib.datasets.demo_sets import coin_masks
 from co3lib.datasets.export import PhotoResult
 from co3lib.instance import Instance
 
@@ -39,18 +48,37 @@ def test_set_up_makes_runs_repeatable(tmp_path):
     assert draws[0] == draws[1] and run.output.is_dir()
 
 
-def test_own_photos_are_one_class_without_masks(tmp_path):
+def test_own_photos_are_one_class_without_masks_and_what_is_no_photo_is_named(tmp_path, capsys):
     folder = tmp_path / "my dogs"
     folder.mkdir()
-    for name in ("b.JPG", "a.png", "._a.png", "notes.txt"):
+    for name in ("b.JPG", "a.png", "._a.png", "notes.txt", "c.heic"):
         Image.new("RGB", (4, 3)).save(folder / name, format="PNG")
-    classes = load_classes(PhotoParameters(output="x", photos=str(folder)), "cat")
+    (folder / "d.jpg").write_bytes(b"no photo")
+    (folder / "more").mkdir()
+    classes = load_classes(PhotoParameters(output="x", photos=str(folder)))
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 4 and all(line.startswith("left out: ") for line in said)
+    named = ("c.heic is HEIC", "d.jpg", "more is a folder", "notes.txt is not a photo")
+    assert all(name in line for line, name in zip(said, named, strict=True))
+    assert str(folder) not in "".join(said)
     assert {name: [sample.name for sample in samples] for name, samples in classes.items()} == {"my dogs": ["a.png", "b.JPG"]}
     assert classes["my dogs"][0].image.shape == (3, 4, 3)
     assert classes["my dogs"][0].masks.shape == (0, 3, 4)
     (folder / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"at least two photos, got .*my dogs with 1"):
-        load_classes(PhotoParameters(output="x", photos=str(folder)), "cat")
+    with pytest.raises(ValueError, match=r"at least two photos that can be read, got .*my dogs with 1"):
+        load_classes(PhotoParameters(output="x", photos=str(folder)))
+
+
+def test_the_slot_for_own_photos_says_what_to_do_until_there_are_two(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert own_photos("mine") == []
+    assert f"Put two or more into {tmp_path / 'mine'}" in capsys.readouterr().out
+    (tmp_path / "mine").mkdir()
+    for name in ("a.png", "b.png", "c.heic"):
+        Image.new("RGB", (4, 3)).save(tmp_path / "mine" / name, format="PNG")
+    assert [path.name for path in own_photos("mine")] == ["a.png", "b.png"]
+    said = capsys.readouterr().out
+    assert "left out: c.heic" in said and "2 photos" in said
 
 
 def test_photo_results_know_the_truth_where_there_are_masks(tmp_path):
@@ -64,14 +92,21 @@ def test_photo_results_know_the_truth_where_there_are_masks(tmp_path):
     assert photos[0].truth.all() and photos[1].truth is None
     assert class_result(photos[:1]).average_precision["0.75"] == 1
     assert class_result(photos).average_precision == NOTHING
-    table = precision_table({"cat": class_result(photos[:1])})
-    assert table.loc["cat", "AP at IoU 0.5"] == 1 and table.loc["cat", "found"] == 1
+    assert shown_counts(photos[:1]) == (1, 1, 0) and shown_counts(photos) is None
+    table = precision_table({"cat": photos[1:]}, {"cat": photos[:1]})
+    row = table.loc["cat", "all"]
+    assert table.index.tolist() == [("cat", "shown"), ("cat", "all")]
+    assert (row["AP at IoU 0.5"], row.masks, row.right, row.missed, row.true) == (1, 1, 1, 0, 1)
+    assert table.loc["cat", "shown"][["right", "missed", "true", "AP at IoU 0.5"]].isna().all()
 
 
 def test_the_bundled_photos_by_profile():
-    smoke = load_classes(PhotoParameters(output="x"), "cat")
-    full = load_classes(PhotoParameters(output="x", profile="full"), "cat")
-    assert list(smoke) == ["cat"] and len(full) > 1 and full["cat"][:6] == smoke["cat"]
+    smoke = load_classes(PhotoParameters(output="x"))
+    full = load_classes(PhotoParameters(output="x", profile="full"))
+    assert list(smoke) == ["coin", "cat"] and len(full) == 5 and full["cat"][:6] == smoke["cat"]
+    assert len(full["coin"]) == 8 and all(sample in full["coin"] for sample in smoke["coin"])
+    # The four windows hold each of the photo's 24 coins once.
+    assert sum(len(sample.mask_paths) for sample in smoke["coin"]) == len(coin_masks()) == 24
 
 
 def test_write_result_is_read_back(tmp_path):

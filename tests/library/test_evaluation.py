@@ -14,9 +14,11 @@ from strategies import examples, masks
 from co3lib.evaluation import (
     MEASURES,
     THRESHOLDS,
+    Counts,
     average_precision,
     best_box,
     corloc,
+    counts,
     evaluate,
     mask_boxes,
     match,
@@ -232,6 +234,19 @@ def test_precision_and_recall_are_in_double_precision():
 @pytest.mark.parametrize("overlap, wanted", [(0.5, 0.0), (0.51, 1.0)])
 def test_pooled_overlaps_must_exceed_a_half_unless_told_otherwise(overlap, wanted):
     assert pooled_average_precision([torch.tensor([[overlap]])], [torch.ones(1)]) == wanted
+
+
+def test_what_is_shown_is_counted():
+    truth = torch.zeros(2, 4, 6, dtype=torch.bool)
+    truth[0, :, :2], truth[1, :, 3:5] = True, True
+    half = truth[0].clone()
+    half[:, 1] = False
+    right, wrong = (Instance(mask.numpy(), 0.5, (0, 0), (0, 0, 1, 1)) for mask in (truth[0], half))
+    assert counts([[right, right], []], [truth, truth[:1]]) == Counts(2, 1, 2)  # one true mask is taken once
+    assert counts([[wrong]], [truth]) == (1, 0, 2) and counts([[wrong]], [truth], 0.4) == (1, 1, 1)
+    assert str(counts([[]], [truth])) == "0 shown, 0 right, 2 missed"
+    with pytest.raises(ValueError, match="iou must lie in"):
+        counts([[]], [truth], 2)
 
 
 def test_the_mean_over_classes_leaves_out_those_without_an_instance():

@@ -29,27 +29,35 @@ def cannot_open(paths):
     return bad
 
 
-def keep_sure(found, share):
+def keep_sure(found, share, most):
     best = max((one.score for ones in found for one in ones), default=0.0)
-    return [[one for one in ones if one.score >= share * best] for ones in found]
+    return [[one for one in ones if one.score >= share * best][:most] for ones in found]
 
 
-def keep_by_photo(found, share):
-    return [[one for one in ones if one.score >= share * ones[0].score] for ones in found]
+def keep_by_photo(found, share, most):
+    return [[one for one in ones if one.score >= share * ones[0].score][:most] for ones in found]
 
 
-def keep_above(found, share):
+def keep_above(found, share, most):
     best = max((one.score for ones in found for one in ones), default=0.0)
-    return [[one for one in ones if one.score > share * best] for ones in found]
+    return [[one for one in ones if one.score > share * best][:most] for ones in found]
 
 
-def keep_all_in_one(found, share):
-    return [one for ones in keep_sure(found, share) for one in ones]
+def keep_all_in_one(found, share, most):
+    return [one for ones in keep_sure(found, share, most) for one in ones]
 
 
-def keep_without_default(found, share):
+def keep_without_default(found, share, most):
     best = max(one.score for ones in found for one in ones)
-    return [[one for one in ones if one.score >= share * best] for ones in found]
+    return [[one for one in ones if one.score >= share * best][:most] for ones in found]
+
+
+def keep_most_of_all(found, share, most):
+    left, kept = most, []
+    for ones in keep_sure(found, share, most):
+        kept.append(ones[:left])
+        left -= len(kept[-1])
+    return kept
 
 
 def coco_box(mask):
@@ -67,7 +75,13 @@ def rows_first(mask):
     return [y0, x0, y1 - y0, x1 - x0]
 
 
-RIGHT_ANSWERS = [("13.1", (4000, 3000)), ("13.2", unreadable), ("13.3", keep_sure), ("13.4", coco_box), ("13.5", "b")]
+RIGHT_ANSWERS = [
+    ("13.1", (4000, 3000)),
+    ("13.2", unreadable),
+    ("13.3", keep_sure),
+    ("13.4", coco_box),
+    ("13.5", (1344, 7 / 30)),
+]
 WRONG_ANSWERS = [
     ("13.1", (3000, 4000), "as stored"),
     ("13.1", (448, 448), "network's input"),
@@ -80,17 +94,24 @@ WRONG_ANSWERS = [
     ("13.2", lambda paths: print(end=""), "must return a list"),
     ("13.3", keep_by_photo, "each photo's own best"),
     ("13.3", keep_above, "exactly the threshold"),
-    ("13.3", keep_all_in_one, "one list a photo"),
+    ("13.3", keep_all_in_one, "one list per photo"),
     ("13.3", keep_without_default, "stops with ValueError"),
-    ("13.3", lambda found, share: [[o for o in ones if o.score >= share] for ones in found], "no fixed scale"),
-    ("13.3", lambda found, share: [ones for ones in keep_sure(found, share) if ones], "one list a photo"),
-    ("13.3", lambda found, share: found, "it must keep"),
+    ("13.3", lambda found, share, most: [[o for o in ones if o.score >= share][:most] for ones in found], "no fixed scale"),
+    ("13.3", lambda found, share, most: [ones for ones in keep_sure(found, share, most) if ones], "one list per photo"),
+    ("13.3", lambda found, share, most: found, "it must keep"),
+    ("13.3", lambda found, share, most: keep_sure(found, share, None), "more than 2"),
+    ("13.3", keep_most_of_all, "not of all photos"),
     ("13.4", short_box, "one pixel short"),
     ("13.4", lambda mask: list(tight_box(mask)), "not the other corner"),
     ("13.4", rows_first, "x is the column"),
     ("13.4", lambda mask: [0, 0, *mask.shape], "you have"),
-    ("13.5", "a", "no peak"),
-    ("13.5", "c", "longer"),
-    ("13.5", "d", "lower threshold"),
-    ("13.5", 3, "must be one of"),
+    ("13.5", (448, 7 / 30), "narrower"),
+    ("13.5", (1000, 7 / 30), "six input sizes"),
+    ("13.5", (1344, 14 / 30), "one cell wide"),
+    ("13.5", (1344, 1 / 7), "how wide is then the part"),
+    ("13.5", (1344, float("nan")), "14 cells"),
+    ("13.5", (float("nan"), 7 / 30), "six input sizes"),
+    ("13.5", "b", "two numbers"),
+    ("13.5", 3, "two numbers"),
+    ("13.1", (float("nan"), 4000), "two numbers"),
 ]

@@ -9,7 +9,6 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from quickness import LIMIT, plain_figures
-from skimage import data
 
 from co3course.figures import png
 from co3course.lessons.own_photos import (
@@ -18,13 +17,14 @@ from co3course.lessons.own_photos import (
     above,
     album_figure,
     album_of,
-    cases_figure,
     check_photos,
     example_folder,
-    hard_cases,
+    scales_table,
     score_figure,
-    whole_cat,
 )
+from co3course.session import WHOLE_PHOTO, usable_photos
+from co3lib.config import CoSegConfig
+from co3lib.datasets import demo_set
 from co3lib.datasets.images import read_image
 from co3lib.instance import Instance
 
@@ -52,18 +52,26 @@ def album():
 # ------------------------------------------------------------------------------------------------------ the folder
 
 
-def test_the_example_folder_is_what_a_camera_leaves(tmp_path):
-    paths = example_folder(tmp_path / "cats")
-    assert all(path.is_file() and path.parent == tmp_path / "cats" for path in paths)
-    table = check_photos(paths)
-    assert table.usable.tolist() == [True, False, True, True, True, True]
-    assert table.turned.tolist() == [True] + [False] * 5
-    assert "damaged" in table.remark["IMG_0002.jpg"] and str(tmp_path) not in table.remark["IMG_0002.jpg"]
-    upright = read_image(paths[0])
-    assert upright.shape == data.chelsea().shape == (*table.loc["IMG_0001.jpg", ["height", "width"]], 3)
-    assert np.abs(upright.astype(int) - data.chelsea()).mean() < 5  # JPEG's, not that of another side up
+def test_the_example_folder_has_each_kind_of_file(tmp_path):
+    paths = example_folder(tmp_path / "coins")
+    assert all(path.is_file() and path.parent == tmp_path / "coins" for path in paths)
+    usable, left_out = usable_photos(tmp_path / "coins")
+    assert [path.name for path in usable] == [*(path.name for path in paths[:4]), "coin_92.png"]
+    assert len(left_out) == 2 and "coin_90.png" in left_out[0] and "HEIC" in left_out[1]
+    assert str(tmp_path) not in "".join(left_out)
+    table = check_photos(usable)
+    assert table.usable.tolist() == [True] * 4 + [False] and table.turned.tolist() == [True] + [False] * 4
+    windows = demo_set("coins")["coin"]
+    for path, k in zip(paths[:4], WHOLE_PHOTO, strict=True):
+        assert np.array_equal(read_image(path), windows[k].image)
     with Image.open(paths[0]) as stored:
-        assert stored.size == (300, 451)
+        assert stored.size == windows[0].image.shape[:2]
+
+
+def test_scales_are_those_of_the_configuration():
+    table = scales_table(CoSegConfig(), 32)
+    assert table.index.tolist() == sorted(CoSegConfig().peak_sizes)
+    assert table.loc[448].tolist() == [14, 1 / 14]
 
 
 def test_a_turned_photo_with_an_odd_tag_beside_it(tmp_path):
@@ -128,22 +136,6 @@ def test_scores_at_their_ends(album, share):
     dots = np.concatenate([collection.get_offsets() for collection in axis.collections])
     assert len(dots) == 21 and dots[:, 1].max() == 1
     assert isinstance(score_figure(album_of(["a"], [album.photos[0]], [[]]), share), Figure)
-
-
-def test_hard_cases_hold_what_their_names_say():
-    photo = np.zeros((300, 400, 3), np.uint8)
-    photo[..., 0] = 255  # nothing in grass is red
-    cases = hard_cases(photo, instance(1.0))
-    assert {case.shape for case in cases.values()} == {(400, 400, 3), (1600, 1600, 3), (320, 320, 3), (267, 400, 3)}
-    red = {name: (case[..., 0] > 200) & (case[..., 1] < 60) for name, case in cases.items()}
-    assert red["two that overlap"].sum() == 2 * 150 * 75 - 50 * 75
-    assert red["two tiny ones"].sum() == 2 * 96 * 48
-    near = red["one of them, cut out"]  # the whole of the first, and nothing of the second
-    assert near.sum() == 96 * 48 and not near[0].any() and not near[:, -1].any()
-    sample, cat = whole_cat()
-    assert cat.mask.shape == sample.shape[:2] and cat.mask.any() and cat.box[2] <= sample.shape[1]
-    figure = cases_figure({"a": cases["two that overlap"]}, [[instance(0.2, 400, 400)]], 1.0, 0.3)
-    assert figure.axes[0].get_title() == "a: 0 kept"
 
 
 def test_a_files_name_is_no_mathematics(album):
