@@ -79,7 +79,8 @@ def _patch(values: torch.Tensor, i: int, j: int) -> str:
     """A cell in words, with the values around it."""
     rows = values[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].tolist()
     around = "; ".join(" ".join(f"{value:.2g}" for value in row) for row in rows)
-    return f"In a map of {len(values)} x {len(values[0])} cells, cell ({i}, {j}), of value {values[i, j]:.2g} (around it: {around}),"
+    cell = f"cell ({i}, {j}), of value {values[i, j]:.2g} (around it: {around}),"
+    return f"In a map of {len(values)} x {len(values[0])} cells, {cell}"
 
 
 def _tops(values: torch.Tensor) -> torch.Tensor:

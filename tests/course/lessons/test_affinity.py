@@ -43,8 +43,8 @@ def test_the_terms_to_hover_over_are_those_of_each_cell(pair):
 
 
 def test_terms_have_the_same_limits_about_zero(pair):
-    first, second = (axis.images[0].get_clim() for axis in lesson.terms_figure(pair, 3, 5).axes[4:6][::1])
-    assert -first[0] == first[1] or -second[0] == second[1]
+    limits = [axis.images[0].get_clim() for axis in lesson.terms_figure(pair, 3, 5).axes[2:6:3]]
+    assert limits[0] == limits[1] and -limits[0][0] == limits[0][1] > 0
 
 
 def test_without_sharpness_nothing_differs(pair):

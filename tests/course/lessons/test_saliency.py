@@ -63,7 +63,8 @@ def test_learning_is_looked_at_before_and_after_every_epoch(category):
 def test_auc_of_maps_is_that_of_pixel_pairs():
     truth = torch.zeros(16, 16, dtype=torch.bool)
     truth[:8] = True
-    assert map_auc(truth.float(), truth) == 1 and map_auc((~truth).float(), truth) == 0 and map_auc(torch.ones(16, 16), truth) == 0.5
+    maps = (truth.float(), (~truth).float(), torch.ones(16, 16))
+    assert [map_auc(values, truth) for values in maps] == [1, 0, 0.5]
     maps = torch.stack([truth, ~truth]).float()[:, None]
     assert mean_auc(maps, [truth[None], truth[None]]) == 0.5
 
