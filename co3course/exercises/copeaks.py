@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from itertools import product
+
 import torch
 from torch.nn.functional import softplus
 
@@ -10,14 +13,16 @@ from co3lib.losses import FORMS, copeak_loss
 from co3lib.peaks import copeak_votes, copeaks, regional_maxima
 
 from . import Exercise
+from .numbers import numeric
 
 # A map for 05.1; its regional maxima are 2 (a plateau of three cells), 5, 3 and 3.
 RIDGES = torch.tensor([[2, 2, 1, 1, 4, 3], [1, 2, 1, 1, 4, 3], [1, 1, 1, 5, 1, 1], [3, 1, 1, 1, 1, 3.0]])
 MEAN = 0.05  # the mean correlation of 05.3
+_SIDE, _SECONDS = 16, 1.0  # of 05.2's flat map, and how long it may take
 
 
 def _random(*shape: int, seed: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _is_tensor(answer, shape: tuple[int, ...], kinds: tuple[torch.dtype, ...] | None = None) -> str | None:
@@ -30,7 +35,8 @@ def _is_tensor(answer, shape: tuple[int, ...], kinds: tuple[torch.dtype, ...] | 
     return None
 
 
-def _judge_count(answer) -> str | None:
+@numeric
+def _judge_count(answer: float) -> str | None:
     wrong = {
         5: "The two 4s are one plateau, and its lower cell has a 5 as a diagonal neighbour",
         6: "Count plateaus, not cells: the three 2s are one maximum",
@@ -42,7 +48,7 @@ def _judge_count(answer) -> str | None:
 
 def _judge_maxima(answer) -> str | None:
     maps = [(_random(5, 6, seed=k) * 4).floor() for k in range(20)]
-    for values in [_random(6, 5, seed=99), RIDGES.double(), torch.ones(3, 4), *maps]:
+    for values in [_random(6, 5, seed=99), RIDGES, torch.ones(3, 4), *maps]:
         given = answer(values.clone())
         if problem := _is_tensor(given, tuple(values.shape), (torch.bool,)):
             return problem
@@ -56,8 +62,25 @@ def _judge_maxima(answer) -> str | None:
             wrong, what = too_much & ~_tops(values), "is no maximum: a neighbour is higher; diagonal ones count"
         else:
             wrong, what = too_much, "is no maximum: none of its neighbours is higher, but its plateau has one that is"
-        return f"In {values.tolist()} the cell {tuple(wrong.nonzero()[0].tolist())} {what}"
+        return f"{_patch(values, *wrong.nonzero()[0].tolist())} {what}"
+    flat = torch.zeros(_SIDE, _SIDE)
+    flat[0, 0] = 1
+    started = time.perf_counter()
+    given = answer(flat.clone())
+    seconds = time.perf_counter() - started
+    if not torch.equal(given, regional_maxima(flat[None])[0]):
+        return "On a flat map with one higher cell in a corner, that cell is the only maximum"
+    if seconds > _SECONDS:
+        return f"It is right, but takes {seconds:.1f} s on {_SIDE} x {_SIDE} cells: treat all cells of a plateau at once"
     return None
+
+
+def _patch(values: torch.Tensor, i: int, j: int) -> str:
+    """A cell in words, with the values around it."""
+    rows = values[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].tolist()
+    around = "; ".join(" ".join(f"{value:.2g}" for value in row) for row in rows)
+    cell = f"cell ({i}, {j}), of value {values[i, j]:.2g} (around it: {around}),"
+    return f"In a map of {len(values)} x {len(values[0])} cells, {cell}"
 
 
 def _tops(values: torch.Tensor) -> torch.Tensor:
@@ -68,7 +91,8 @@ def _tops(values: torch.Tensor) -> torch.Tensor:
     return values >= torch.stack(around).amax(0)
 
 
-def _judge_ratio(answer) -> str | None:
+@numeric
+def _judge_ratio(answer: float) -> str | None:
     mean = torch.tensor(MEAN)
     truth = float(1 / mean / torch.sigmoid(-mean))
     if abs(answer - truth) <= 0.02 * truth:
@@ -80,46 +104,60 @@ def _judge_ratio(answer) -> str | None:
     return "Write both derivatives down: of -log(x) and of log(1 + exp(-x))"
 
 
+def _best(correlation: torch.Tensor, at: torch.Tensor, k: int) -> list[torch.Tensor]:
+    """The k highest co-peaks of each pair."""
+    chosen = [of_pair[mask] for of_pair, mask in zip(correlation, at, strict=True)]
+    return [values.topk(min(k, len(values))).values for values in chosen]
+
+
+def _curve(x: torch.Tensor, form: str) -> torch.Tensor:
+    return softplus(-x) if form == "released" else -x.log()
+
+
 def _judge_loss(answer) -> str | None:
     correlation = _random(3, 3, 4, 4, 3, seed=7) * torch.tensor([1, 0.3, 0.6]).view(3, 1, 1, 1, 1)
     at = copeaks(correlation)
-    for form in FORMS:
+    for form, k in product(FORMS, (3, 1, 1000)):
         ours, theirs = correlation.clone().requires_grad_(), correlation.clone().requires_grad_()
-        given, truth = answer(theirs, form), copeak_loss(ours, form)
+        truth = _curve(torch.stack([values.mean() for values in _best(ours, at, k)]), form).mean()
+        given = answer(theirs, form, k)
         if problem := _is_tensor(given, ()):
             return problem
-        if not torch.allclose(given, truth, rtol=1e-6):
-            return _wrong_loss(given, correlation, at, form)
+        if not torch.allclose(given.to(truth.dtype), truth, rtol=1e-5):
+            return _wrong_loss(given, correlation, at, form, k)
         if not given.requires_grad:
             return "The value is right, but no gradient flows back to the correlation"
         given.backward()
         truth.backward()
-        if theirs.grad is None or not torch.allclose(theirs.grad, ours.grad, rtol=1e-5):
+        if theirs.grad is None or not torch.allclose(theirs.grad, ours.grad, rtol=1e-4):
             return f'The value is right, but not the gradient of form="{form}": it must flow through the values at the co-peaks'
     return None
 
 
-def _wrong_loss(given: torch.Tensor, correlation: torch.Tensor, at: torch.Tensor, form: str) -> str:
-    def curve(x, form=form):
-        return softplus(-x) if form == "released" else -x.log()
-
-    sums, counts = (correlation * at).sum((1, 2, 3, 4)), at.sum((1, 2, 3, 4))
-    every = correlation.mean((1, 2, 3, 4))
+def _wrong_loss(given: torch.Tensor, correlation: torch.Tensor, at: torch.Tensor, form: str, k: int) -> str:
+    best = _best(correlation, at, k)
+    means, pooled = torch.stack([values.mean() for values in best]), torch.cat(best)
+    fixed = torch.stack([values.sum() / k for values in best])
+    sums = torch.stack([values.sum() for values in best])
+    highest = correlation.flatten(1).topk(min(k, correlation[0].numel())).values.mean(1)
+    one_for_all = correlation[at].topk(min(k, int(at.sum()))).values.mean()
     other = "published" if form == "released" else "released"
     slips = {
-        "the mean goes over all entries, but only those at the co-peaks count": curve(every).mean(),
-        "the sum over the co-peaks must be divided by their number": curve(sums).mean(),
-        "the sum must be divided by the number of co-peaks, not of all entries": curve(sums / correlation[0].numel()).mean(),
-        "each pair has a mean, and a loss, of its own: do not pool the co-peaks of all pairs": curve(sums.sum() / counts.sum()),
-        "take the mean over the pairs, not their sum": curve(sums / counts).sum(),
-        "take the loss of each pair's mean, not the mean of each co-peak's loss": (curve(correlation)[at]).mean(),
-        f"this is the {other} form": curve(sums / counts, other).mean(),
-        "the sign before x is wrong": curve(-sums / counts).mean() if form == "released" else -curve(sums / counts).mean(),
+        "the mean goes over all co-peaks, but only the k highest count": copeak_loss(correlation, form),
+        "the k highest entries are not all co-peaks: only those at the co-peaks count": _curve(highest, form).mean(),
+        "the sum over the co-peaks must be divided by their number": _curve(sums, form).mean(),
+        "a pair with fewer than k co-peaks has fewer to divide by": _curve(fixed, form).mean(),
+        "each pair has its own k highest: do not take k of all pairs together": _curve(one_for_all, form),
+        "each pair has a mean, and a loss, of its own: do not pool the co-peaks of all pairs": _curve(pooled.mean(), form),
+        "take the mean over the pairs, not their sum": _curve(means, form).sum(),
+        "take the loss of each pair's mean, not the mean of each co-peak's loss": _curve(pooled, form).mean(),
+        f"this is the {other} form": _curve(means, other).mean(),
+        "the sign before x is wrong": _curve(-means, form).mean() if form == "released" else -_curve(means, form).mean(),
     }
     for reason, value in slips.items():
-        if torch.allclose(given.detach().to(value.dtype), value, rtol=1e-6):
-            return f'For form="{form}": {reason}'
-    return f'For form="{form}" the value is {given.item():.4f} where {float(copeak_loss(correlation, form)):.4f} was wanted'
+        if torch.allclose(given.detach().to(value.dtype), value, rtol=1e-5):
+            return f'For form="{form}" and k = {k}: {reason}'
+    return f'For form="{form}" and k = {k} the value is {given.item():.5f}, wanted was {float(_curve(means, form).mean()):.5f}'
 
 
 def _judge_votes(answer) -> str | None:
@@ -155,7 +193,8 @@ EXERCISES = {
         _judge_maxima,
         (
             "First drop every cell that has a higher neighbour. What is left that should not be?",
-            "Then drop every cell that equals a dropped neighbour, again and again until nothing changes.",
+            "Then drop every cell that equals a dropped neighbour, for all cells at once, until nothing changes.",
+            "The neighbours of all cells at once are nine shifted views of the map with a rim of minus infinity.",
         ),
     ),
     "05.3": Exercise(
@@ -165,8 +204,8 @@ EXERCISES = {
     "05.4": Exercise(
         _judge_loss,
         (
-            "copeaks(correlation) is a mask of the same shape; the rest is a masked mean per pair.",
-            "x = (correlation * mask).sum((1, 2, 3, 4)) / mask.sum((1, 2, 3, 4)); then softplus(-x) or -log(x), and the mean.",
+            "copeaks(correlation) is a mask of the same shape; of_pair[mask] are one pair's values at its co-peaks.",
+            "values.topk(min(k, len(values))).values.mean() is a pair's x; then softplus(-x) or -log(x), and the mean.",
         ),
     ),
     "05.5": Exercise(

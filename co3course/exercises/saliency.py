@@ -7,10 +7,11 @@ import torch
 from co3lib.losses import saliency_loss, saliency_weight
 
 from . import Exercise
+from .numbers import numeric
 
 
 def _random(*shape: int, seed: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _batch(seed: int) -> torch.Tensor:
@@ -28,7 +29,8 @@ def _is_tensor(answer, shape: tuple[int, ...]) -> str | None:
 
 
 def _judge_number(truth: float, slips: dict[float, str], otherwise: str):
-    def judge(answer) -> str | None:
+    @numeric
+    def judge(answer: float) -> str | None:
         if abs(answer - truth) <= 1e-4:
             return None
         return next((reason for value, reason in slips.items() if abs(answer - value) <= 1e-4), otherwise)
@@ -44,7 +46,7 @@ def _judge_weight(answer) -> str | None:
     if torch.allclose(given.to(truth.dtype), truth):
         return None
     positive = prior > prior.mean()
-    share = positive.double().mean()
+    share = positive.float().mean()
     slips = {
         "it is the other way round: a pixel weighs the share of the other kind": 1 - truth,
         "each image has its own mean: do not take one mean over the batch": torch.where(positive, 1 - share, share),
@@ -52,32 +54,51 @@ def _judge_weight(answer) -> str | None:
     for reason, value in slips.items():
         if torch.allclose(given.to(truth.dtype), value):
             return reason[0].upper() + reason[1:]
-    if torch.allclose(given.to(truth.dtype), saliency_weight((prior > 0.5).double())):
+    if torch.allclose(given.to(truth.dtype), saliency_weight((prior > 0.5).float())):
         return "A pixel is positive above its image's mean, not above 0.5"
     return f"The first pixel weighs {float(given.flatten()[0]):.3f} where {float(truth.flatten()[0]):.3f} was wanted"
 
 
+def _masked(saliency, prior, valid, *, within: bool = True, weigh: bool = True, pixels=None, over=torch.sum) -> torch.Tensor:
+    """The loss over the valid pixels. within: mean and shares are those of the valid pixels; weigh: with rho; pixels: what to
+    divide by, the valid ones' number unless given; over: of the images."""
+    number = valid.sum((1, 2, 3), keepdim=True)
+    every = number if within else torch.full_like(number, valid[0].numel())
+    counted = valid if within else torch.ones_like(valid)
+    positive = (prior > (prior * counted).sum((1, 2, 3), keepdim=True) / every) & counted
+    share = positive.sum((1, 2, 3), keepdim=True) / every
+    rho = torch.where(positive, 1 - share, share) if weigh else torch.ones_like(prior)
+    return over((rho * (saliency - prior).square() * valid).sum((1, 2, 3)) / (number.flatten() if pixels is None else pixels))
+
+
 def _judge_loss(answer) -> str | None:
     saliency, prior = _random(3, 1, 5, 7, seed=2).requires_grad_(), _batch(3)
-    given, truth = answer(saliency, prior), saliency_loss(saliency, prior)
+    valid = _random(3, 1, 5, 7, seed=4) > 0.4
+    prior = torch.where(valid, prior, 1 - prior / 2)  # what is not valid would change the mean
+    given, truth = answer(saliency, prior, valid), _masked(saliency, prior, valid)
     if problem := _is_tensor(given, ()):
         return problem
-    if torch.allclose(given.to(truth.dtype), truth):
+    if torch.allclose(given.to(truth.dtype), truth, rtol=1e-4):
         return None if given.requires_grad else "The value is right, but no gradient flows back to the saliency"
-    now = saliency.detach()
-    weight, off = saliency_weight(prior), now - prior
+    now, nowhere = saliency.detach(), torch.ones_like(valid)
     slips = {
-        "You forgot the weights rho": off.square().mean((1, 2, 3)).sum(),
-        "Sum over the images of the batch, do not take their mean": (weight * off.square()).mean(),
-        "Divide by the number of pixels H W": (weight * off.square()).sum(),
-        "The difference must be squared": (weight * off.abs()).mean((1, 2, 3)).sum(),
-        "rho multiplies the square, it is not squared itself": (weight * off).square().mean((1, 2, 3)).sum(),
-        "rho is that of the prior, not of the saliency": (saliency_weight(now) * off.square()).mean((1, 2, 3)).sum(),
+        "All pixels count, valid or not": saliency_loss(now, prior),
+        "Mean and shares must be those of the valid pixels": _masked(now, prior, valid, within=False),
+        "Divide by the number of valid pixels, not by H W": _masked(now, prior, valid, pixels=valid[0].numel()),
+        "Mean, shares and the number of pixels must be those of the valid ones": _masked(
+            now, prior, valid, within=False, pixels=valid[0].numel()
+        ),
+        "Pixels that are set to zero still count in mean, shares and number; leave them out": _masked(
+            now * valid, prior * valid, nowhere
+        ),
+        "You forgot the weights rho": _masked(now, prior, valid, weigh=False),
+        "Sum over the images of the batch, do not take their mean": _masked(now, prior, valid, over=torch.mean),
+        "Divide by the number of valid pixels": _masked(now, prior, valid, pixels=1),
     }
     for reason, value in slips.items():
-        if torch.allclose(given.detach().to(value.dtype), value):
+        if torch.allclose(given.detach().to(value.dtype), value, rtol=1e-4):
             return reason
-    return f"It gives {given.item():.4f} where {truth.item():.4f} was wanted"
+    return f"It gives {given.item():.6f} where {truth.item():.6f} was wanted"
 
 
 EXERCISES = {
@@ -88,7 +109,7 @@ EXERCISES = {
     "04.2": Exercise(
         _judge_weight,
         (
-            "prior.mean((1, 2, 3), keepdim=True) is one mean an image, ready to be compared with.",
+            "prior.mean((1, 2, 3), keepdim=True) is one mean for each image, ready to be compared with.",
             "torch.where(positive, 1 - share, share), where share is each image's share of positive pixels.",
         ),
     ),
@@ -103,8 +124,8 @@ EXERCISES = {
     "04.4": Exercise(
         _judge_loss,
         (
-            "A weighted mean square an image, then the sum over the images.",
-            "(rho * (saliency - prior) ** 2).mean((1, 2, 3)).sum(), with rho as in 04.2.",
+            "Every mean over the pixels becomes a sum over the valid ones, divided by their number.",
+            "(prior * valid).sum((1, 2, 3), keepdim=True) / valid.sum((1, 2, 3), keepdim=True) is each image's mean.",
         ),
     ),
 }

@@ -64,34 +64,40 @@ def describe_terms(pair: AffinityPair, row: int, column: int, alpha: float = 4.0
     )
 
 
+def terms_for_hover(pair: AffinityPair, alpha: float = 4.0) -> dict[str, torch.Tensor]:
+    """Likeness and both terms of Eq. 4 for all pairs of cells, (h, w, h, w) each, by name."""
+    saliency = pair.score.sigmoid()
+    own, others = saliency[0][:, :, None, None], saliency[1]
+    together = own * others * (1 - pair.likeness)
+    apart = alpha * (own - others).square() * pair.likeness
+    return {"likeness T": pair.likeness, "first term: S S (1 - T)": together, "second term: alpha dS\u00b2 T": apart}
+
+
 @plain
 def terms_figure(pair: AffinityPair, row: int, column: int, alpha: float = 4.0, sharpness: float = 1.0) -> Figure:
-    """Cell p in the first photo, and for every cell q of the second: its likeness, co-saliency, and both terms of Eq. 4, the
-    terms with shared colour limits."""
+    """Cell p in the first photo, and for every cell q of the second: its likeness, co-saliency, and both terms of Eq. 4. What
+    has a sign is in colours of two kinds about a white zero, the terms with the same limits."""
     terms = terms_of(pair, row, column, alpha, sharpness)
-    figure = Figure(figsize=(11.5, 2.5))
-    axes = figure.subplots(1, 6)
-    for axis, title in zip(axes, ("first photo, cell p", "second photo"), strict=False):
-        axis.set_title(title, fontsize=9, loc="left")
+    figure = Figure(figsize=(8.6, 5), layout="constrained")
+    axes = figure.subplots(2, 3).T.ravel()
     grid = terms.others.shape
-    for axis, pixels in zip(axes, pair.pixels, strict=False):
+    for axis, pixels, title in zip(axes, pair.pixels, ("photo A, cell p", "photo B"), strict=False):
         axis.imshow(pixels, extent=(0, grid[1], grid[0], 0), aspect="auto")
+        axis.set_title(title, fontsize=10, loc="left")
     dots(axes[0], column + 0.5, row + 0.5, area=60)
-    low = min(0.0, float(terms.together.min()), float(terms.apart.min()))
-    high = max(1e-6, float(terms.together.max()), float(terms.apart.max()))
+    most = max(1e-6, float(terms.together.abs().max()), float(terms.apart.abs().max()))
     maps = (
-        ("likeness T(p, q)", pair.likeness[row, column], -1, 1),
-        ("co-saliency S(q)", terms.others, 0, 1),
-        ("S S (1 - T)", terms.together, low, high),
-        ("alpha dS\u00b2 T", terms.apart, low, high),
+        ("likeness T(p, q)", pair.likeness[row, column], "PuOr_r", -1, 1),
+        ("co-saliency S(q)", terms.others, "cividis", 0, 1),
+        ("first term: S S (1 - T)", terms.together, "PuOr_r", -most, most),
+        ("second term: alpha dS\u00b2 T", terms.apart, "PuOr_r", -most, most),
     )
-    for axis, (title, values, bottom, top) in zip(axes[2:], maps, strict=True):
-        axis.set_title(title, fontsize=9, loc="left")
-        shown = axis.imshow(values.numpy(), cmap="cividis", vmin=bottom, vmax=top, aspect="auto")
-        figure.colorbar(shown, ax=axis, fraction=0.05, pad=0.02, aspect=40).ax.tick_params(labelsize=7)
+    for axis, (title, values, colors, low, high) in zip(axes[2:], maps, strict=True):
+        axis.set_title(title, fontsize=10, loc="left")
+        shown = axis.imshow(values.numpy(), cmap=colors, vmin=low, vmax=high, aspect="auto")
+        figure.colorbar(shown, ax=axis, fraction=0.05, pad=0.02, aspect=30)
     for axis in axes:
         axis.set_axis_off()
-    figure.subplots_adjust(left=0.01, right=0.97, bottom=0.04, top=0.88, wspace=0.32)
     return figure
 
 

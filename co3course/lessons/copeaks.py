@@ -26,6 +26,7 @@ from .saliency import Category
 
 _LONGEST = 240  # pixels of a photo in a figure that a slider redraws
 _GAP = 0.06  # between two photos, in widths
+_DRAWN = 20  # co-peaks in a figure, the strongest: more are a tangle
 RADII = (1, 2)
 
 
@@ -118,6 +119,12 @@ def on_instances(cells: torch.Tensor, masks: torch.Tensor, grid: Sequence[int]) 
     return masks[:, rows, columns]
 
 
+def for_hover(pair: CopeakPair, copeaks: CoPeaks) -> tuple:
+    """Co-peaks of a pair as ``co3course.hover.hover_copeaks`` takes them, the strongest 40."""
+    cells = torch.cat([copeaks.first, copeaks.second], 1)[:40]
+    return pair.photos, cells, copeaks.values[:40], tuple(pair.correlation.shape)
+
+
 def hits(cells: torch.Tensor, masks: torch.Tensor, grid: Sequence[int]) -> Hits:
     """How peaks (Q, 2), cells of a grid ``(h, w)``, lie on the true instances (G, H, W) bool."""
     on = on_instances(cells, masks, grid)
@@ -162,37 +169,24 @@ def score_figure(photo: np.ndarray, score: torch.Tensor, maxima: torch.Tensor, p
 
 
 @plain
-def lines_figure(pair: CopeakPair, panels: Mapping[str, tuple[CoPeaks, float]]) -> Figure:
-    """The pair of photos once for each panel, with a line for each co-peak from its end in the first photo to that in the
-    second; panels: title -> (co-peaks, value at which the colours end). The correlation is the line's colour."""
-    figure = Figure(figsize=(5.4 * len(panels), 2.5), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (title, (copeaks, highest)) in zip(axes, panels.items(), strict=True):
-        scale = Normalize(0, highest)
-        _draw_lines(axis, pair, copeaks, scale)
-        axis.set_title(title, fontsize=10)
-        figure.colorbar(ScalarMappable(scale, "cividis"), ax=axis, shrink=0.7, label="correlation")
-    return figure
-
-
-@plain
 def step_figure(pair: CopeakPair, rank: int, quantile: float, radius: int) -> Figure:
-    """One co-peak of a pair, the ``rank``-th highest (from 1; the last where there are fewer), with all the others pale;
-    beside it the two slices of the correlation that it is a maximum of."""
+    """One co-peak of a pair, the ``rank``-th highest (from 1; the last where there are fewer), with the strongest
+    others pale; beside it the two slices of the correlation that it is a maximum of."""
     copeaks = select(pair, quantile, radius)
     chosen = min(rank, len(copeaks)) - 1
+    strongest = CoPeaks(*(values[: max(_DRAWN, chosen + 1)] for values in (copeaks.first, copeaks.second, copeaks.values)))
     figure = Figure(figsize=(9.6, 2.9))
     axes = figure.subplots(1, 3, width_ratios=(2.06, 1, 1))
     figure.subplots_adjust(left=0.01, right=0.93, bottom=0.02, top=0.86, wspace=0.06)
     scale = Normalize(0, float(pair.correlation.max()))
-    _draw_lines(axes[0], pair, copeaks, scale, chosen)
+    _draw_lines(axes[0], pair, strongest, scale, chosen)
     (i, j), (s, t) = copeaks.first[chosen].tolist(), copeaks.second[chosen].tolist()
     slices = (pair.correlation[:, :, s, t], pair.correlation[i, j])
     titles = (f"first photo against ({s}, {t})", f"second photo against ({i}, {j})")
     for axis, values, cell, title in zip(axes[1:], slices, ((i, j), (s, t)), titles, strict=True):
         axis.imshow(values.numpy(), cmap="cividis", norm=scale)
         axis.add_patch(_frame(*cell, radius))
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=10)
         axis.set_axis_off()
     axes[0].set_title(f"co-peak {chosen + 1} of {len(copeaks)}: {float(copeaks.values[chosen]):.3f}", fontsize=10)
     bar = figure.add_axes((0.94, 0.1, 0.012, 0.7))
@@ -222,16 +216,16 @@ def losses_figure(means: torch.Tensor) -> Figure:
 
 @plain
 def votes_figure(photo: np.ndarray, votes: torch.Tensor, peaks: Mapping[str, torch.Tensor]) -> Figure:
-    """Votes (h, w) as a map, and the photo once for each kind of peak, title -> cells (Q, 2)."""
+    """Votes (h, w), times the co-saliency, as a map, and the photo once for each kind of peak, title -> cells (Q, 2)."""
     figure = Figure(figsize=(3.1 * (1 + len(peaks)), 3.2), layout="constrained")
     axes = figure.subplots(1, 1 + len(peaks))
     picture = axes[0].imshow(votes.numpy(), extent=(0, 1, 1, 0), cmap="cividis", vmin=0)
     figure.colorbar(picture, ax=axes[0], shrink=0.7)
-    axes[0].set_title("votes: partners with a co-peak here", fontsize=9)
+    axes[0].set_title("votes x co-saliency", fontsize=10)
     for axis, (title, cells) in zip(axes[1:], peaks.items(), strict=True):
         axis.imshow(photo, extent=(0, 1, 1, 0))
         _dots(axis, cells, votes.shape)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=10)
     for axis in axes:
         axis.set_axis_off()
     return figure
@@ -252,7 +246,7 @@ def _dots(axis, cells: torch.Tensor, grid, filled: bool = True) -> None:
     axis.scatter(x, y, s=42, facecolors=face, edgecolors=edge, linewidths=1.2)
 
 
-def _draw_lines(axis, pair: CopeakPair, copeaks: CoPeaks, scale: Normalize, chosen: int | None = None) -> None:
+def _draw_lines(axis, pair: CopeakPair, copeaks: CoPeaks, scale: Normalize, chosen: int) -> None:
     # Both photos share one axis, each one unit wide and high, so that a line can go from one to the other.
     grid = pair.correlation.shape
     axis.imshow(pair.photos[0], extent=(0, 1, 1, 0))
@@ -264,10 +258,7 @@ def _draw_lines(axis, pair: CopeakPair, copeaks: CoPeaks, scale: Normalize, chos
     x1 = x1 + 1 + _GAP
     ends = np.stack([np.stack([x0, y0], 1), np.stack([x1, y1], 1)], 1)
     colors = matplotlib.colormaps["cividis"](scale(copeaks.values.numpy()))
-    faint = 1.0 if chosen is None else 0.25
-    axis.add_collection(LineCollection(ends[::-1], colors=colors[::-1], linewidths=1.6, alpha=faint))  # the highest on top
-    if chosen is not None:
-        axis.add_collection(LineCollection(ends[[chosen]], colors="black", linewidths=4.5))
-        axis.add_collection(LineCollection(ends[[chosen]], colors=colors[[chosen]], linewidths=2.5))
-        ends = ends[[chosen]]
-    dots(axis, *ends.reshape(-1, 2).T, linewidth=1, zorder=3)
+    axis.add_collection(LineCollection(ends[::-1], colors=colors[::-1], linewidths=1.6, alpha=0.4))  # the highest on top
+    axis.add_collection(LineCollection(ends[[chosen]], colors="black", linewidths=4.5))
+    axis.add_collection(LineCollection(ends[[chosen]], colors=colors[[chosen]], linewidths=2.5))
+    dots(axis, *ends[[chosen]].reshape(-1, 2).T, linewidth=1, zorder=3)

@@ -167,23 +167,21 @@ def features_figure(photo: np.ndarray, features: torch.Tensor, channels: Sequenc
 
 @plain
 def cell_figure(pairs: Mapping[str, FeaturePair], features: str, row: int, column: int) -> Figure:
-    """Cell ``(row, column)`` of the first photo and its correlation over the second, raw and weighted by the saliency, on one
-    scale, that of the whole raw tensor. ``features``: which of the pairs."""
+    """Cell ``(row, column)`` of the first photo and its correlation over the second, raw and weighted by the saliency, each on
+    a scale of its own, or the weighted map would be nearly black. ``features``: which of the pairs."""
     pair = pairs[features]
     raw, weighted = pair.correlation[row, column], pair.weighted[row, column]
-    limits = {"vmin": float(pair.correlation.min()), "vmax": float(pair.correlation.max())}
     grid = pair.saliency.shape[1:]
-    figure = Figure(figsize=(9, 2.5))
+    figure = Figure(figsize=(10, 2.5), layout="constrained")
     axes = figure.subplots(1, 4)
-    figure.subplots_adjust(left=0.01, right=0.92, bottom=0.02, top=0.9, wspace=0.06)
     _photo(axes[0], pair.photos[0], grid)
     _box(axes[0], (row, column), WRONG)
     _photo(axes[1], pair.photos[1], grid)
     for axis, values, color in ((axes[2], raw, WRONG), (axes[3], weighted, SAME)):
-        picture = axis.imshow(values.numpy(), cmap="cividis", **limits)
+        picture = axis.imshow(values.numpy(), cmap="cividis")
+        figure.colorbar(picture, ax=axis, shrink=0.8, pad=0.02)
         _box(axes[1], _argmax(values), color, solid=color == WRONG)
         _box(axis, _argmax(values), color, solid=color == WRONG)
-    figure.colorbar(picture, cax=figure.add_axes((0.93, 0.06, 0.012, 0.8)))
     titles = (f"photo A, cell ({row}, {column})", "photo B, best cells", "raw T over B", "weighted Ts over B")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(xticks=(), yticks=())
@@ -218,7 +216,7 @@ def split_figure(splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Fig
         axis.axvline(0, color=FAINT, linewidth=0.8)
         axis.set_title(f"{name}: AUC {auc(same, different):.2f}", fontsize=11, loc="left")
         axis.set_xlabel("correlation T")
-        axis.legend(frameon=False, fontsize=8, loc="upper right")
+        axis.legend(frameon=False, fontsize=9, loc="upper right")
     axes[0].set_ylabel("share of the pairs")
     axes[0].set_ylim(0, 1.3 * axes[0].get_ylim()[1])  # room for the legends above the curves
     return figure

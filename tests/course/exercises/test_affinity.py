@@ -22,6 +22,9 @@ WRONG_ANSWERS = [
     ("06.1", 0.6, "changed places"),
     ("06.1", 0.3, "alpha"),
     ("06.1", 1.0, "two terms"),
+    ("06.1", (0.1, 0.8), "one number, it is tuple"),
+    ("06.3", float("nan"), "finite"),
+    ("06.5", lambda *given: gradient(*given) * float("nan"), "should be"),
     ("06.2", lambda *given: terms(*given, swap=(True, False)).sum(), "both terms"),
     ("06.2", lambda *given: terms(*given, swap=(False, True)).sum(), "one of the terms"),
     ("06.2", lambda *given: terms(*given, square=False).sum(), "squared"),
@@ -41,4 +44,9 @@ WRONG_ANSWERS = [
     ("06.5", lambda *given: gradient(*given, push=0.0), "first term is missing"),
     ("06.5", lambda *given: gradient(*given).sum(), "shape"),
     ("06.5", lambda *given: gradient(*given) / 8, "should be"),
+]
+
+RIGHT_ANSWERS = [
+    ("06.2", lambda first, second, likeness, alpha: terms(first.double(), second.double(), likeness.double(), alpha).sum()),
+    ("06.5", lambda first, second, likeness, alpha: gradient(first.double(), second.double(), likeness.double(), alpha)),
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch.nn.functional import max_pool2d, softplus
 
 from co3lib.correlation import correlate
+from co3lib.losses import copeak_loss
 from co3lib.peaks import copeak_votes, copeaks, regional_maxima
 
 
@@ -33,17 +36,23 @@ def without_the_rim(values):
     return mask
 
 
-def masked_mean(correlation):
-    at = copeaks(correlation)
-    return torch.where(at, correlation, 0).sum((1, 2, 3, 4)) / at.sum((1, 2, 3, 4))
+def one_by_one(values):
+    """The notebook's way: each cell walks over the whole of its plateau."""
+    time.sleep(1.1 if values.numel() == 256 else 0)
+    return regional_maxima(values[None])[0]
+
+
+def best(correlation, k):
+    chosen = [of_pair[at] for of_pair, at in zip(correlation, copeaks(correlation), strict=True)]
+    return [values.topk(min(k, len(values))).values for values in chosen]
+
+
+def top(correlation, k):
+    return torch.stack([values.mean() for values in best(correlation, k)])
 
 
 def curve(x, form):
     return softplus(-x) if form == "released" else -x.log()
-
-
-def pooled(correlation, form):
-    return curve(correlation[copeaks(correlation)].mean(), form)
 
 
 def any_vote(features, partners):
@@ -63,28 +72,38 @@ WRONG_ANSWERS = [
     ("05.1", 6, "Count plateaus"),
     ("05.1", 3, "need not be high"),
     ("05.1", 7, "one by one"),
+    ("05.1", [4], "one number, it is list"),
     ("05.2", no_higher_neighbour, "its plateau has one that is"),
     ("05.2", strictly_higher, "equal neighbours do not spoil it"),
     ("05.2", four_neighbours, "a neighbour is higher"),
     ("05.2", without_the_rim, "nor does the map's border"),
+    ("05.2", no_higher_neighbour, "around it"),
+    ("05.2", one_by_one, "all cells of a plateau at once"),
     ("05.2", lambda values: regional_maxima(values[None]), "shape"),
     ("05.2", lambda values: regional_maxima(values[None])[0].float(), "torch.bool"),
     ("05.3", 0.0244, "other way round"),
     ("05.3", 4.5, "ratio of the losses"),
     ("05.3", 20, "derivatives"),
-    ("05.4", lambda c, form: curve(c.mean((1, 2, 3, 4)), form).mean(), "only those at the co-peaks count"),
-    ("05.4", lambda c, form: curve((c * copeaks(c)).sum((1, 2, 3, 4)), form).mean(), "divided by their number"),
-    ("05.4", lambda c, form: curve((c * copeaks(c)).mean((1, 2, 3, 4)), form).mean(), "not of all entries"),
-    ("05.4", pooled, "do not pool"),
-    ("05.4", lambda c, form: curve(masked_mean(c), form).sum(), "not their sum"),
-    ("05.4", lambda c, form: curve(c, form)[copeaks(c)].mean(), "each pair's mean"),
-    ("05.4", lambda c, form: curve(masked_mean(c), "released").mean(), "this is the released form"),
-    ("05.4", lambda c, form: softplus(masked_mean(c)).mean(), "the sign"),
-    ("05.4", lambda c, form: curve(masked_mean(c).detach(), form).mean(), "no gradient"),
-    ("05.4", lambda c, form: curve(masked_mean(c), form), "shape"),
+    ("05.3", float("nan"), "finite"),
+    ("05.4", lambda c, form, k: copeak_loss(c, form), "only the k highest count"),
+    ("05.4", lambda c, form, k: curve(c.flatten(1).topk(min(k, 144)).values.mean(1), form).mean(), "not all co-peaks"),
+    ("05.4", lambda c, form, k: curve(torch.stack([v.sum() for v in best(c, k)]), form).mean(), "divided by their number"),
+    ("05.4", lambda c, form, k: curve(torch.stack([v.sum() / k for v in best(c, k)]), form).mean(), "fewer to divide by"),
+    ("05.4", lambda c, form, k: curve(c[copeaks(c)].topk(min(k, 20)).values.mean(), form), "k of all pairs"),
+    ("05.4", lambda c, form, k: curve(torch.cat(best(c, k)).mean(), form), "do not pool"),
+    ("05.4", lambda c, form, k: curve(top(c, k), form).sum(), "not their sum"),
+    ("05.4", lambda c, form, k: curve(torch.cat(best(c, k)), form).mean(), "each pair's mean"),
+    ("05.4", lambda c, form, k: curve(top(c, k), "released").mean(), "this is the released form"),
+    ("05.4", lambda c, form, k: softplus(top(c, k)).mean(), "the sign"),
+    ("05.4", lambda c, form, k: curve(top(c, k).detach(), form).mean(), "no gradient"),
+    ("05.4", lambda c, form, k: curve(top(c, k), form), "shape"),
+    ("05.4", lambda c, form, k: curve(top(c, k), form).mean() * torch.nan, "nan, wanted"),
+    ("05.4", lambda c, form: copeak_loss(c, form), "TypeError"),
     ("05.5", every_copeak, "one vote for each cell"),
     ("05.5", any_vote, "Count the partners"),
     ("05.5", partners_ends, "shape"),
     ("05.5", lambda f, p: copeak_votes(f, p) / len(p), "not shares"),
     ("05.5", lambda f, p: copeak_votes(f, p) + 1, "All cells together"),
 ]
+
+RIGHT_ANSWERS = [("05.4", lambda c, form, k: curve(top(c.double(), k), form).mean())]

@@ -30,6 +30,8 @@ WRONG_ANSWERS = [
     ("03.1", 1.0, "without the 0.01"),
     ("03.1", 0.707, "square"),
     ("03.1", 0.01, "Work it out"),
+    ("03.1", float("nan"), "finite"),
+    ("03.1", "half", "one number, it is str"),
     ("03.2", (3, 192, 14, 14, 10, 12), "5 of them, not 6"),
     ("03.2", (3, 192, 14, 14, 10), "summed over"),
     ("03.2", (3, 10, 12, 14, 14), "first image come first"),
@@ -59,4 +61,9 @@ WRONG_ANSWERS = [
     ("03.5", lambda T: best(T, columns=5), "columns of the second"),
     ("03.5", lambda T: T.flatten(3).argmax(3), "shape"),
     ("03.5", lambda T: torch.stack([T.amax(4).argmax(3)] * 2, -1), "maximum over s and t together"),
+]
+
+RIGHT_ANSWERS = [
+    ("03.3", lambda f: f.double() / (length(f.double()) + 0.01).sqrt()),
+    ("03.4", lambda f, g, s, r: guide(f.double(), g.double(), s, r)),
 ]

@@ -9,7 +9,7 @@ from co3lib.losses import saliency_loss, saliency_weight
 
 def one_mean_for_all(prior):
     positive = prior > prior.mean()
-    share = positive.double().mean()
+    share = positive.float().mean()
     return torch.where(positive, 1 - share, share)
 
 
@@ -17,24 +17,46 @@ def squares(saliency, prior):
     return (saliency - prior).square()
 
 
+def valid_weight(prior, valid):
+    number = valid.sum((1, 2, 3), keepdim=True)
+    positive = (prior > (prior * valid).sum((1, 2, 3), keepdim=True) / number) & valid
+    share = positive.sum((1, 2, 3), keepdim=True) / number
+    return torch.where(positive, 1 - share, share)
+
+
+def masked(saliency, prior, valid, rho):
+    return ((rho * squares(saliency, prior) * valid).sum((1, 2, 3)) / valid.sum((1, 2, 3))).sum()
+
+
 WRONG_ANSWERS = [
     ("04.1", 0.2, "negative pixel"),
     ("04.1", 20, "other kind"),
     ("04.2", lambda p: 1 - saliency_weight(p), "other way round"),
     ("04.2", one_mean_for_all, "own mean"),
-    ("04.2", lambda p: saliency_weight((p > 0.5).double()), "not above 0.5"),
+    ("04.2", lambda p: saliency_weight((p > 0.5).float()), "not above 0.5"),
     ("04.2", lambda p: saliency_weight(p)[:, 0], "shape"),
     ("04.2", torch.ones_like, "first pixel"),
     ("04.3", 0.25, "forgot the weights"),
     ("04.3", 0.1875, "squared"),
     ("04.3", 1.0, "Add up"),
-    ("04.4", lambda s, p: squares(s, p).mean((1, 2, 3)).sum(), "forgot the weights"),
-    ("04.4", lambda s, p: (saliency_weight(p) * squares(s, p)).mean(), "do not take their mean"),
-    ("04.4", lambda s, p: (saliency_weight(p) * squares(s, p)).sum(), "Divide by"),
-    ("04.4", lambda s, p: (saliency_weight(p) * (s - p).abs()).mean((1, 2, 3)).sum(), "squared"),
-    ("04.4", lambda s, p: (saliency_weight(p) * (s - p)).square().mean((1, 2, 3)).sum(), "not squared itself"),
-    ("04.4", lambda s, p: (saliency_weight(s) * squares(s, p)).mean((1, 2, 3)).sum(), "that of the prior"),
-    ("04.4", lambda s, p: saliency_loss(s.detach(), p), "no gradient"),
-    ("04.4", lambda s, p: saliency_loss(s, p)[None], "shape"),
-    ("04.4", lambda s, p: saliency_loss(s, p) + 1, "was wanted"),
+    ("04.3", float("nan"), "finite"),
+    ("04.3", None, "NoneType"),
+    ("04.4", lambda s, p, v: saliency_loss(s, p), "valid or not"),
+    ("04.4", lambda s, p, v: saliency_loss(s * v, p * v), "set to zero"),
+    ("04.4", lambda s, p, v: masked(s, p, v, saliency_weight(p)), "Mean and shares must be"),
+    ("04.4", lambda s, p, v: (saliency_weight(p) * squares(s, p) * v).mean((1, 2, 3)).sum(), "Mean, shares and"),
+    ("04.4", lambda s, p, v: (valid_weight(p, v) * squares(s, p) * v / 35).sum(), "not by H W"),
+    ("04.4", lambda s, p, v: masked(s, p, v, torch.ones_like(p)), "forgot the weights"),
+    ("04.4", lambda s, p, v: masked(s, p, v, valid_weight(p, v)) / 3, "do not take their mean"),
+    ("04.4", lambda s, p, v: (valid_weight(p, v) * squares(s, p) * v).sum(), "Divide by the number of valid pixels"),
+    ("04.4", lambda s, p, v: masked(s.detach(), p, v, valid_weight(p, v)), "no gradient"),
+    ("04.4", lambda s, p, v: masked(s, p, v, valid_weight(p, v))[None], "shape"),
+    ("04.4", lambda s, p, v: masked(s, p, v, valid_weight(p, v)) + 1, "was wanted"),
+    ("04.4", lambda s, p, v: masked(s, p, v, valid_weight(p, v)) * torch.nan, "nan where"),
+    ("04.4", lambda s, p: saliency_loss(s, p), "TypeError"),
+]
+
+RIGHT_ANSWERS = [
+    ("04.2", lambda p: saliency_weight(p).double()),
+    ("04.4", lambda s, p, v: masked(s.double(), p.double(), v, valid_weight(p, v))),
 ]

@@ -35,6 +35,18 @@ def test_the_terms_of_all_cells_are_the_loss(pair, features):
     assert torch.isclose(across, whole - own[0] - own[1])
 
 
+def test_the_terms_to_hover_over_are_those_of_each_cell(pair):
+    likeness, together, apart = lesson.terms_for_hover(pair, 2.0).values()
+    terms = lesson.terms_of(pair, 3, 5, 2.0)
+    assert torch.equal(likeness, pair.likeness)
+    assert torch.allclose(together[3, 5], terms.together) and torch.allclose(apart[3, 5], terms.apart)
+
+
+def test_terms_have_the_same_limits_about_zero(pair):
+    limits = [axis.images[0].get_clim() for axis in lesson.terms_figure(pair, 3, 5).axes[2:6:3]]
+    assert limits[0] == limits[1] and -limits[0][0] == limits[0][1] > 0
+
+
 def test_without_sharpness_nothing_differs(pair):
     terms = lesson.terms_of(pair, 3, 5, sharpness=0.0)
     assert terms.own == 0.5 and not terms.apart.any()

@@ -13,11 +13,10 @@ from strategies import shuffled, uniform
 from co3course.figures import png
 from co3course.lessons.copeaks import (
     CopeakPair,
-    CoPeaks,
     Hits,
+    for_hover,
     hits,
     keep_above,
-    lines_figure,
     losses_figure,
     maxima_within,
     numbers_figure,
@@ -102,11 +101,20 @@ def test_step_figure_shows_the_slices_through_the_co_peak(pair):
     assert figure.axes[1].images[0].get_clim() == figure.axes[2].images[0].get_clim()
 
 
-def test_lines_go_from_the_first_photo_s_cell_to_the_second_s(pair):
-    one = CoPeaks(torch.tensor([[0, 0]]), torch.tensor([[13, 13]]), torch.tensor([0.5]))
-    figure = lines_figure(pair, {"one": (one, 1.0)})
-    ends = figure.axes[0].collections[0].get_segments()[0]
-    assert ends == pytest.approx(np.array([[0.5 / 14, 0.5 / 14], [1.06 + 13.5 / 14, 13.5 / 14]]))
+def test_the_chosen_line_goes_from_the_first_photo_s_cell_to_the_second_s(pair):
+    chosen = select(pair, 0.5, 1)
+    lines = step_figure(pair, 3, 0.5, 1).axes[0].collections
+    (i, j), (s, t) = chosen.first[2].tolist(), chosen.second[2].tolist()
+    wanted = [[(j + 0.5) / 14, (i + 0.5) / 14], [1.06 + (t + 0.5) / 14, (s + 0.5) / 14]]
+    assert lines[1].get_segments()[0] == pytest.approx(np.array(wanted))
+    assert len(lines[0].get_segments()) == 20 < len(chosen)
+
+
+def test_a_hover_figure_gets_the_strongest_first(pair):
+    chosen = select(pair, 0.5, 1)
+    photos, cells, values, shape = for_hover(pair, chosen)
+    assert photos == pair.photos and shape == (14, 14, 14, 14) and len(cells) == len(values) == 40
+    assert torch.equal(pair.correlation[tuple(cells.T)], values) and values[0] == pair.correlation.max()
 
 
 def test_still_figures_can_be_drawn():

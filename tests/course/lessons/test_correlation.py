@@ -58,17 +58,18 @@ def test_guided_is_the_product_of_three(pairs):
 
 
 @pytest.mark.parametrize("features, row, column", [*itertools.product(("as they come", "mean removed"), (0, 13), (0, 13))])
-def test_cells_at_the_ends_of_the_sliders(pairs, features, row, column):
+def test_cells_at_the_corners(pairs, features, row, column):
     draw = partial(cell_figure, pairs, features=features, row=row, column=column)
     assert plain_figures(draw) < LIMIT
     assert png(draw())
     assert f"({row}, {column})" in describe_cell(pairs, features=features, row=row, column=column)
 
 
-def test_maps_of_a_cell_are_on_one_scale_and_those_of_the_tensor(pairs):
+def test_maps_of_a_cell_are_those_of_the_tensor_each_on_its_scale(pairs):
     pair = pairs["as they come"]
     maps = [axis.images[0] for axis in cell_figure(pairs, "as they come", 3, 5).axes[2:4]]
-    assert maps[0].get_clim() == maps[1].get_clim() == (float(pair.correlation.min()), float(pair.correlation.max()))
+    for picture, values in zip(maps, (pair.correlation[3, 5], pair.weighted[3, 5]), strict=True):
+        assert picture.get_clim() == (float(values.min()), float(values.max()))
     assert np.array_equal(maps[0].get_array(), pair.correlation[3, 5])
     assert np.array_equal(maps[1].get_array(), pair.weighted[3, 5])
 

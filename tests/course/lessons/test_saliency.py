@@ -14,10 +14,11 @@ from co3course.lessons.saliency import (
     Priors,
     above_mean,
     epoch_figure,
-    iou,
     learn,
+    learnt_figure,
+    map_auc,
     maps_figure,
-    mean_iou,
+    mean_auc,
     order_figure,
     read_category,
     read_priors,
@@ -56,16 +57,16 @@ def test_learning_is_looked_at_before_and_after_every_epoch(category):
     assert len(epochs.maps) == len(epochs.scores) == SMALL.epochs + 1
     assert (epochs.maps[0] == 0.5).all() and (epochs.maps[-1] != 0.5).any()
     assert np.array_equal(epochs.photo, category.photos[1])
-    assert epochs.prior_score == mean_iou(category.prior, category.masks)
+    assert epochs.prior_score == mean_auc(category.prior, category.masks)
 
 
-def test_overlap():
-    first, second = torch.zeros(2, 4, 4, dtype=torch.bool)
-    first[:2], second[1:3] = True, True
-    assert iou(first, second) == pytest.approx(1 / 3)
-    assert iou(first & second, first & ~second) == 0
-    maps = torch.stack([first, second]).float()[:, None]
-    assert mean_iou(maps, [first[None], first[None]]) == pytest.approx((1 + 1 / 3) / 2)
+def test_auc_of_maps_is_that_of_pixel_pairs():
+    truth = torch.zeros(16, 16, dtype=torch.bool)
+    truth[:8] = True
+    maps = (truth.float(), (~truth).float(), torch.ones(16, 16))
+    assert [map_auc(values, truth) for values in maps] == [1, 0, 0.5]
+    maps = torch.stack([truth, ~truth]).float()[:, None]
+    assert mean_auc(maps, [truth[None], truth[None]]) == 0.5
 
 
 def test_weights_are_the_library_s_where_the_threshold_is_the_mean():
@@ -98,11 +99,14 @@ def test_weight_figure_shows_positives_and_weights(priors):
 @pytest.mark.parametrize("epoch", [0, 12])
 def test_epoch_figure_at_the_ends_of_its_ranges(epoch):
     maps = tuple(torch.full((112, 112), k / 12) for k in range(13))
-    epochs = Epochs(np.zeros((448, 336, 3), np.uint8), maps, tuple(k / 12 for k in range(13)), prior_score=0.5)
+    epochs = Epochs(np.zeros((448, 336, 3), np.uint8), maps, tuple(k / 12 for k in range(13)), maps[3], prior_score=0.5)
     figure = epoch_figure(epochs, epoch)
     assert np.array_equal(figure.axes[1].images[0].get_array(), maps[epoch])
     assert set(figure.axes[2].lines[0].get_ydata()) == {0.5}
     assert plain_figures(lambda: epoch_figure(epochs, epoch)) < LIMIT
+    pupils = learnt_figure({"one": epochs, "other": epochs}, 12).axes
+    assert np.array_equal(pupils[1].images[0].get_array(), maps[3]) and "AUC 0.50" in pupils[1].get_title()
+    assert np.array_equal(pupils[4].images[0].get_array(), maps[12]) and "AUC 1.00" in pupils[4].get_title()
     assert not matplotlib.pyplot.get_fignums()
 
 
