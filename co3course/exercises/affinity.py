@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from . import Exercise
-from .numbers import numeric
+from .answers import numeric
 
 
 @numeric

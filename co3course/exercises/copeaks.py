@@ -13,7 +13,7 @@ from co3lib.losses import FORMS, copeak_loss
 from co3lib.peaks import copeak_votes, copeaks, regional_maxima
 
 from . import Exercise
-from .numbers import numeric
+from .answers import numeric
 
 # A map for 05.1; its regional maxima are 2 (a plateau of three cells), 5, 3 and 3.
 RIDGES = torch.tensor([[2, 2, 1, 1, 4, 3], [1, 2, 1, 1, 4, 3], [1, 1, 1, 5, 1, 1], [3, 1, 1, 1, 1, 3.0]])

@@ -8,7 +8,7 @@ from co3lib.correlation import correlate, normalize_features, weight_by_saliency
 
 from ..lessons.correlation import best_cells
 from . import Exercise
-from .numbers import numeric
+from .answers import numeric
 
 _SHAPE = (3, 14, 14, 10, 12)
 

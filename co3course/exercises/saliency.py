@@ -7,7 +7,7 @@ import torch
 from co3lib.losses import saliency_loss, saliency_weight
 
 from . import Exercise
-from .numbers import numeric
+from .answers import numeric
 
 
 def _random(*shape: int, seed: int) -> torch.Tensor:
