@@ -2,8 +2,8 @@
 
     python -m co3course.badges notebooks      # write them, or write them anew
 
-The repository's address is ``Repository`` of ``[project.urls]`` in ``pyproject.toml``, the only place where it stands. Until it is
-there nothing is written. Binder installs ``environment.yml`` by itself; on Colab the cell installs co3 from the repository.
+The repository's address is ``Repository`` of ``[project.urls]`` in ``pyproject.toml``, the only place where it stands. Until it
+is there nothing is written. Binder installs ``environment.yml`` by itself; on Colab the cell installs co3 from the repository.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def repository(root: Path) -> str:
 
 
 def add_badges(book: nbformat.NotebookNode, name: str, address: str) -> nbformat.NotebookNode:
-    """Give a notebook its links, at the end of its first cell, and the installing cell after it. What it has of both is replaced.
+    """Give a notebook its links, at the end of its first cell, and the installing cell after it. Earlier ones are replaced.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Slides for teachers: every figure of the executed notebooks, one to a slide, in one HTML file that needs no network.
 
-Keys: arrows, space and page keys go on and back, Home and End to the first and last, C to the contents; printed, each slide is a
-page.
+Keys: arrows, space and page keys go on and back, Home and End to the first and last, C to the contents. Printed, each slide is
+a page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from co3lib.files import write_text
 from .gallery import title_and_purpose
 
 _FIGURE = re.compile(
-    r'<figure[^>]*>\s*(?P<image><img[^>]*>)\s*<figcaption[^>]*>(?P<caption>.*?)</figcaption>\s*</figure>'
+    r"<figure[^>]*>\s*(?P<image><img[^>]*>)\s*<figcaption[^>]*>(?P<caption>.*?)</figcaption>\s*</figure>"
     r'|<div class="co3-hover"[^>]*>(?P<frame><iframe.*?</iframe>)<p[^>]*>(?P<said>.*?)</p></div>',
     re.S,
 )

@@ -3,8 +3,8 @@
     python -m co3course.gallery notebooks --output results/notebooks      # run them
     python -m co3course.website --executed results/notebooks --output results/site
 
-It is built by Sphinx from a copy of the repository's pages, with every warning an error. Nothing in it is fetched from elsewhere,
-and every link within it leads somewhere: that is checked at the end. It can be read from a disk, ``index.html``.
+It is built by Sphinx from a copy of the repository's pages, with every warning an error. Nothing in it is fetched from
+elsewhere, and every link within it leads somewhere: that is checked at the end. It can be read from a disk, ``index.html``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ import nbformat
 from co3lib.files import make_folder, path_of, print_anything
 
 from .gallery import find, thumbnail, title_and_purpose
-from .page import _without_kernel as without_kernel
+from .page import font_style, without_kernel
 from .slides import make_slides, plain
 
 _PAGES = ("README.md", "docs/*.md", "results/*.md", "data/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 _OURS = ".buildinfo"  # which Sphinx leaves in what it has built
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^()\s]+)(?=[)\s])")
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.S)
+_AUTOMODULE = ("members:", "ignore-module-all:", "show-inheritance:", "exclude-members: model_config")
 _INDEX = """# {title}
 
 {first}
@@ -59,9 +60,10 @@ _INDEX = """# {title}
 api/index
 ```
 """
-_FIRST = """The notebooks of co3, run in their profile `smoke` on bundled data, the [reference of the library](api/index.rst), the
-[glossary and cheat sheet](docs/glossary.md), and what has been [measured](results/README.md). How to install and run all of it:
-[README](README.md). For teachers: [plans and grading](docs/teaching.md), and <a href="slides.html">slides of all figures</a>."""
+_FIRST = """The notebooks of co3, run in their profile `smoke` on bundled data, the [reference of the library](api/index.rst),
+the [glossary and cheat sheet](docs/glossary.md), and what has been [measured](results/README.md). How to install and run all of
+it: [README](README.md). For teachers: [plans and grading](docs/teaching.md) and <a href="slides.html">slides of all
+figures</a>."""
 
 
 def make_site(root: Path, executed: Path, output: str | Path, package: str = "co3lib") -> Path:
@@ -109,6 +111,7 @@ def assemble(root: Path, executed: Path, source: Path, package: str) -> None:
     static = source / "_static"
     static.mkdir()
     (source / "site.css").rename(static / "site.css")
+    _write(static / "math.css", re.sub("</?style>", "", font_style()))
     pages = [path for pattern in _PAGES for path in sorted(root.glob(pattern))]
     for path in pages:
         text = path.read_text(encoding="utf-8")
@@ -258,8 +261,8 @@ def _write_reference(package: Path, folder: Path) -> None:
             continue
         name = ".".join(parts)
         names.append(name)
-        heading = f"{name}\n{'=' * len(name)}\n\n"
-        _write(folder / f"{name}.rst", f"{heading}.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n   :show-inheritance:\n")
+        options = "".join(f"\n   :{option}" for option in _AUTOMODULE)
+        _write(folder / f"{name}.rst", f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}{options}\n")
     title = "The library, module by module\n=============================\n\n"
     _write(folder / "index.rst", f"{title}.. toctree::\n   :maxdepth: 1\n\n   " + "\n   ".join(names) + "\n")
 

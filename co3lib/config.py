@@ -196,6 +196,8 @@ def _describe(groups: tuple[type[_Settings], ...]) -> str:
     return "\n".join(lines)
 
 
-CoSegConfig.__doc__ = inspect.cleandoc(CoSegConfig.__doc__ or "") + "\n" + _describe(
-    (NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings)
+CoSegConfig.__doc__ = (
+    inspect.cleandoc(CoSegConfig.__doc__ or "")
+    + "\n"
+    + _describe((NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings))
 )

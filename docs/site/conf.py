@@ -10,7 +10,7 @@ html_title = "co3"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "math.css"]
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True, "footer_icons": []}
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
@@ -61,6 +61,9 @@ def _settings_as_they_are(app, what, name, thing, options, lines: list[str]) -> 
 def _described_below(app, what, name, thing, options, lines: list[str]) -> None:
     """``name : what it is`` with what it is on a line of its own, or else it would be taken for a type, and what is returned as
     a sentence."""
+    if what in ("attribute", "property"):
+        lines[:0] = ["..", ""]  # an empty comment: what stands before a colon in the first line would be taken for a type
+        return
     section, done = "", []
     for k, line in enumerate(lines):
         if set(lines[k + 1 : k + 2]) & {"-" * len(line)} and line:
@@ -76,8 +79,14 @@ def _described_below(app, what, name, thing, options, lines: list[str]) -> None:
     lines[:] = done
 
 
+def _without_fields(app, what, name, thing, options, signature, returns) -> tuple[str | None, str | None] | None:
+    """The fields of settings are listed below their class, with their meaning."""
+    return ("", None) if what == "class" and hasattr(thing, "model_fields") else None
+
+
 def setup(app) -> None:
     """Formulas as MathML, which browsers draw by themselves."""
+    app.connect("autodoc-process-signature", _without_fields)
     app.connect("autodoc-process-docstring", _settings_as_they_are, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", _described_below, priority=401)
     app.add_html_math_renderer("mathml", (_in_line, None), (_on_its_own, None))

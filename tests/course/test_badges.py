@@ -73,7 +73,9 @@ def test_notebooks_have_the_links_once_the_address_is_known():
         if address is None:
             assert not installing(book) and "**Open it in**" not in book.cells[0].source
         else:
-            assert nbformat.writes(add_badges(nbformat.read(path, 4), f"notebooks/{path.name}", address)) == nbformat.writes(book)
+            assert nbformat.writes(add_badges(nbformat.read(path, 4), f"notebooks/{path.name}", address)) == nbformat.writes(
+                book
+            )
 
 
 def test_the_cell_does_nothing_where_co3_is_installed():
@@ -105,7 +107,18 @@ def test_the_command_of_the_cell_installs_co3_into_an_empty_environment(tmp_path
     here = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{source.as_uri()}.insteadOf", "GIT_CONFIG_VALUE_0": ADDRESS}
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--quiet", "install", "--no-deps", "--no-index"]
     # What builds the wheel is that of these tests, as an isolated build would fetch it.
-    built = [sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", str(tmp_path)]
+    built = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "wheel",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
     subprocess.run([*built, what], check=True, stdin=subprocess.DEVNULL, env={**os.environ, **here})
     subprocess.run([*pip, str(next(tmp_path.glob("*.whl")))], check=True, stdin=subprocess.DEVNULL)
     said = subprocess.run(

@@ -37,7 +37,9 @@ def test_every_term_is_used_in_a_notebook():
 def test_equations_are_those_that_docstrings_number():
     for number, function in re.findall(r"^\| (\d) \|.*?\| `(\w+\.\w+)` \|", TEXT, re.M):
         module, _, name = function.partition(".")
-        documented = import_module(f"co3lib.{module}").__doc__ + (getattr(import_module(f"co3lib.{module}"), name).__doc__ or "")
+        documented = import_module(f"co3lib.{module}").__doc__ + (
+            getattr(import_module(f"co3lib.{module}"), name).__doc__ or ""
+        )
         assert re.search(rf"Eqs?\. [\d, and]*{number}", documented), (number, function)
 
 

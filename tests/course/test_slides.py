@@ -24,7 +24,11 @@ def figure(caption: str) -> str:
 
 def test_a_slide_for_each_title_and_each_figure(tmp_path):
     threshold = hover_threshold([np.full((40, 60, 3), 90, np.uint8)], [[]], "You will see it.", "A grey photo")
-    books = [book("One", figure("a < b"), "<p>no figure</p>" + figure("second")), book("None"), book("Two", threshold._repr_html_())]
+    books = [
+        book("One", figure("a < b"), "<p>no figure</p>" + figure("second")),
+        book("None"),
+        book("Two", threshold._repr_html_()),
+    ]
     assert make_slides(books, tmp_path / "slides.html") == 5
     text = (tmp_path / "slides.html").read_text(encoding="utf-8")
     assert re.findall(r'<section id="(\d)"', text) == list("12345")

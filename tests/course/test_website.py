@@ -35,7 +35,9 @@ def notebook(text: str, outputs=()) -> nbformat.NotebookNode:
 def checkout(tmp_path):
     """A small checkout with a package, two pages, a notebook and a solution, and where these were executed."""
     root, executed = tmp_path / "root", tmp_path / "executed"
-    write(root / "README.md", "# Read me\n\n[all](notebooks/00_a.ipynb#The-way) [solved](notebooks/solutions) [free](LICENSE)\n")
+    write(
+        root / "README.md", "# Read me\n\n[all](notebooks/00_a.ipynb#The-way) [solved](notebooks/solutions) [free](LICENSE)\n"
+    )
     write(root / "docs" / "glossary.md", "# Words\n\n| $T^S$ | a |\n|---|---|\n| $x_1$ | b |\n\n[back](../README.md)\n")
     write(root / "docs" / "teaching.md", "# Teach\n")
     write(root / "results" / "README.md", "# Measured\n")
