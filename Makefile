@@ -23,7 +23,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 CASES = 200
 SPELLED = co3lib co3course benchmarks tests notebooks docs data .ci/run $(wildcard *.md results/*.md *.toml *.yml *.cff) Makefile
 
-.PHONY: help install demo test fuzz mutate lint notebooks gallery lab measure kill clean
+.PHONY: help install demo test fuzz mutate lint notebooks gallery site lab measure kill clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
@@ -35,6 +35,7 @@ help:
 	@echo "make lab                   open the notebooks in JupyterLab"
 	@echo "make notebooks             run all notebooks and say how many seconds each took; results in results/notebooks"
 	@echo "make gallery               the same, and make pages of them: results/gallery/index.html"
+	@echo "make site                  the same, and the reference of the library, the glossary and slides: results/site/index.html"
 	@echo "make kill                  kill what runs long at $(KILLS) random moments each, and see that nothing is lost"
 	@echo "make measure PHOTOS=PATH   measure the method on the sets in a folder"
 	@echo "make clean                 remove the environment and everything that can be made again"
@@ -69,6 +70,9 @@ notebooks: $(STAMP)
 gallery: $(STAMP)
 	@$(BIN)/python -m co3course.gallery notebooks --output results/notebooks --pages results/gallery
 
+site: notebooks
+	@$(BIN)/python -m co3course.website --executed results/notebooks --output results/site
+
 lab: $(STAMP)
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
 
@@ -83,7 +87,7 @@ kill: $(STAMP)
 clean:
 	@if test -f "$(STAMP)" || test -f "$(OURS)" || test -f "$(MAKING)"; then rm -rf "$(VENV)" "$(MAKING)"; fi
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	rm -rf $(addprefix results/,quickstart photos notebooks gallery browser)
+	rm -rf $(addprefix results/,quickstart photos notebooks gallery site browser)
 	find co3lib co3course tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # The stamp is there only while the environment is whole. Without it an environment is made from nothing, so a call

@@ -39,7 +39,7 @@ def to_html(executed: Path) -> str:
     """An executed notebook as one self-contained HTML page."""
     exporter = _Exporter(raw_template=_TEMPLATE)
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
-    book = _without_kernel(nbformat.read(executed, 4))
+    book = without_kernel(nbformat.read(executed, 4))
     page = exporter.from_notebook_node(book, {"metadata": {"name": executed.stem}})[0]
     return page.replace("</head>", f"{font_style()}</head>", 1) if "<math" in page else page
 
@@ -84,7 +84,7 @@ def _formula(match: re.Match) -> str:
     return re.sub(r">[^<]+<", lambda text: re.sub(r"[*_`\[\]|~\\]", lambda sign: f"&#{ord(sign[0])};", text[0]), mathml)
 
 
-def _without_kernel(book: Mapping) -> Mapping:
+def without_kernel(book: Mapping) -> Mapping:
     """The notebook with what a widget shows, as far as it can be shown without a kernel, in its place: HTML that stands beside
     it among its outputs, or else that in its saved state."""
     saved = book["metadata"].pop("widgets", {}).get(STATES, {}).get("state", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import Annotated, Literal
 
@@ -195,6 +196,8 @@ def _describe(groups: tuple[type[_Settings], ...]) -> str:
     return "\n".join(lines)
 
 
-CoSegConfig.__doc__ = (CoSegConfig.__doc__ or "") + _describe(
-    (NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings)
+CoSegConfig.__doc__ = (
+    inspect.cleandoc(CoSegConfig.__doc__ or "")
+    + "\n"
+    + _describe((NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings))
 )

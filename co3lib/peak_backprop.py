@@ -158,7 +158,7 @@ def peak_response_maps(model: CoPeakNet, image: torch.Tensor, peaks: torch.Tenso
 
 
 def enlarge(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:
-    """Resize maps to (Q, *size), their sums kept but for rounding at the border.
+    """Resize maps to ``(Q, *size)``, their sums kept but for rounding at the border.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ class Regions:
     members: torch.Tensor
 
     def masks(self, size: tuple[int, int] | None = None) -> torch.Tensor:
-        """The proposals as masks (K, *size) bool, nearest neighbour; at (h, w) if no ``size`` is given."""
+        """The proposals as masks ``(K, *size)`` bool, nearest neighbour; at (h, w) if no ``size`` is given."""
         height, width = size or self.labels.shape
         labels = resize_nearest(self.labels[None], (height, width))[0]
         return self.members[:, labels]

@@ -128,7 +128,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = 
 
     Returns
     -------
-    (*size, 3) uint8.
+    ``(*size, 3)`` uint8.
     """
     if interpolation == "bilinear":
         return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
@@ -148,7 +148,7 @@ def resize_maps(maps: torch.Tensor, size: tuple[int, int], interpolation: str = 
 
     Returns
     -------
-    (Q, *size).
+    ``(Q, *size)``.
     """
     if not len(maps):
         return maps.new_zeros(0, *size)
@@ -170,7 +170,7 @@ def _bicubic(old: int, new: int) -> torch.Tensor:
 
 
 def resize_nearest(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Nearest neighbour with half-pixel centres: (K, H, W) -> (K, *size), of any type."""
+    """Nearest neighbour with half-pixel centres: (K, H, W) to ``(K, *size)``, of any type."""
     if tuple(masks.shape[1:]) == tuple(size):
         return masks
     rows, columns = (

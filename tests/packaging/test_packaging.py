@@ -100,7 +100,7 @@ def test_every_import_is_required():
 
 
 def test_the_tests_have_the_course():
-    assert in_pyproject("course").items() <= in_pyproject("test").items()
+    assert in_pyproject("course").items() <= in_pyproject("site").items() <= in_pyproject("test").items()
     assert not set(in_pyproject()) & {Requirement(line).name for line in PROJECT["optional-dependencies"]["course"]}
 
 
@@ -268,7 +268,7 @@ def clone(tmp_path):
         environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "VENV")}
         command = ["make", f"PYTHON={python}", *arguments]
         done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        what = r".*-m (venv --clear|pip install|co3course\.runner|co3course\.gallery|jupyter lab|pytest).*"
+        what = r".*-m (venv --clear|pip install|co3course\.runner|co3course\.gallery|co3course\.website|jupyter lab|pytest).*"
         return done, [re.sub(what, r"\1", line) for line in log.read_text().splitlines()]
 
     make.folder = folder
@@ -280,6 +280,7 @@ def test_the_environment_is_made_once(clone):
     assert clone("demo")[1] == ["co3course.runner"]
     assert clone("test")[1] == ["pytest"]
     assert clone("notebooks")[1] == clone("gallery")[1] == ["co3course.gallery"]
+    assert clone("site")[1] == ["co3course.gallery", "co3course.website"]
     assert clone("lab")[1] == ["jupyter lab"]
 
 
