@@ -57,4 +57,4 @@ def figures_of(book: Mapping) -> Iterator[tuple[str, str]]:
 def plain(markdown: str) -> str:
     """Markdown of one paragraph without its signs."""
     without_links = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
-    return " ".join(re.sub(r"[*_`]|\$", "", without_links).split())
+    return " ".join(re.sub(r"[*`$]|(?<!\w)_|_(?!\w)", "", without_links).split())

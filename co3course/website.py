@@ -87,10 +87,16 @@ def make_site(root: Path, executed: Path, output: str | Path, package: str = "co
     with tempfile.TemporaryDirectory(prefix="site-", dir=output.parent) as folder:
         source, built = Path(folder) / "source", Path(folder) / "built"
         assemble(root, executed, source, package)
-        command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-n", "-W", "--keep-going", str(source), str(built)]
+        options = ["-b", "html", "-d", str(Path(folder) / "read"), "-q", "-n", "-W", "--keep-going"]
+        command = [sys.executable, "-m", "sphinx", *options, str(source), str(built)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
         done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
         )
         if done.returncode:
             raise ValueError(f"Sphinx is not content:\n{done.stderr.strip()}".replace(str(source), "."))

@@ -14,7 +14,7 @@ from co3course.slides import figures_of, make_slides
 
 def book(title: str, *pages: str) -> nbformat.NotebookNode:
     outputs = [nbformat.v4.new_output("display_data", {"text/html": page}) for page in pages]
-    text = nbformat.v4.new_markdown_cell(f"# {title}\n\nAll *about* [it](x.ipynb) & more.\n\nMore.")
+    text = nbformat.v4.new_markdown_cell(f"# {title}\n\nAll *about* [it](x.ipynb) & `mask_size`.\n\nMore.")
     return nbformat.v4.new_notebook(cells=[text, nbformat.v4.new_code_cell("1", outputs=outputs)])
 
 
@@ -34,7 +34,7 @@ def test_a_slide_for_each_title_and_each_figure(tmp_path):
     assert re.findall(r'<section id="(\d)"', text) == list("12345")
     assert re.findall(r"<h[12]>(.*?)</h[12]>", text) == ["One", "a &lt; b", "second", "Two", "You will see it."]
     assert re.findall(r'<li><a href="#(\d)">(\w+)</a> \((\d)\)', text) == [("1", "One", "2"), ("4", "Two", "1")]
-    assert "All about it &amp; more." in text and 'alt="A &lt;white&gt; square"' in text
+    assert "All about it &amp; mask_size." in text and 'alt="A &lt;white&gt; square"' in text
     assert not re.search(r"""(src|href)=["'](https?:)?//""", text)
 
 

@@ -79,6 +79,7 @@ def test_a_site(checkout):
     reference = re.sub("<[^>]*>", "", (output / "api" / "tiny.one.html").read_text(encoding="utf-8"))
     assert "value – any number" in reference and "Its double." in reference
     assert 'href="notebooks/00_a.html#the-way"' in (output / "README.html").read_text(encoding="utf-8")
+    assert not (output / ".doctrees").exists()
     assert "A caption" in (output / "slides.html").read_text(encoding="utf-8")
     assert {path.name for path in output.parent.iterdir()} == {"root", "executed", "site"}
 
