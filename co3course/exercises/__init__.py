@@ -22,7 +22,8 @@ TOPICS = {
     "08": "peak_backprop",
     "09": "ranking",
     "10": "localization",
-    "11": "past_the_paper",
+    "11": "classifier_prior",
+    "12": "choosing",
     "13": "own_photos",
     "14": "reproduction",
 }

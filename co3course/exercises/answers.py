@@ -1,9 +1,11 @@
-"""Reading answers that are numbers."""
+"""Reading answers that are numbers or tensors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import torch
 
 
 def numbers(answer, count: int) -> list[float] | str:
@@ -31,3 +33,15 @@ def numeric(judge: Callable[[float], str | None]) -> Callable[..., str | None]:
         return judge(value) if math.isfinite(value) else f"The answer should be a finite number, it is {value}."
 
     return judged
+
+
+def tensor(answer, shape: Sequence[int], name: str, letters: str) -> str | None:
+    """A sentence if an answer is no tensor or array of finite numbers of a shape; letters: the shape as one writes it."""
+    try:
+        values = torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError):
+        return f"{name} must be a tensor of shape {letters}, got {type(answer).__name__}"
+    if tuple(values.shape) != tuple(shape):
+        return f"{name} must have shape {letters}, here {tuple(shape)}, got {tuple(values.shape)}"
+    bad = int((~torch.isfinite(values.double())).sum())
+    return f"{name} must hold numbers; {bad} of them are NaN or infinite" if bad else None

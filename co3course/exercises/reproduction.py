@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -11,41 +13,57 @@ from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 
 from . import Exercise
+from .answers import numbers
 
 
 def _plain_mean(answer) -> str | None:
-    try:
-        answer = float(answer)
-    except (TypeError, ValueError):
-        return f"The answer must be a number, got {answer!r}"
-    if abs(answer - 60) < 0.05 or abs(answer - 0.6) < 5e-4:
+    given = numbers(answer, 1)
+    if isinstance(given, str):
+        return given
+    if abs(given[0] - 60) <= 0.05 or abs(given[0] - 0.6) <= 5e-4:
         return None
-    if abs(answer - 88.1) < 0.5 or abs(answer - 0.881) < 0.005:
+    if abs(given[0] - 88.1) <= 0.5 or abs(given[0] - 0.881) <= 0.005:
         return "That weighs the classes by their instances; mAP is the plain mean over classes"
-    return f"mAP is the mean of the two classes' AP, each counted once; {answer:g} is not"
+    return f"mAP is the mean of the two classes' AP, each counted once; {given[0]:g} is not"
 
 
 def _mean_and_spread(answer) -> str | None:
-    for shape in ((3, 4), (12, 2), (1, 3)):
-        values = np.random.default_rng(sum(shape)).uniform(20, 60, shape)
-        by_seed = values.mean(0)
-        got = answer(values.copy())
+    for shape in ((3, 4), (12, 3), (1, 3), (4, 2)):
+        draw = np.random.default_rng(sum(shape))
+        values = draw.uniform(20, 60, shape)
+        values[draw.integers(shape[0]), 1] = np.nan  # one run of the second seed was stopped
+        whole = np.delete(values, 1, axis=1)
+        by_seed = whole.mean(0)
+        spread_wanted = by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of a mean of nothing
+            got = answer(values.copy())
         if not isinstance(got, (tuple, list)) or len(got) != 2:
             return f"It must return two numbers, the mean and the spread, got {type(got).__name__}"
         mean, spread = (float(value) for value in got)
-        if not np.isclose(mean, values.mean()):
-            return f"For {shape[0]} classes and {shape[1]} seeds the mean is {values.mean():.3f}, you have {mean:.3f}"
+        if np.isnan(mean):
+            return "The mean is NaN: leave out the seeds of which a class is missing"
+        if not np.isclose(mean, by_seed.mean()):
+            if np.isclose(mean, np.nanmean(np.nanmean(values, 0))) or np.isclose(mean, np.nanmean(values)):
+                return "A seed of which a class is missing must not count at all: its mean is over other classes"
+            return f"For {shape[0]} classes and {len(by_seed)} complete seeds the mean is {by_seed.mean():.3f}, you have {mean:.3f}"
+        if len(by_seed) == 1:
+            if not np.isnan(spread):
+                return f"One complete seed has no spread: NaN is wanted, you have {spread:.3f}"
+            continue
+        if np.isnan(spread):
+            return f"The mean is right, the spread is NaN: there are {len(by_seed)} complete seeds"
         mistakes = {
             "you divide by S and not by S - 1": by_seed.std(),
-            "that is the spread of all values; take the mean over classes of each seed first": values.std(ddof=1),
-            "that is the spread over classes; it must be over seeds": values.mean(1).std(ddof=1) if shape[0] > 1 else np.nan,
-            "that is the mean of the classes' spreads, not the spread of their mean": values.std(1, ddof=1).mean(),
+            "that is the spread of all values; take the mean over classes of each seed first": whole.std(ddof=1),
+            "that is the spread over classes; it must be over seeds": whole.mean(1).std(ddof=1) if shape[0] > 1 else np.nan,
+            "that is the mean of the classes' spreads, not the spread of their mean": whole.std(1, ddof=1).mean(),
             "that is the variance; its root is wanted": by_seed.var(ddof=1),
-            "that is the standard error of the mean": by_seed.std(ddof=1) / shape[1] ** 0.5,
+            "that is the standard error of the mean": by_seed.std(ddof=1) / len(by_seed) ** 0.5,
         }
-        if not np.isclose(spread, by_seed.std(ddof=1)):
+        if not np.isclose(spread, spread_wanted):
             why = [text for text, value in mistakes.items() if np.isclose(spread, value)]
-            return f"The mean is right, the spread is not: {why[0] if why else f'it is {by_seed.std(ddof=1):.3f} here'}"
+            return f"The mean is right, the spread is not: {why[0] if why else f'it is {spread_wanted:.3f} here'}"
     return None
 
 
@@ -86,21 +104,48 @@ def _half_photo() -> list[PhotoResult]:
 
 def _from_files(answer) -> str | None:
     truth, results = to_coco(_half_photo())
-    if float(answer(truth, results, 0.25)) == 1 and float(answer(truth, results, 0.5)) != 0:
+    at_quarter, at_half = _value(answer, truth, results, 0.25), _value(answer, truth, results, 0.5)
+    for said in (at_quarter, at_half):
+        if isinstance(said, str):
+            return said
+    if at_quarter == 1 and at_half != 0:
         return "An IoU of exactly one half must not count at threshold 0.5: strictly above is wanted"
+    if at_quarter == 100:
+        return "The result must be from 0 to 1, not in percent"
     for seed in range(4):
         photos = _random_photos(seed)
         truth, results = to_coco(photos)
         np.random.default_rng(seed).shuffle(results)
         for iou in (0.25, 0.5, 0.75):
-            wanted, got = _library(photos, iou), float(answer(truth, results, iou))
-            if abs(got - wanted) > 1e-6:
-                if abs(got - _library([photo for photo in photos if photo.instances], iou)) < 1e-6:
-                    return "You forgot the photos in which nothing was found: what there was to find in them counts as missed"
-                if abs(got - np.nanmean([_library([photo], iou) for photo in photos])) < 1e-6:
-                    return "That is the mean of the photos' APs; the detections of all photos must be pooled"
-                return f"At IoU {iou} the AP of six made-up photos is {wanted:.4f}, you have {got:.4f}"
+            wanted, got = _library(photos, iou), _value(answer, truth, results, iou)
+            if isinstance(got, str):
+                return got
+            if abs(got - wanted) <= 1e-6:
+                continue
+            if abs(got - _library([photo for photo in photos if photo.instances], iou)) <= 1e-6:
+                return "You forgot the photos in which nothing was found: what there was to find in them counts as missed"
+            for other in (0.25, 0.5, 0.75):
+                if other != iou and abs(got - _library(photos, other)) <= 1e-6:
+                    return f"Asked for IoU {iou} it gives the AP at {other}: use the threshold that it is called with"
+            each = [_library([photo], iou) for photo in photos]
+            if any(abs(got - mean) <= 1e-6 for mean in (np.nanmean(each), np.nan_to_num(each).mean())):
+                return _POOLED
+            return f"At IoU {iou} the AP of six made-up photos is {wanted:.4f}, you have {got:.4f}"
     return None
+
+
+_POOLED = "That is the mean of the photos' APs; the detections of all photos must be pooled"
+
+
+def _value(answer, truth, results, iou: float) -> float | str:
+    """What the answer returns, or a sentence if that is no AP."""
+    returned = answer(truth, results, iou)
+    try:
+        got = float(returned)
+    except (TypeError, ValueError):
+        return f"It must return one number, got {type(returned).__name__}"
+    # A photo without a thing has no AP of its own.
+    return f"{_POOLED} (your AP is NaN)" if np.isnan(got) else got
 
 
 def _differences(answer) -> str | None:
@@ -153,8 +198,8 @@ EXERCISES = {
     "14.2": Exercise(
         _mean_and_spread,
         (
-            "A run with one seed gives one mAP; the spread is that of these numbers.",
-            "values.mean(0) is one mAP a seed; of these take the mean, and the standard deviation with ddof=1.",
+            "Which columns of values have no NaN? Only these seeds count.",
+            "values.mean(0) is one mAP per seed, NaN where a class is missing; of the others mean and deviation with ddof=1.",
         ),
     ),
     "14.3": Exercise(

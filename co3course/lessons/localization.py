@@ -160,21 +160,21 @@ def answer_figure(shown: Gallery, photo: int, method: str) -> Figure:
 @plain
 def maps_figure(shown: Gallery, photo: int) -> Figure:
     """The photo and every method's map of it, with the same limits, and the box it would answer."""
-    figure = Figure(figsize=(2.35 * (1 + len(shown.answers)), 2.6))
-    axes = figure.subplots(1, 1 + len(shown.answers))
-    figure.subplots_adjust(left=0.01, right=0.94, bottom=0.02, top=0.8, wspace=0.06)
+    columns = -(-(1 + len(shown.answers)) // 2)
+    figure = Figure(figsize=(2.6 * columns + 0.8, 6.4), layout="constrained")
+    axes = figure.subplots(2, columns).ravel()
     for axis in axes:
         axis.set_axis_off()
     axes[0].imshow(shown.photos[photo])
-    axes[0].set_title("photo, true boxes", fontsize=9, loc="left")
+    axes[0].set_title("photo, true boxes", fontsize=10, loc="left")
     for box in shown.truth[photo].tolist():
         _frame(axes[0], box, TRUTH)
-    for axis, (method, answers) in zip(axes[1:], shown.answers.items(), strict=True):
+    for axis, (method, answers) in zip(axes[1:], shown.answers.items(), strict=False):
         image = axis.imshow(answers[photo].saliency, cmap="cividis", vmin=0, vmax=1)
-        axis.set_title(f"{method}\n{_verdict(answers[photo])}", fontsize=9, loc="left")
+        axis.set_title(f"{method}\n{_verdict(answers[photo])}", fontsize=10, loc="left")
         if answers[photo].box is not None:
             _frame(axis, answers[photo].box, RIGHT if answers[photo].right else WRONG)
-    figure.colorbar(image, cax=figure.add_axes((0.95, 0.1, 0.008, 0.6)), label="map")
+    figure.colorbar(image, ax=axes, shrink=0.5, pad=0.01, label="map")
     return figure
 
 

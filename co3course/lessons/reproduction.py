@@ -20,7 +20,7 @@ from ..session import Parameters
 from ..style import BLUE, ORANGE, plain
 
 GRAY = "#555555"
-_SMOKE_PHOTOS = 4
+_SMOKE_PHOTOS = 4  # the last is the photo of all notebooks
 
 
 class RowParameters(Parameters):
@@ -39,7 +39,7 @@ class RowParameters(Parameters):
 
 
 def experiment_of(parameters: RowParameters) -> Experiment:
-    """The experiment that the parameters ask for. The profile "smoke" takes four photos of the first class."""
+    """The experiment that the parameters ask for. The profile "smoke" takes the first photos of the first class, at one scale."""
     root = Path(parameters.root).expanduser() if parameters.root else None
     names = tuple(name.strip() for name in parameters.classes.split(",") if name.strip())
     smoke = parameters.profile == "smoke"
@@ -51,7 +51,7 @@ def experiment_of(parameters: RowParameters) -> Experiment:
         set=parameters.set_name,
         classes=names or None,
         photos=_SMOKE_PHOTOS if smoke else None,
-        config=make(backbone=parameters.backbone),
+        config=make(backbone=parameters.backbone, **({"peak_scales": (1.0,)} if smoke else {})),
         seeds=tuple(range(parameters.seed, parameters.seed + parameters.seeds)),
         ready_priors=parameters.ready_made,
         ready_proposals=parameters.ready_made,

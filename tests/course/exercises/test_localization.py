@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 
-from co3lib.overlap import box_iou, tight_box
-
-
-def share(least=0.5, strict=False, skip_none=False, first_only=False, count_all=False):
-    """A CorLoc with one thing wrong, if asked for."""
-
-    def corloc(predicted, truth):
-        right = []
-        for box, boxes in zip(predicted, truth, strict=True):
-            if box is None or not len(boxes):
-                if not (skip_none and box is None):
-                    right.append(0)
-                continue
-            ious = box_iou(box[None], boxes[:1] if first_only else boxes)[0]
-            hits = ious > least if strict else ious >= least
-            right.append(int(hits.sum()) if count_all else int(hits.any()))
-        return sum(right) / len(right)
-
-    return corloc
+from co3lib.overlap import tight_box
 
 
 def components(centre=True, positive=True, sign=1, together=True):
@@ -43,72 +27,127 @@ def components(centre=True, positive=True, sign=1, together=True):
     return maps
 
 
-def step(v, w, h):
-    w = w * (v @ h.T) / (w @ h @ h.T)
-    return w, h * (w.T @ v) / (w.T @ w @ h)
+NAN = float("nan")
 
 
-def upside_down(v, w, h):
-    w = w * (w @ h @ h.T) / (v @ h.T)
-    return w, h * (w.T @ v) / (w.T @ w @ h)
+def boxes_of(masks):
+    return np.array([tight_box(mask) if mask.any() else (0, 0, 0, 0) for mask in masks]).reshape(-1, 4)
 
 
-def both_from_the_old(v, w, h):
-    return w * (v @ h.T) / (w @ h @ h.T), h * (w.T @ v) / (w.T @ w @ h)
+def changed(change):
+    return lambda masks: np.stack(change(*boxes_of(masks).T), 1)
 
 
-def not_multiplied(v, w, h):
-    return (v @ h.T) / (w @ h @ h.T), h
+def slow(masks):
+    if len(masks) == 200:
+        time.sleep(1.6)
+    return boxes_of(masks)
 
 
-def only_the_left(v, w, h):
-    return step(v, w, h)[0], h
+def first_run_only(masks):
+    boxes = boxes_of(masks)
+    boxes[3:, 2] = boxes[3:, 0] + 1
+    return boxes
 
 
-def one_too_few(mask):
-    x0, y0, x1, y1 = tight_box(mask)
-    return x0, y0, x1 - 1, y1 - 1
+def no_empty_one(masks):
+    return np.array([tight_box(mask) for mask in masks if mask.any()])
 
 
-def rows_first(mask):
-    x0, y0, x1, y1 = tight_box(mask)
-    return y0, x0, y1, x1
+def without_movedim(features):
+    rows = features.reshape(-1, features.shape[1])
+    rows = rows - rows.mean(0)
+    scores = (rows @ torch.linalg.svd(rows, full_matrices=False)[2][0]).reshape(len(features), *features.shape[2:])
+    inside = torch.zeros(scores.shape[1:], dtype=torch.bool)
+    inside[1:-1, 1:-1] = True
+    return (scores * (scores[:, inside].mean() - scores[:, ~inside].mean()).sign()).clamp_min(0)
 
 
-def with_sides(mask):
-    x0, y0, x1, y1 = tight_box(mask)
-    return x0, y0, x1 - x0, y1 - y0
+HALF = ([(0, 0, 4, 4)], [[(0, 0, 4, 8)]])
+NONE = ([(0, 0, 4, 4), None], [[(0, 0, 4, 4)], [(0, 0, 4, 4)]])
+PLAIN = ([(0, 0, 4, 4)], [[(0, 0, 4, 4)]])
 
 
-def of_the_first_run(mask):
-    rows, columns = np.nonzero(mask)
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+def two_backgrounds(step=10.0, thing=1.0):
+    """Photos with background on two sides, ``step`` apart in channel 0; the thing is ``thing`` away in channel 1."""
+    features, places = torch.zeros(2, 2, 6, 6), torch.zeros(2, 6, 6, dtype=torch.bool)
+    places[:, 2:4, 2:4] = True
+    features[:, 0, :, :3], features[:, 0, :, 3:] = -step, step
+    features[0, 0] += 1e-2
+    features[:, 0][places], features[:, 1][places] = 0.0, thing
+    return features, places
 
 
-RIGHT_ANSWERS = [("10.2", tight_box), ("10.3", share()), ("10.4", components()), ("10.5", step)]
+def with_thing(change):
+    features, places = two_backgrounds()
+    change(features, places)
+    return features, places
+
+
+def other_descriptor(features, places):
+    features[0, 1, 2, 2] = 2.0
+
+
+def nowhere(features, places):
+    places[1] = False
+
+
+def everywhere(features, places):
+    features[:, 0, 0, 0], features[:, 1, 0, 0] = 0.0, 1.0
+
+
+RIGHT_ANSWERS = [
+    ("10.1", (1 / 3, False)),
+    ("10.1", (np.float32(0.333), np.bool_(False))),
+    ("10.2", boxes_of),
+    ("10.3", [HALF, NONE]),
+    ("10.3", [NONE, HALF]),
+    ("10.4", components()),
+    ("10.4", lambda features: components()(features.double()).numpy()),
+    ("10.5", two_backgrounds()),
+    ("10.5", tuple(values.numpy() for values in two_backgrounds())),
+]
 WRONG_ANSWERS = [
-    ("10.1", 0.4, "exclusive"),
-    ("10.1", 0.25, "counts the shared part once"),
-    ("10.1", 0.5, "union of both"),
-    ("10.1", 0.9, "not it"),
-    ("10.2", one_too_few, "exclusive"),
-    ("10.2", rows_first, "x first"),
-    ("10.2", with_sides, "width and height"),
-    ("10.2", of_the_first_run, "it gives"),
-    ("10.2", lambda mask: tight_box(mask)[:2], "Four numbers"),
-    ("10.3", share(strict=True), "exactly 0.5"),
-    ("10.3", share(skip_none=True), "None"),
-    ("10.3", share(first_only=True), "whichever"),
-    ("10.3", share(count_all=True), "right once"),
-    ("10.3", share(least=0.3), "random boxes"),
+    ("10.1", (0.4, False), "exclusive"),
+    ("10.1", (0.25, False), "counts the shared part once"),
+    ("10.1", (0.5, True), "union of both"),
+    ("10.1", (0.9, True), "not the IoU"),
+    ("10.1", (1 / 3, True), "below 0.5"),
+    ("10.1", (1 / 3, "no"), "True or False"),
+    ("10.1", (NAN, False), "NaN"),
+    ("10.1", 1 / 3, "Two answers"),
+    ("10.2", changed(lambda x0, y0, x1, y1: (x0, y0, x1 - 1, y1 - 1)), "exclusive"),
+    ("10.2", changed(lambda x0, y0, x1, y1: (y0, x0, y1, x1)), "x first"),
+    ("10.2", changed(lambda x0, y0, x1, y1: (x0, y0, x1 - x0, y1 - y0)), "width and height"),
+    ("10.2", changed(lambda x0, y0, x1, y1: (x0 * NAN, y0, x1, y1)), "NaN"),
+    ("10.2", first_run_only, "it gives"),
+    ("10.2", no_empty_one, "empty mask"),
+    ("10.2", slow, "seconds"),
+    ("10.2", lambda masks: boxes_of(masks)[:, :2], "shape"),
+    ("10.2", lambda masks: tight_box(masks[0]), "shape"),
+    ("10.3", [HALF, HALF], "exactly 0.5"),
+    ("10.3", [NONE, NONE], "without a box"),
+    ("10.3", [HALF, PLAIN], "no mistake"),
+    ("10.3", HALF, "must be a pair"),
+    ("10.3", [HALF], "Two calls"),
+    ("10.3", [HALF, ([None], [])], "as many"),
+    ("10.3", [HALF, ([(0, 0, 0, 4)], [[(0, 0, 4, 4)]])], "without an area"),
+    ("10.3", [HALF, ([(0, 0, NAN, 4)], [[(0, 0, 4, 4)]])], "without an area"),
+    ("10.3", [HALF, "None"], "must be a pair"),
     ("10.4", components(positive=False), "negative side"),
     ("10.4", components(sign=-1), "background"),
     ("10.4", components(centre=False), "centred"),
-    ("10.4", components(together=False), "all photos' cells together"),
+    ("10.4", components(together=False), "one list"),
+    ("10.4", lambda features: components(positive=False)(features).abs(), "absolute"),
+    ("10.4", without_movedim, "movedim"),
     ("10.4", lambda features: components()(features)[:, None], "shape"),
-    ("10.5", upside_down, "upside down"),
-    ("10.5", both_from_the_old, "new W"),
-    ("10.5", not_multiplied, "differs"),
-    ("10.5", only_the_left, "H differs"),
-    ("10.5", lambda v, w, h: step(v, w, h)[0], "Two tensors"),
+    ("10.4", lambda features: NAN * components()(features), "NaN"),
+    ("10.5", two_backgrounds(step=0.1), "still finds it"),
+    ("10.5", with_thing(other_descriptor), "same in all its cells"),
+    ("10.5", with_thing(nowhere), "in every photo"),
+    ("10.5", with_thing(everywhere), "Some other cell"),
+    ("10.5", (NAN * two_backgrounds()[0], two_backgrounds()[1]), "NaN"),
+    ("10.5", (two_backgrounds()[0], two_backgrounds()[0]), "Shapes"),
+    ("10.5", two_backgrounds()[0], "Two tensors"),
+    ("10.5", ("features", "thing"), "Two tensors"),
 ]

@@ -9,12 +9,29 @@ from pycocotools import mask as rle
 from co3lib.evaluation import average_precision
 
 
+NAN = float("nan")
+
+
+def whole(values):
+    return values[:, ~np.isnan(values).any(0)]
+
+
 def of_seeds(values):
-    by_seed = values.mean(0)
-    return by_seed.mean(), by_seed.std(ddof=1)
+    by_seed = whole(values).mean(0)
+    return by_seed.mean(), by_seed.std(ddof=1) if len(by_seed) > 1 else NAN
 
 
-def from_files(truth, results, iou, *, images=None, above=True, pool=True):
+def spread_by(spread):
+    """The right mean, and another spread where there is one."""
+
+    def answer(values):
+        mean, right = of_seeds(values)
+        return mean, NAN if np.isnan(right) else spread(whole(values))
+
+    return answer
+
+
+def from_files(truth, results, iou, *, images=None, above=True, pool=True, mean=np.nanmean):
     masks, scores, instances = [], [], []
     for image in truth["images"] if images is None else images(truth, results):
         size = image["height"], image["width"]
@@ -28,7 +45,7 @@ def from_files(truth, results, iou, *, images=None, above=True, pool=True):
     if pool:
         return average_precision(masks, scores, instances, iou)
     each = [average_precision([m], [s], [t], iou) for m, s, t in zip(masks, scores, instances, strict=True)]
-    return np.nanmean(each)
+    return mean(each)
 
 
 def with_finds(truth, results):
@@ -45,18 +62,27 @@ RIGHT_ANSWERS = [("14.1", 60), ("14.2", of_seeds), ("14.3", from_files), ("14.4"
 WRONG_ANSWERS = [
     ("14.1", 88.06, "weighs the classes"),
     ("14.1", 120, "each counted once"),
-    ("14.1", "sixty", "must be a number"),
-    ("14.2", lambda v: (v.mean(), v.mean(0).std()), "not by S - 1"),
-    ("14.2", lambda v: (v.mean(), v.std(ddof=1)), "spread of all values"),
-    ("14.2", lambda v: (v.mean(), v.mean(1).std(ddof=1)), "over classes"),
-    ("14.2", lambda v: (v.mean(), v.std(1, ddof=1).mean()), "mean of the classes' spreads"),
-    ("14.2", lambda v: (v.mean(), v.mean(0).var(ddof=1)), "variance"),
-    ("14.2", lambda v: (v.mean(0).max(), v.mean(0).std(ddof=1)), "the mean is"),
+    ("14.1", "sixty", "One number"),
+    ("14.1", NAN, "NaN"),
+    ("14.2", spread_by(lambda v: v.mean(0).std()), "not by S - 1"),
+    ("14.2", spread_by(lambda v: v.std(ddof=1)), "spread of all values"),
+    ("14.2", spread_by(lambda v: v.mean(1).std(ddof=1)), "over classes"),
+    ("14.2", spread_by(lambda v: v.std(1, ddof=1).mean()), "mean of the classes' spreads"),
+    ("14.2", spread_by(lambda v: v.mean(0).var(ddof=1)), "variance"),
+    ("14.2", spread_by(lambda v: NAN), "the spread is NaN"),
+    ("14.2", lambda v: (whole(v).mean(), whole(v).mean(0).std(ddof=0) if v.shape[1] == 2 else of_seeds(v)[1]), "NaN is wanted"),
+    ("14.2", lambda v: (v.mean(), v.mean(0).std(ddof=1)), "leave out"),
+    ("14.2", lambda v: (np.nanmean(v), np.nanmean(v, 0).std(ddof=1)), "must not count"),
+    ("14.2", lambda v: (whole(v).mean(0).max(), 0.0), "the mean is"),
     ("14.2", lambda v: v.mean(), "two numbers"),
+    ("14.3", lambda *a: NAN, "pooled"),
+    ("14.3", lambda *a: 100 * from_files(*a), "percent"),
+    ("14.3", lambda *a: "AP", "one number"),
     ("14.3", lambda *a: from_files(*a, images=with_finds), "photos in which nothing was found"),
     ("14.3", lambda *a: from_files(*a, above=False), "strictly above"),
     ("14.3", lambda *a: from_files(*a, pool=False), "pooled"),
-    ("14.3", lambda truth, results, iou: from_files(truth, results, 0.5), "made-up photos"),
+    ("14.3", lambda *a: from_files(*a, pool=False, mean=np.mean), "pooled"),
+    ("14.3", lambda truth, results, iou: from_files(truth, results, 0.5), "the threshold"),
     ("14.3", lambda truth, results, iou: 0.0, "made-up photos"),
     ("14.3", lambda truth, results: 0.0, "stops with TypeError"),
     ("14.4", lambda a, b: [k for k in a if k in b and a[k] != b[k]], "stands in one protocol only"),

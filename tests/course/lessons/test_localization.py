@@ -23,7 +23,7 @@ from co3lib.instance import Instance
 from co3lib.overlap import tight_box
 from co3lib.segmentation import CoSegmenter
 
-METHODS = ("ours", "DDT in our head", "DFF in our head", "DDT, components", "prior, components")
+METHODS = ("ours", "DDT + our pipeline", "DFF + our pipeline", "DDT, components", "prior, components")
 
 
 def block(size, y: int, x: int, side: int) -> np.ndarray:

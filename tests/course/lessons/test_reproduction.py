@@ -54,8 +54,9 @@ def made(folder, classes: int, seeds: int, value: float):
 # ---------------------------------------------------------------------------------------------------- parameters
 
 
-def test_smoke_is_four_photos_of_one_class():
-    assert experiment_of(parameters(profile="smoke")) == Experiment(set="collage", classes=("cat",), photos=4)
+def test_smoke_is_four_photos_of_one_class_at_one_scale():
+    config = CoSegConfig(peak_scales=(1.0,))
+    assert experiment_of(parameters(profile="smoke")) == Experiment(set="collage", classes=("cat",), photos=4, config=config)
     one = experiment_of(parameters(profile="smoke", classes="cup, person", seed=4, seeds=2))
     assert (one.classes, one.photos, one.seeds) == (("cup",), 4, (4, 5))
     assert experiment_of(parameters(profile="smoke", set_name="coins")).classes == ("coin",)
@@ -91,7 +92,7 @@ def test_the_protocol_of_a_small_run_says_what_differs():
     experiment = experiment_of(parameters(profile="smoke"))
     table = protocol(experiment, read_classes(experiment))
     assert set(table.same) == {"yes", "NO"}
-    assert set(table.index[table.same == "yes"]) == {"split", "losses", "AP"}
+    assert set(table.index[table.same == "yes"]) == {"split", "losses", "peaks", "AP"}
     assert table.loc["images", "this run"] == "4" and table.loc["network", "same"] == "NO"
     instances = sum(len(sample.mask_paths) for sample in demo_set("collage")["cat"][:4])
     assert table.loc["instances", "this run"] == str(instances)
@@ -103,7 +104,7 @@ def test_no_choice_of_the_configuration_is_missing_from_the_protocol():
         "prior_scales": (1.0,), "center_features": False, "interpolation": "bicubic", "prior": "single", "epochs": 3,
         "batch_size": 8, "learning_rate": 0.5, "optimizer": "released", "frozen_until": None, "init_head": False,
         "saliency_weight": 0.1, "copeak_weight": 0.1, "affinity_weight": 0.2, "alpha": 1.0, "loss_form": "published",
-        "peak_scales": (1.0,), "peak_source": "copeak", "max_partners": 3, "heat_map_stage": None, "mask_size": 300,
+        "peak_scales": (1.0, 0.5), "peak_source": "copeak", "max_partners": 3, "heat_map_stage": None, "mask_size": 300,
         "max_proposals": 10, "ranking": "released", "group_peaks": False, "level_sets": False, "refine_masks": False,
         "rank_with_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1, "noise_percentile": 1.0,
     }  # fmt: skip

@@ -1,19 +1,25 @@
-"""Exercises of notebook 11: fit, contrast, groups of peaks, and the classifier's evidence.
+"""Exercises of notebook 12: fit, contrast, groups of peaks, and a mask's outline.
 
-Shape letters: N photos, H W image size, ``h w`` feature grid, K proposals, S superpixels, Q peaks.
+Shape letters: H W image size, K proposals, S superpixels, Q peaks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import exp
 
 import torch
 
 from . import Exercise
+from .answers import numbers, tensor
 
 
 def _judge_toy(answer) -> str | None:
-    fit, contrast = (float(value) for value in answer)
+    given = numbers(answer, 2)
+    if isinstance(given, str):
+        return given
+    fit, contrast = given
     expected = 2 / (4 + 2.1 - 2)
     if abs(contrast - expected) < 5e-3 and abs(fit + 0.5) < 5e-3:
         return "The numbers are right, but the first is the fit and the second the contrast."
@@ -21,7 +27,7 @@ def _judge_toy(answer) -> str | None:
         return "Fit: what is common, over the union of both: |P| + sum(u) less what is common."
     if abs(fit - 40 / 21 / (4 + 2 - 40 / 21)) < 5e-3:
         return "Fit: that is with the share t; the target u is the share over its largest value."
-    if abs(fit - expected) >= 5e-3:
+    if not abs(fit - expected) < 5e-3:
         return "Fit: in common are 2 pixels. How many has P, and what does u sum to over the whole row?"
     if abs(contrast - 0.5) < 5e-3:
         return "Contrast is inside less outside, and here it is brighter outside than inside."
@@ -32,14 +38,17 @@ def _judge_toy(answer) -> str | None:
 
 
 def _judge_three_peaks(answer) -> str | None:
-    single, group = (float(value) for value in answer)
+    given = numbers(answer, 2)
+    if isinstance(given, str):
+        return given
+    single, group = given
     if abs(single - 1) < 5e-3 and abs(group - 1 / 3) < 5e-3:
         return "The numbers are right, but the first is the fit for a single peak and the second that for the group."
     if abs(single - 1) < 5e-3:
         return "For one peak, 1 would be right if its heat were all over the thing: here it is on a third of it."
     if abs(single - 0.25) < 5e-3 or abs(single - 0.2) < 5e-3:
         return "For one peak: the common third must be subtracted once in the union, so that the union is the thing."
-    if abs(single - 1 / 3) >= 5e-3:
+    if not abs(single - 1 / 3) < 5e-3:
         return "For one peak: u is 1 on a third of the thing and 0 elsewhere; put that into the soft IoU."
     if abs(group - 1 / 3) < 5e-3:
         return "A group's fit is not its peaks': their shares are added up, which makes 1 all over the thing."
@@ -65,18 +74,20 @@ _FIT_SLIPS: tuple[tuple[str, Callable], ...] = (
 def _judge_fit(fit: Callable) -> str | None:
     for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
-        target = torch.rand(3, 9, 7, generator=generator, dtype=torch.float64)
+        target = torch.rand(3, 9, 7, generator=generator)
         masks = torch.rand(4, 9, 7, generator=generator) > 0.6
         parts = _soft(target, masks)
         common, size, total = parts
         expected = common / (size + total - common)
-        actual = torch.as_tensor(fit(target.clone(), masks.clone())).double()
-        if actual.shape != expected.shape:
-            return f"The fits must have shape (Q, K), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
-        if torch.allclose(actual, expected, atol=1e-6):
+        actual = fit(target.clone(), masks.clone())
+        wrong = tensor(actual, expected.shape, "The fits", "(Q, K)")
+        if wrong:
+            return wrong
+        actual, parts = torch.as_tensor(actual).double(), tuple(part.double() for part in parts)
+        if torch.allclose(actual, expected.double(), atol=1e-5):
             continue
-        for said, wrong in _FIT_SLIPS:
-            if torch.allclose(actual, wrong(*parts), atol=1e-6):
+        for said, slip in _FIT_SLIPS:
+            if torch.allclose(actual, slip(*parts), atol=1e-5):
                 return said
         hard = ((target > 0.5)[:, None] & masks).sum((2, 3)) / ((target > 0.5)[:, None] | masks).sum((2, 3))
         if torch.allclose(actual, hard.double(), atol=1e-6):
@@ -93,8 +104,9 @@ def _contrasts(saliency, labels, members, outside: str = "length") -> torch.Tens
         pairs = [(a, b) for a, b in _neighbouring(*labels.shape) if mask[a] != mask[b]]
         beside = [int(labels[b] if mask[a] else labels[a]) for a, b in pairs]
         mean = {k: float(saliency[labels == k].mean()) for k in range(members.shape[1])}
-        chosen = {"length": beside, "once": sorted(set(beside)), "border pixels": beside}[outside]
-        values = [mean[k] for k in chosen]
+        values = [mean[k] for k in (sorted(set(beside)) if outside == "once" else beside)]
+        if outside == "image border":
+            values += [0.0] * int(sum(side.sum() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1])))
         if outside == "border pixels":
             values = [float(saliency[b] if mask[a] else saliency[a]) for a, b in pairs]
         result.append(float(saliency[mask].mean()) - sum(values) / max(len(values), 1))
@@ -119,7 +131,7 @@ def _map(seed: int):
          (slice(3, 7), slice(7, 9)))
     ):  # fmt: skip
         labels[rows, columns] = k
-    saliency = torch.rand(7, 9, generator=generator, dtype=torch.float64)
+    saliency = torch.rand(7, 9, generator=generator)
     members = torch.tensor([[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [1, 1, 0, 0, 0], [0, 1, 0, 1, 0], [1, 0, 0, 0, 1]]).bool()
     return saliency, labels, members
 
@@ -129,10 +141,12 @@ def _judge_contrast(contrast: Callable) -> str | None:
         data = _map(seed)
         saliency, labels, members = data
         expected = _contrasts(*data)
-        actual = torch.as_tensor(contrast(*(tensor.clone() for tensor in data))).double()
-        if actual.shape != expected.shape:
-            return f"The contrasts must have shape (K,), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
-        if torch.allclose(actual, expected, atol=1e-6):
+        actual = contrast(*(given.clone() for given in data))
+        wrong = tensor(actual, expected.shape, "The contrasts", "(K,)")
+        if wrong:
+            return wrong
+        actual = torch.as_tensor(actual).double()
+        if torch.allclose(actual, expected, atol=1e-5):
             continue
         masks = members[:, labels]
         everywhere = torch.stack([saliency[m].mean() - saliency[~m].mean() for m in masks])
@@ -144,99 +158,78 @@ def _judge_contrast(contrast: Callable) -> str | None:
             ("It is the mean of the whole superpixel just outside that counts, not of the pixels at the border.",
              _contrasts(*data, outside="border pixels")),
             ("That is the mean inside alone.", torch.stack([saliency[m].mean() for m in masks])),
+            ("Outside the image is nothing: what lies beyond its border does not count, not even as 0.",
+             _contrasts(*data, outside="image border")),
         )  # fmt: skip
-        for said, wrong in slips:
-            if torch.allclose(actual, wrong, atol=1e-6):
+        for said, slip in slips:
+            if torch.allclose(actual, slip.double(), atol=1e-5):
                 return said
         means = torch.stack([saliency[labels == k].mean() for k in range(members.shape[1])])
         inside = torch.stack([means[m].mean() - saliency[mask].mean() for m, mask in zip(members, masks, strict=True)])
-        if torch.allclose(actual, expected + inside, atol=1e-6):
+        if torch.allclose(actual, expected + inside, atol=1e-5):
             return "The mean inside is over pixels: a large superpixel counts more than a small one."
         return f"The contrasts are off by up to {(actual - expected).abs().max():.3g}."
     return None
 
 
-def _evidence(logits, how: str = "right") -> torch.Tensor:
-    likely = logits if how == "logits" else logits.softmax(1)
-    held = likely.mean((2, 3)) if how == "cells" else likely.flatten(2).amax(2)
-    shared = {"photos": held.amax(0), "mean": held.mean(0)}.get(how, held.quantile(0.35, dim=0)).clamp_min(0)
-    shared = shared if how == "scale" else shared / shared.max()
-    counts = {"square": shared, "hard": (shared == 1).to(shared)}.get(how, shared.sqrt())
-    weighted = likely * counts[:, None, None]
-    return weighted.amax(1) if how == "largest" else weighted.sum(1)
+def _energy(mask: Sequence[int]) -> float:
+    steps = zip((20, 2, 2), mask, mask[1:], strict=False)
+    evidence = sum(e * x for e, x in zip((20, 5, -4, -20), mask, strict=True))
+    return sum(20 * exp(-c / 10) * (a != b) for c, a, b in steps) - evidence
 
 
-def _judge_evidence(evidence: Callable) -> str | None:
-    logits = _photos_of_one_kind()
-    expected = _evidence(logits)
-    actual = torch.as_tensor(evidence(logits.clone())).double()
-    if actual.shape != expected.shape:
-        return f"The evidence must have shape (N, h, w), here {tuple(expected.shape)}, got {tuple(actual.shape)}."
-    if torch.allclose(actual, expected, atol=1e-6):
-        return None
-    for how, said in (
-        ("logits", "Logits are no probabilities: take the softmax over the classes first."),
-        ("photos", "One photo is not enough: take what two thirds of the photos reach, not the maximum over them."),
-        ("mean", "That is the mean over the photos, which a single photo can raise: take the quantile."),
-        ("cells", "A thing fills few cells: take each photo's best cell, not the mean over cells."),
-        ("square", "By its root: a class of which the photos share a fourth counts half."),
-        ("scale", "The most shared class counts 1: divide by the largest."),
-        ("hard", "The choice is soft: each class counts as much as it is shared, not the most shared one alone."),
-        ("largest", "Add up the classes' probabilities: one thing goes by several names."),
-    ):
-        if torch.allclose(actual, _evidence(logits, how), atol=1e-6):
-            return said
-    every = torch.stack([_evidence(of_photo[None])[0] for of_photo in logits])
-    if torch.allclose(actual, every, atol=1e-6):
-        return "What is shared is the same for all photos, not another for each photo by itself."
-    return f"The evidence is off by up to {(actual - expected).abs().max():.3g}."
-
-
-def _photos_of_one_kind() -> torch.Tensor:
-    """Logits at every cell: (4, 8, 4, 5)."""
-    logits = torch.randn(4, 8, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    logits[:, 1, 2, 2] += 6  # in every photo, in one cell: what they have in common
-    logits[1:, 5, 1, 1] += 4
-    logits[0, 3, 0, 0] += 14  # very likely, in one photo only
-    logits[:, 6] += 2.0  # a little everywhere: the mean over cells counts it
-    logits[:, 7] -= 12.0  # next to nothing anywhere
-    return logits
+def _judge_outline(answer) -> str | None:
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        return f"Two things are wanted, the mask and its energy: ((x0, x1, x2, x3), E), got {answer!r}."
+    mask, energy = numbers(answer[0], 4), numbers(answer[1], 1)
+    for given in (mask, energy):
+        if isinstance(given, str):
+            return given
+    if any(value not in (0, 1) for value in mask):
+        return f"A mask is of 0 and 1, got {answer[0]!r}."
+    best = min(product((0, 1), repeat=4), key=_energy)
+    if tuple(mask) != best:
+        if tuple(mask) == (1, 1, 0, 0):
+            return "That was the outline before: the colours now change elsewhere, and the outline goes with them."
+        return f"That mask has E = {_energy(mask):.1f}, and another has less."
+    right = abs(energy[0] - _energy(best)) <= 0.06
+    return None if right else "The mask is right. Its E: less the evidence in it, plus the cost of each border that it cuts."
 
 
 EXERCISES = {
-    "11.1": Exercise(
+    "12.1": Exercise(
         _judge_toy,
         (
             "P has 4 pixels, u sums to 2.1, in common are the 2 of superpixel 1.",
             "Fit 2 / (4 + 2.1 - 2); contrast: (0 + 1) / 2 inside, 1 in superpixel 2, the only neighbour.",
         ),
     ),
-    "11.2": Exercise(
+    "12.2": Exercise(
         _judge_three_peaks,
         (
             "What is each peak's share t on the thing, and what is it over its largest value? What do all three sum to?",
             "With area A, for one peak: common A / 3, |P| = A, sum(u) = A / 3. For the group all three are A.",
         ),
     ),
-    "11.3": Exercise(
+    "12.3": Exercise(
         _judge_fit,
         (
             "common = target.flatten(1) @ masks.flatten(1).T, with masks turned into floats: (Q, K).",
             "common / (sizes of the masks as a row + sums of the targets as a column - common).",
         ),
     ),
-    "11.4": Exercise(
+    "12.4": Exercise(
         _judge_contrast,
         (
             "Go through all neighbouring pixels; a pair with one pixel in and one out adds the outer pixel's superpixel once.",
             "saliency[mask].mean() less the mean, over those pairs, of the outer superpixel's mean co-saliency.",
         ),
     ),
-    "11.5": Exercise(
-        _judge_evidence,
+    "12.5": Exercise(
+        _judge_outline,
         (
-            "Softmax over dimension 1; each photo's best cell for each class; then the quantile over the photos, its root.",
-            "likely.flatten(2).amax(2).quantile(0.35, dim=0).sqrt(), over its maximum, weighs the sum.",
+            "Borders now cost 20 exp(-2) = 2.7, then 16.4 and 16.4. Compare the first alone, the first two and all four.",
+            "The first alone: -20 + 2.7; the first two: -25 + 16.4.",
         ),
     ),
 }
