@@ -33,11 +33,16 @@ FACTS = {
     r"\b1/(42|\d\d) of the photo's (?:side|width)": round(_CELLS * max(_CONFIG.peak_scales)),
     r"\b(\d+) (?:x|×) \d+ (?:cells|grid)\b": _CELLS,
     r"(\d+) epochs at \$10\^\{-4\}\$": _CONFIG.epochs,
-    r"`mask_size` of (\d+),": _CONFIG.mask_size,
 }
 """What is said of the defaults, with one number or word for a number, and what it must be. Other words ("all scales") say
 nothing that could be wrong."""
-OTHERS = {"16 x 16 cells": "an exercise", "6 × 6 cells": "a toy", "3 × 3 cells": "a toy", "42 × 42 cells": "the largest scale"}
+OTHERS = {
+    ("02", "6 × 6 cells"): "a toy",
+    ("05", "16 x 16 cells"): "an exercise",
+    ("10", "four scales"): "an earlier default",
+    ("10", "3 × 3 cells"): "a toy",
+    ("11", "2 × 2 cells"): "a toy",
+}
 """What reads like it and speaks of something else."""
 
 
@@ -85,7 +90,7 @@ def test_what_is_said_of_the_defaults_is_so(pattern):
         for match in re.finditer(pattern, text):
             word = match[1].lower()
             number = _WORDS.get(word, int(word) if word.isdigit() else None)
-            if number is not None and match[0] not in OTHERS:
+            if number is not None and (path.name[:2], match[0]) not in OTHERS:
                 found.append((path.name, match[0], number))
     assert found, f"nothing matches {pattern}: has it been put in other words?"
     wrong = [(name, text) for name, text, number in found if number != FACTS[pattern]]
