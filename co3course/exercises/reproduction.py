@@ -46,7 +46,8 @@ def _mean_and_spread(answer) -> str | None:
         if not np.isclose(mean, by_seed.mean()):
             if np.isclose(mean, np.nanmean(np.nanmean(values, 0))) or np.isclose(mean, np.nanmean(values)):
                 return "A seed of which a class is missing must not count at all: its mean is over other classes"
-            return f"For {shape[0]} classes and {len(by_seed)} complete seeds the mean is {by_seed.mean():.3f}, you have {mean:.3f}"
+            what = f"For {shape[0]} classes and {len(by_seed)} complete seeds"
+            return f"{what} the mean is {by_seed.mean():.3f}, you have {mean:.3f}"
         if len(by_seed) == 1:
             if not np.isnan(spread):
                 return f"One complete seed has no spread: NaN is wanted, you have {spread:.3f}"

@@ -112,8 +112,8 @@ def scales_figure(pixels: np.ndarray, seen: Sequence[ScalePeaks]) -> Figure:
 def groups_figure(
     pixels: np.ndarray, scale: ScalePeaks, groups: torch.Tensor, depth: torch.Tensor, found: Mapping[str, Sequence[Instance]]
 ) -> Figure:
-    """A scale's co-saliency with its peaks, those of every group (G, Q) bool joined by a line as thick as its depth (G,), which
-    stands beside a pair, and a photo (H, W, 3) with each of the sets of instances ``found`` (title -> instances)."""
+    """A scale's co-saliency with its peaks, those of every pair among the groups (G, Q) bool joined by a line that says its
+    depth (G,), and a photo (H, W, 3) with each of the sets of instances ``found`` (title -> instances)."""
     figure = Figure(figsize=(3.3 * (len(found) + 1) + 0.7, 2.8), layout="constrained")
     axes = figure.subplots(1, len(found) + 1)
     height, width = pixels.shape[:2]
@@ -122,12 +122,11 @@ def groups_figure(
     points = scale.points.flip(1).numpy()
     joins = ((members.nonzero().flatten().tolist(), float(value)) for members, value in zip(groups, depth, strict=True))
     for members, value in joins:
-        if len(members) > 1:
+        if len(members) == 2:  # lines of larger groups would cross one another
             axes[0].plot(*points[members].T, "-", color="white", linewidth=4 * value)
-        if len(members) == 2:  # of larger groups lines alone, or their numbers would lie upon one another
+            style = {"color": "white", "fontsize": 9, "ha": "center", "va": "bottom"}
             box = {"facecolor": "black", "alpha": 0.6, "pad": 1, "linewidth": 0}
-            style = {"color": "white", "fontsize": 9, "ha": "center", "va": "bottom", "bbox": box}
-            axes[0].annotate(f"{value:.2f}", points[members].mean(0), **style)
+            axes[0].annotate(f"{value:.2f}", points[members].mean(0), bbox=box, **style)
     mark(axes[0], *points.T)
     axes[0].set_title(f"co-saliency, {len(points)} peaks, {len(groups) - len(points)} groups", fontsize=9)
     for axis, (title, instances) in zip(axes[1:], found.items(), strict=True):

@@ -39,7 +39,7 @@ class RowParameters(Parameters):
 
 
 def experiment_of(parameters: RowParameters) -> Experiment:
-    """The experiment that the parameters ask for. The profile "smoke" takes the first photos of the first class, at one scale."""
+    """The experiment that the parameters ask for. The profile "smoke" takes four photos of the first class, at one scale."""
     root = Path(parameters.root).expanduser() if parameters.root else None
     names = tuple(name.strip() for name in parameters.classes.split(",") if name.strip())
     smoke = parameters.profile == "smoke"

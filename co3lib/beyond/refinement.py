@@ -3,7 +3,7 @@
 A proposal is made before anything is known of the category. Once a peak has chosen it, more is known: which colours are in it
 and which around it, and where the peak's share of the co-saliency is (``region_ranking`` says what that is). A minimum cut
 over the superpixels combines all of it (Boykov and Jolly, ICCV 2001; Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004).
-Notebook 11 does it by hand.
+Notebook 12 does it by hand.
 
 Shape letters: H W image size, S superpixels, E pairs of neighbours, M masks.
 """

@@ -8,7 +8,6 @@ from pycocotools import mask as rle
 
 from co3lib.evaluation import average_precision
 
-
 NAN = float("nan")
 
 
