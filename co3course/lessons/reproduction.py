@@ -199,7 +199,7 @@ def class_figure(table: pd.DataFrame, outcomes: list[ExperimentResult], set_name
     axis.set_xticks(range(len(names)), names, parse_math=False, **turned)
     axis.set_title(f"{set_name}, {measure}", parse_math=False)
     axis.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 105), ylabel=f"{measure} in percent")
-    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.subplots_adjust(left=0.65 / figure.get_figwidth(), right=1 - 2.7 / figure.get_figwidth(), bottom=0.22, top=0.9)
     return figure
 
@@ -216,10 +216,10 @@ def paper_figure(set_name: str, measure: str) -> Figure:
         places = np.flatnonzero(rows.note == note)
         if len(places):
             bars = axis.barh(places, rows.value.iloc[places], color=color, label=note or "no extra annotations")
-            axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+            axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=9)
     axis.set_yticks(range(len(rows)), rows.method)
     axis.set(xlim=(0, 65), xlabel=f"{measure} in percent", title=f"Published, {set_name}")
-    figure.legend(fontsize=8, loc="lower center", ncols=3, frameon=False)  # below, where no bar can be
+    figure.legend(fontsize=9, loc="lower center", ncols=3, frameon=False)  # below, where no bar can be
     figure.subplots_adjust(left=0.27, right=0.97, bottom=0.2, top=0.92)
     return figure
 
