@@ -21,9 +21,11 @@ LISTED = Path(__file__).with_name("numbers.txt")
 _NUMBER = re.compile(r"(?<![\w.,])\d+\.\d+(?![\w]|[.,]\d)")
 # Code, formulas, links, the numbers of exercises and of the paper's sections are no measured numbers.
 _APART = re.compile(
-    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|\*\*\d\d\.\d[^*]*\*\*|\b\d\d\.\d\b(?= to \d\d\.\d)|Sections? [\d., and]+", re.S
+    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)"
+    r"|\*\*\d\d\.\d[^*]*\*\*|\b\d\d\.\d\b(?= to \d\d\.\d)|Sections? [\d., and]+",
+    re.S,
 )
-_WORDS = dict(zip("one two three four five six seven eight nine ten".split(), range(1, 11), strict=True))
+_WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 
 _CONFIG = CoSegConfig()
 _STRIDE = 32  # of every backbone that the prose speaks of
