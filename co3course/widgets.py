@@ -57,7 +57,7 @@ def explore(
     controls: Mapping[str, ipywidgets.Widget],
     caption: Callable[..., str],
     alt: Callable[..., str],
-    see: str = "",
+    see: str,
 ) -> ipywidgets.VBox:
     """Controls above the figure that they change. Where no kernel answers, in a saved page, the first figure is shown.
 
@@ -66,9 +66,9 @@ def explore(
     sentence in plain text that begins with "You will see". An error at the first drawing is raised; one that
     a moved control causes is shown in place of the figure, and raised no further, as nobody would see it.
     """
-    if see and not see.startswith("You will see "):
+    if not see.startswith("You will see "):
         raise ValueError(f"see must begin with 'You will see ', got {see!r}")
-    promise = [ipywidgets.HTML(_PROMISE.format(html.escape(see)))] if see else []
+    promise = ipywidgets.HTML(_PROMISE.format(html.escape(see)))
     picture = ipywidgets.HTML()
 
     def values() -> dict:
@@ -92,8 +92,8 @@ def explore(
     for control in controls.values():
         control.observe(redraw, names="value")
     labels = ", ".join(control.description for control in controls.values())
-    still = _PROMISE.format(html.escape(f"{see} (When the notebook runs, you can change: {labels}.)".strip()))
-    return _Explored([*controls.values(), *promise, picture], still=still + first)
+    still = _PROMISE.format(html.escape(f"{see} (When the notebook runs, you can change: {labels}.)"))
+    return _Explored([*controls.values(), promise, picture], still=still + first)
 
 
 class _Explored(ipywidgets.VBox):

@@ -28,7 +28,7 @@ def draw(power, colour):
 controls = {"power": slider("Power of the curve", 1, 4, 4)}
 controls["colour"] = choice("Colour, in more words than have room", ["red", "blue", "none"])
 words = lambda power, colour: f"A {colour} curve of power {power}."
-explore(draw, controls, words, words)
+explore(draw, controls, words, words, "You will see that it gets steeper.")
 """
 
 

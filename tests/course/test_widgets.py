@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from co3course.widgets import choice, explore, slider
 
+SEE = "You will see that it gets steeper."
+
 
 def draw(power, colour):
     if colour == "none":
@@ -23,7 +25,7 @@ def words(power, colour):
 @pytest.fixture
 def widget():
     controls = {"power": slider("Power", 1, 4, 2), "colour": choice("Colour", ["red", "blue", "none"])}
-    return explore(draw, controls, words, words)
+    return explore(draw, controls, words, words, SEE)
 
 
 def test_a_slider_of_whole_numbers_and_one_of_others():
@@ -46,7 +48,7 @@ def test_a_menu():
 
 
 def test_the_figure_follows_the_controls(widget):
-    power, colour, picture = widget.children
+    power, colour, _, picture = widget.children
     assert words(2, "red") in picture.value and 'alt="A red curve of power 2."' in picture.value
     before = picture.value
     power.value = 3
@@ -57,7 +59,7 @@ def test_the_figure_follows_the_controls(widget):
 
 
 def test_an_error_is_shown_in_place_of_the_figure_and_goes_with_the_next(widget):
-    _, colour, picture = widget.children
+    _, colour, _, picture = widget.children
     colour.value = "none"
     assert "<img" not in picture.value and 'class="co3-error"' in picture.value and 'role="alert"' in picture.value
     assert "power = 2, colour = &#x27;none&#x27;" in picture.value and "no &lt;such&gt; colour" in picture.value
@@ -68,13 +70,13 @@ def test_an_error_is_shown_in_place_of_the_figure_and_goes_with_the_next(widget)
 def test_an_error_at_the_first_drawing_is_raised():
     controls = {"power": slider("Power", 1, 4, 2), "colour": choice("Colour", ["none"])}
     with pytest.raises(KeyError, match="no <such> colour"):
-        explore(draw, controls, words, words)
+        explore(draw, controls, words, words, SEE)
 
 
 def test_a_caption_must_say_something():
     controls = {"power": slider("Power", 1, 4, 2), "colour": choice("Colour", ["red"])}
     with pytest.raises(ValueError, match="caption must say something"):
-        explore(draw, controls, lambda power, colour: " ", words)
+        explore(draw, controls, lambda power, colour: " ", words, SEE)
 
 
 def test_a_promise_under_the_controls_and_in_what_is_shown_without_a_kernel():
