@@ -40,7 +40,7 @@ _SAID = (  # under the six pictures of the way from a photo to its instances
     "Local maxima; rings: on no instance.",
     "The pixels behind one peak.",
     "One of hundreds of regions, made before.",
-    "All peaks, six scales; weak masks are left out.",
+    "All peaks of all scales; weak masks are left out.",
 )
 
 

@@ -23,9 +23,8 @@ from PIL import Image
 from co3lib import checks
 from co3lib.datasets.export import COLORS
 from co3lib.datasets.images import fit_within, read_image
-from co3lib.evaluation import match
-from co3lib.instance import Instance
-from co3lib.overlap import mask_iou
+from co3lib.evaluation import match, overlaps
+from co3lib.instance import SHOWN, Instance
 
 from .figures import at_size
 
@@ -143,7 +142,7 @@ def hover_threshold(
     see: str,
     alt: str,
     true_masks: Sequence[torch.Tensor] | None = None,
-    start: float = 0.05,
+    start: float = SHOWN,
 ) -> HoverFigure:
     """Photos with the instances whose score reaches a threshold, a part of the best score of all, which a slider sets.
 
@@ -165,10 +164,9 @@ def hover_threshold(
         small = fit_within(image, _MASKED)
         named.append(_photo(small, f"photo {k + 1}"))
         right: list = [None] * len(found)
-        if true_masks is not None and found:
-            masks = torch.from_numpy(np.stack([instance.mask for instance in found]))
-            scores = torch.tensor([instance.score for instance in found], dtype=torch.float64)
-            right = match(mask_iou(masks, true_masks[k]), scores, _IOU).tolist()
+        if true_masks is not None:
+            (ious,), (scores,) = overlaps([found], [true_masks[k]])
+            right = match(ious, scores, _IOU).tolist()
         own = []
         for instance, is_right in zip(found, right, strict=True):
             for resized in at_size([instance], small.shape[:2]):
