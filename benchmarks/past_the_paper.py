@@ -28,11 +28,8 @@ from measure import SIZES, ClassRun, markdown, put_between
 from PIL import Image
 from tqdm import tqdm
 
-from co3course.lessons.localization import with_head
-from co3lib.backbones import build_backbone
-from co3lib.beyond.baselines import dff_head
 from co3lib.beyond.category_priors import category_priors
-from co3lib.beyond.priors import principal_component
+from co3lib.beyond.methods import rival
 from co3lib.config import CoSegConfig
 from co3lib.datasets.export import overlay
 from co3lib.files import aside, make_folder, write_text
@@ -54,7 +51,7 @@ LADDER = {
     f"+ refined masks = {OURS}": {},
 }
 UNTRAINED = "default, untrained"
-RIVALS = {"DDT": principal_component, "DFF": dff_head}
+RIVALS = ("DDT", "DFF")
 VALUES = ["AP25", "AP50", "AP75", "CorLoc", "fit", "predict"]
 
 
@@ -108,28 +105,14 @@ def measure_class(samples, seed: int, part: str) -> list[dict]:
         ours, started = CoSegmenter(base.model_copy(update={"epochs": 0})), time.process_time()
         ours.fit_prepared(run.work, progress=False)
         predict(UNTRAINED, ours, time.process_time() - started, timed_peaks(ours))
-        for name, make_head in RIVALS.items():
-            segmenter, seconds = rival(run, base, make_head, ours.certainty)
-            predict(name, segmenter, seconds, timed_peaks(segmenter))
+        for name in RIVALS:
+            started = time.process_time()
+            bare = CoSegmenter(base.model_copy(update={"epochs": 0, "init_head": False}))
+            bare.fit_prepared(run.work, [torch.full(image.pixels.shape[:2], 0.5) for image in run.work], progress=False)
+            bare.certainty = ours.certainty  # what each scale counts is the default's
+            segmenter = rival(name.lower(), bare, [image.tensor for image in run.work])
+            predict(name, segmenter, time.process_time() - started, timed_peaks(segmenter))
     return rows
-
-
-def rival(run: ClassRun, config: CoSegConfig, make_head, certainty) -> tuple[CoSegmenter, float]:
-    """A rival's score in the head of the same untrained network; peaks, heat maps, proposals, ranking and what each
-    scale counts (``certainty``) are the default's."""
-    started = time.process_time()
-    segmenter = CoSegmenter(config.model_copy(update={"epochs": 0, "init_head": False}))
-    backbone = build_backbone(config.backbone)
-    with torch.no_grad():
-        features = torch.cat([backbone(image.tensor) for image in run.work])
-    center = features.mean((0, 2, 3), keepdim=True)
-    weight, bias = make_head(features if make_head is dff_head else features - center)
-    # The head sees centred features; of the others the mean's share moves into the bias.
-    bias = bias + (weight @ center.flatten() if make_head is dff_head else 0)
-    flat = [torch.full(image.pixels.shape[:2], 0.5) for image in run.work]
-    segmenter.fit_prepared(run.work, flat, progress=False)
-    segmenter.certainty = certainty
-    return with_head(segmenter, (features - center)[: len(segmenter.partners)], weight, bias), time.process_time() - started
 
 
 def read_rows(folder: Path) -> pd.DataFrame:

@@ -162,7 +162,7 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
     def released(cls, **changes) -> CoSegConfig:
         """The authors' released method but for the settings in ``changes``, on the default backbone unless they name another.
 
-        To the letter but for what ``lessons.reproduction.DETAILS`` lists (notebook 14 prints it): the network's weights and
+        To the letter but for what ``protocol.DETAILS`` lists (notebook 14 prints it): the network's weights and
         normalisation are those of the backbone; priors and proposals are made here unless ready-made ones are given; photos
         are turned as their EXIF orientation says; and what depends on MATLAB itself, its random numbers and when it rounds.
         """

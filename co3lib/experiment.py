@@ -18,16 +18,16 @@ from typing import Annotated, overload
 
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from tqdm import tqdm
 
+from .beyond.methods import METHODS, segment
 from .checks import choice
 from .config import CoSegConfig
 from .datasets import Sample, demo_set, read_set
 from .datasets.export import PhotoResult, read_coco, write_coco
 from .evaluation import MEASURES, evaluate
 from .files import aside, make_folder, packaged, path_of, remove_parts, write_text
-from .segmentation import CoSegmenter
 
 PAPER = packaged("paper_results.csv")
 _DESCRIPTION, _OUTCOME, _CHECKPOINTS = "experiment.json", "outcome.json", ".checkpoints"
@@ -46,7 +46,8 @@ class Experiment(BaseModel):
     set : the set's name.
     classes : some of its categories; None: all.
     photos : at most so many of each category, the first by name; None: all.
-    config : of ``CoSegmenter``, its own seed left at 0.
+    method : one of ``beyond.methods.METHODS``, under which one protocol each of them is run.
+    config : the settings, their own seed left at 0.
     seeds : one run each.
     ready_priors, ready_proposals : whether the set's own saliency priors and proposals are used in place of those made here. A
         set that lacks what is asked for is an error.
@@ -58,6 +59,7 @@ class Experiment(BaseModel):
     set: Annotated[str, Field(min_length=1)]
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     photos: Annotated[int, Field(ge=2)] | None = None
+    method: Annotated[str, AfterValidator(lambda value: choice(value, "method", METHODS))] = "deepco3"
     config: CoSegConfig = CoSegConfig()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     ready_priors: bool = False
@@ -87,7 +89,7 @@ class ExperimentResult(BaseModel):
     photos, instances, found : how many photos, ground-truth instances and detections there are.
     measures : the numbers of ``measure``, in [0, 1].
     seconds : of fitting and segmenting; where the run was stopped, from where it was last resumed.
-    weights_sha256 : of the backbone's weights as built.
+    weights_sha256 : of the backbone's weights as built; empty where the method needs no network.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -250,17 +252,14 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
     photos = [PhotoResult(sample.image_path.name, name, sample.image.shape[:2], [], _truth(sample)) for sample in samples]
     started = time.perf_counter()
     paths = [sample.image_path for sample in samples]
-    segmenter = CoSegmenter(experiment.config.model_copy(update={"seed": seed}))
+    config = experiment.config.model_copy(update={"seed": seed})
     checkpoint = output / _CHECKPOINTS / f"{name}_seed_{seed}.safetensors"
     priors = _Later(samples, lambda sample: sample.prior) if experiment.ready_priors else None
-    segmenter.fit(paths, priors, checkpoint, progress)
     proposals = _Later(samples, lambda sample: sample.proposals) if experiment.ready_proposals else None
-    found = segmenter.predict(paths, proposals, progress)
+    found, weights_sha256 = segment(experiment.method, paths, config, priors, proposals, checkpoint, progress)
     seconds = time.perf_counter() - started
     for photo, instances in zip(photos, found, strict=True):
         photo.instances = instances
-    model = segmenter.model
-    assert model is not None  # it has just been fitted
     outcome = ExperimentResult(
         category=name,
         seed=seed,
@@ -269,7 +268,7 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
         found=sum(len(photo.instances) for photo in photos),
         measures=measure(photos),
         seconds=round(seconds, 2),
-        weights_sha256=model.backbone.weights_sha256,
+        weights_sha256=weights_sha256,
     )
     _keep(_folder(output, name, seed), photos, outcome)
     checkpoint.unlink(missing_ok=True)

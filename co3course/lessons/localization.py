@@ -5,7 +5,6 @@ Shape letters: N photos, C channels, H W photo size, ``h w`` feature grid, G gro
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from co3lib.datasets.export import overlay
 from co3lib.datasets.images import fit_within, resize_nearest, to_tensor
 from co3lib.evaluation import best_box, mask_boxes
 from co3lib.instance import Instance
-from co3lib.model import CoPeakNet, CoPeakOutput
+from co3lib.model import CoPeakNet
 from co3lib.overlap import box_iou, mask_iou, tight_box
 from co3lib.segmentation import CoSegConfig, CoSegmenter
 
@@ -39,21 +38,6 @@ def features_of(segmenter: CoSegmenter, images: Sequence[np.ndarray]) -> torch.T
     """The features of photos, as the score head sees them: (N, C, h, w)."""
     with torch.no_grad():
         return torch.cat([segmenter.model(to_tensor(image, segmenter.config.input_size)).features for image in images])
-
-
-def with_head(segmenter: CoSegmenter, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> CoSegmenter:
-    """A copy whose score is ``weight . f + bias``; all that follows the score stays: peaks, heat maps, proposals, ranking, what
-    each scale counts.
-
-    features: (N, C, h, w) of the photos that co-peaks are searched in; weight: (C,); bias: a scalar.
-    """
-    other = segmenter.with_settings()
-    other.model = copy.deepcopy(segmenter.model)
-    with torch.no_grad():
-        other.model.head.weight.copy_(weight.view_as(other.model.head.weight))
-        other.model.head.bias.copy_(bias.view_as(other.model.head.bias))
-        other.partners = CoPeakOutput(features, other.model.head(features)).weighted
-    return other
 
 
 def cosaliency(model: CoPeakNet, features: torch.Tensor, images: Sequence[np.ndarray]) -> list[torch.Tensor]:

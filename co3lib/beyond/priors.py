@@ -218,9 +218,15 @@ def as_score(features, direction, mean) -> tuple[torch.Tensor, torch.Tensor]:
     weight (C,) and bias (scalar).
     """
     scores = (features.movedim(1, -1) - mean) @ direction
+    outside = mean_at_border(scores) > mean_inside(scores)
+    return standardized(features, -direction if outside else direction, mean)
+
+
+def standardized(features, direction, mean) -> tuple[torch.Tensor, torch.Tensor]:
+    """A direction in feature space as a linear score of mean 0 and deviation 1; arguments and result as of ``as_score``, the
+    sign being that of ``direction``."""
+    scores = (features.movedim(1, -1) - mean) @ direction
     direction = direction / scores.std(correction=0).clamp_min(1e-9)
-    if mean_at_border(scores) > mean_inside(scores):
-        direction = -direction
     return direction, -(mean @ direction)
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from co3course.lessons.reproduction import class_figure, row_table
 from co3lib import experiment as module
 from co3lib import training
+from co3lib.beyond import methods
 from co3lib.config import CoSegConfig
 from co3lib.datasets import DatasetError, demo_set
 from co3lib.datasets.export import PhotoResult
@@ -81,7 +82,7 @@ def test_a_run_leaves_coco_files_and_numbers_for_every_class_and_seed(whole):
 
 def test_the_numbers_come_again_from_the_files_alone(whole, monkeypatch):
     output, _ = whole
-    monkeypatch.setattr(module, "CoSegmenter", None)
+    monkeypatch.setattr(module, "segment", None)
     monkeypatch.setattr(module, "demo_set", None)
     again = recompute(output)
     for one in read_outcomes(output):
@@ -91,7 +92,7 @@ def test_the_numbers_come_again_from_the_files_alone(whole, monkeypatch):
 def test_what_is_finished_is_not_run_again(whole, monkeypatch):
     output, table = whole
     before = contents(output)
-    monkeypatch.setattr(module, "CoSegmenter", None)
+    monkeypatch.setattr(module, "segment", None)
     again = run_experiment(small(), output, progress=False)
     assert again.equals(table) and contents(output) == before
 
@@ -104,7 +105,7 @@ def test_the_seed_reaches_the_segmenter_and_the_photos_are_the_first(tmp_path, m
             seen.append((self.config.seed, [path.stem for path in images]))
             return super().fit(images, *arguments)
 
-    monkeypatch.setattr(module, "CoSegmenter", Noted)
+    monkeypatch.setattr(methods, "CoSegmenter", Noted)
     run_experiment(small(classes=("cup",), seeds=(3, 1)), tmp_path, progress=False)
     assert seen == [(3, ["cup_01", "cup_02"]), (1, ["cup_01", "cup_02"])]
 
@@ -219,7 +220,7 @@ def test_a_copied_folder_is_left_out_and_named(whole, tmp_path, copy):
 
 
 def test_what_lies_in_the_way_is_named_before_anything_is_computed(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CoSegmenter", None)
+    monkeypatch.setattr(module, "segment", None)
     output = tmp_path / "run"
     shutil.copytree(whole[0], output)
     shutil.rmtree(output / "cup" / "seed_1")
@@ -240,7 +241,7 @@ def test_a_tilde_is_the_home(whole, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     shutil.copytree(whole[0], tmp_path / "run")
-    monkeypatch.setattr(module, "CoSegmenter", None)
+    monkeypatch.setattr(module, "segment", None)
     assert run_experiment(small(), "~/run", progress=False).equals(whole[1])
     assert results_table("~/run").equals(whole[1]) and len(recompute("~/run")) == 4
     assert not (tmp_path / "~").exists()

@@ -15,8 +15,8 @@ from co3course.lessons.localization import (
     maps_figure,
     overlaps_of,
     untrained,
-    with_head,
 )
+from co3lib.beyond.methods import with_head
 from co3lib.beyond.priors import principal_component
 from co3lib.config import CoSegConfig
 from co3lib.instance import Instance

@@ -1,26 +1,23 @@
 """co3course.lessons.reproduction: the parameters of notebook 14, the protocol, the figures at the ends of their ranges."""
 
 import math
-from typing import get_args
 
 import matplotlib.pyplot as plt
 import pytest
 from pydantic import ValidationError
 from quickness import LIMIT, plain_figures
 
-from co3course.lessons import reproduction
 from co3course.lessons.reproduction import (
     RowParameters,
     class_figure,
     experiment_of,
     folder_of,
     paper_figure,
-    protocol,
     row_table,
 )
 from co3lib.config import CoSegConfig
-from co3lib.datasets import DatasetError, demo_set
-from co3lib.experiment import Experiment, ExperimentResult, read_classes, results_table
+from co3lib.datasets import DatasetError
+from co3lib.experiment import Experiment, ExperimentResult, results_table
 
 MEASURES = ("AP25", "AP50", "AP75", "CorLoc")
 
@@ -85,77 +82,7 @@ def test_every_experiment_has_a_folder_of_its_own(tmp_path):
     assert folder_of(tmp_path, one).parent == tmp_path
 
 
-# ---------------------------------------------------------------------------------------------- protocol and row
-
-
-def test_the_protocol_of_a_small_run_says_what_differs():
-    experiment = experiment_of(parameters(profile="smoke"))
-    table = protocol(experiment, read_classes(experiment))
-    assert set(table.same) == {"yes", "NO"}
-    assert set(table.index[table.same == "yes"]) == {"split", "losses", "peaks", "AP"}
-    assert table.loc["images", "this run"] == "4" and table.loc["network", "same"] == "NO"
-    instances = sum(len(sample.mask_paths) for sample in demo_set("collage")["cat"][:4])
-    assert table.loc["instances", "this run"] == str(instances)
-
-
-def test_no_choice_of_the_configuration_is_missing_from_the_protocol():
-    changes = {
-        "backbone": "resnet50", "weights": "some.pth", "feature_stage": "blocks.4", "stride": 16, "input_size": 512,
-        "prior_scales": (1.0,), "center_features": False, "interpolation": "bicubic", "prior": "single", "epochs": 3,
-        "batch_size": 8, "learning_rate": 0.5, "optimizer": "released", "frozen_until": None, "init_head": False,
-        "saliency_weight": 0.1, "copeak_weight": 0.1, "affinity_weight": 0.2, "alpha": 1.0, "loss_form": "published",
-        "peak_scales": (1.0, 0.5), "peak_source": "copeak", "max_partners": 3, "heat_map_stage": None, "mask_size": 300,
-        "max_proposals": 10, "ranking": "released", "group_peaks": False, "level_sets": False, "refine_masks": False,
-        "rank_with_saliency": False, "beta": 0.1, "gamma": 0.1, "nms_iou": 0.1, "noise_percentile": 1.0,
-    }  # fmt: skip
-    assert set(changes) == set(CoSegConfig.model_fields) - {"seed"}  # an experiment's seeds are its own
-    smoke = experiment_of(parameters(profile="smoke"))
-    for name, value in changes.items():
-        kind = {"peak_source": "copeak"} if name == "max_partners" else {}  # only these have partners
-        experiment = smoke.model_copy(update={"config": smoke.config.model_copy(update=kind)})
-        before = protocol(experiment, {})["this run"]
-        changed = experiment.model_copy(update={"config": experiment.config.model_copy(update={name: value})})
-        assert (protocol(changed, {})["this run"] != before).sum() == 1, name
-
-
-def test_the_released_column_is_the_authors_and_not_ours(monkeypatch):
-    """Written down from their source: a released configuration that drifts away says NO, and theirs stays."""
-    experiment = Experiment(root="/x", set="SOC", config=CoSegConfig.released(), ready_priors=True, ready_proposals=True)
-    before = protocol(experiment, {})
-    theirs = before["released code"]
-    named = {"ranking": "mask_size None", "input": "bicubic", "training": "epochs 40", "losses": "alpha 4.0"}
-    for point, value in named.items():
-        assert value in theirs[point] and before.same[point] == "yes"
-    drifted = classmethod(lambda cls, **changes: cls(mask_size=448, interpolation="bilinear", **changes))
-    monkeypatch.setattr(CoSegConfig, "released", drifted)
-    after = protocol(experiment.model_copy(update={"config": CoSegConfig.released()}), {})
-    assert after["released code"].equals(theirs)
-    assert {"input", "ranking"} <= set(after.index[after.same == "NO"])
-    # What no configuration can make the same is said, too.
-    for told in ("MATLAB's random order", "EXIF", "8 bits", "one photo"):
-        assert told in theirs["runs"]
-    assert before.same["runs"] == "NO"
-
-
-@pytest.mark.parametrize("limit", [None, 1000])
-def test_proposals_that_are_cut_are_not_the_authors(limit):
-    config = CoSegConfig.released(max_proposals=limit)
-    experiment = Experiment(root="/x", set="SOC", config=config, ready_proposals=True)
-    assert protocol(experiment, {}).loc["proposals", "same"] == ("yes" if limit is None else "NO")
-
-
-def test_the_nearest_run_differs_in_what_cannot_be_had():
-    """The released configuration with VGG-16 on an authors' set, of the right size, with ready-made inputs."""
-    config = CoSegConfig.released(backbone="vgg16_fc6")
-    experiment = Experiment(root="/x", set="SOC", config=config, ready_priors=True, ready_proposals=True)
-    sample = demo_set("collage")["cat"][0]
-    counts = protocol(experiment, {"a": [sample] * 2}).loc[["images", "classes", "instances"]]
-    assert counts["released code"].tolist() == ["522", "5", "835"] and set(counts.same) == {"NO"}
-    table = protocol(experiment, {name: [sample] for name in "abcde"})
-    differing = set(table.index[table.same == "NO"])
-    assert differing == {"images", "instances", "network", "runs"}
-    with_ours = protocol(experiment.model_copy(update={"ready_proposals": False}), {"a": [sample]})
-    assert with_ours.loc["proposals", "same"] == "NO" and with_ours.loc["saliency prior", "same"] == "yes"
+# ------------------------------------------------------------------------------------------------------------ the row
 
 
 def test_the_row_beside_the_papers(tmp_path):
@@ -191,7 +118,3 @@ def test_the_papers_table_as_bars(set_name, measure):
     methods = [label.get_text() for label in axis.get_yticklabels()]
     assert "DeepCO3" in methods and ("PRM" in methods) == (set_name in ("COCO_VOC", "VOC12"))
     assert len(axis.patches) == len(methods)
-
-
-def test_every_prior_has_words():
-    assert set(reproduction._PRIORS) == set(get_args(CoSegConfig.model_fields["prior"].annotation))
