@@ -119,11 +119,21 @@ class CoSegmenter:
         images = checks.photos(images)
         checks.same_length(images=images, proposals=proposals)
         bar = enumerate(tqdm(images, disable=not progress, desc="segmenting", unit="photo"))
-        found = [self._segment(photo, k, None if proposals is None else proposals[k]) for k, photo in bar]
+        found = [self.segment_photo(photo, None if proposals is None else proposals[k], k) for k, photo in bar]
         return without_noise(found, self.config)
 
-    def _segment(self, photo, index: int, proposals: torch.Tensor | None) -> list[Instance]:
-        """One photo's instances before the noise filter. All else that was made of the photo is let go with this call."""
+    @torch_defaults()
+    def segment_photo(self, photo, proposals: torch.Tensor | None = None, index: int = 0) -> list[Instance]:
+        """One photo's instances before the noise filter, best first, which ``predict`` is made of.
+
+        Who segments photos one by one calls ``selection.without_noise`` on all of them at the end.
+
+        Parameters
+        ----------
+        photo : a path, a PIL image or an (H, W, 3) uint8 array.
+        proposals : candidate masks (K, H, W) bool, best first; None: made from the photo.
+        index : the photo's place in its list, which is its name in messages if it has no other.
+        """
         image = prepare(photo, self.config, index, self.config.peak_sizes)
         ready = prepare_proposals(image, self.config, proposals)
         return to_instances(self.candidates(image, ready), image.size)
