@@ -171,7 +171,8 @@ def _write(output: Path, paths: Sequence[Path], results: Sequence[PhotoResult], 
         output / _PAGE,
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head><body>'
         f"<h1>{title}</h1><p>{total} instances in {len(paths)} photos. A label is an instance's score, which compares "
-        f"instances of these photos. Every pixel belongs to one instance at most.</p><main>{''.join(figures)}</main></body></html>\n",
+        "instances of these photos. Every pixel belongs to one instance at most.</p>"
+        f"<main>{''.join(figures)}</main></body></html>\n",
     )
 
 

@@ -1,4 +1,5 @@
-"""What tests in several rooms need: each notebook's run, made once. At the end, a table: how long each notebook took."""
+"""What tests in several rooms need: each notebook's run, made once, and networks that are built once. At the end, a table:
+how long each notebook took."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,29 @@ def run_of(shared, ipython, kernel) -> Callable[[Path], Run]:
         return pickle.loads(kept.read_bytes())
 
     return run_once
+
+
+@pytest.fixture(scope="session")
+def built_networks() -> dict:
+    """What builds each kind of network for ``co3lib.segmentation``, from the second time on by copying. Building takes longer
+    than all else in a fit of small photos."""
+    from co3lib import segmentation  # not before: the mutation run changes modules before they are imported
+
+    def copied(build):
+        once = cache(build)
+        return lambda *arguments: deepcopy(once(*arguments))
+
+    return {name: copied(getattr(segmentation, name)) for name in ("build_backbone", "build_both")}
+
+
+@pytest.fixture(scope="module")
+def networks_built_once(built_networks):
+    from co3lib import segmentation
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, build in built_networks.items():
+            patch.setattr(segmentation, name, build)
+        yield
 
 
 def pytest_collection_modifyitems(config, items):
