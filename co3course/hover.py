@@ -22,11 +22,9 @@ from PIL import Image
 
 from co3lib import checks
 from co3lib.datasets.export import COLORS
-from co3lib.datasets.images import fit_within, read_image
+from co3lib.datasets.images import fit_within, read_image, resize_nearest
 from co3lib.evaluation import match, overlaps
 from co3lib.instance import SHOWN, Instance
-
-from .figures import at_size
 
 _LONGEST = 360  # pixels of a photo: more would not be seen
 _MASKED = 200  # pixels of a photo with masks over it, each of which is in the page
@@ -169,8 +167,8 @@ def hover_threshold(
             right = match(ious, scores, _IOU).tolist()
         own = []
         for instance, is_right in zip(found, right, strict=True):
-            for resized in at_size([instance], small.shape[:2]):
-                own.append({"runs": _runs(resized.mask), "share": instance.score / best, "right": is_right})
+            mask = resize_nearest(torch.from_numpy(instance.mask)[None], small.shape[:2])[0].numpy()  # may vanish, but counts
+            own.append({"runs": _runs(mask), "share": instance.score / best, "right": is_right})
         entries.append(own)
     there = None if true_masks is None else sum(map(len, true_masks))
     data = {"photos": named, "instances": entries, "there": there, "start": start}

@@ -6,10 +6,17 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from co3lib.backbones import build_both
+from co3lib.beyond.priors import classifier_prior
+from co3lib.config import CoSegConfig
+from co3lib.datasets import demo_set
 from co3lib.datasets.images import read_image
+from co3lib.inference import prepare
 from co3lib.instance import Instance
+from co3lib.overlap import tight_box
 
 from . import Exercise
 
@@ -137,6 +144,56 @@ def _bird(answer) -> str | None:
     return "At 448 a part has 14 cells along its side, so the bird must be 2/14 of the part wide, and it is 1/30 of the photo"
 
 
+_GROUND, _COIN = 320, 110  # pixels a side
+_PLACES = ((10, 10), (180, 20), (20, 170), (190, 180))  # of the coin on the four grounds, (y, x)
+
+
+def _fooled(answer) -> str | None:
+    wanted = f"Four grounds are wanted, each ({_GROUND}, {_GROUND}, 3) of uint8"
+    try:
+        grounds = [np.asarray(ground) for ground in answer]
+    except TypeError:
+        return f"{wanted}, got {type(answer).__name__}"
+    if len(grounds) != 4:
+        return f"{wanted}; there are {len(grounds)}"
+    for ground in grounds:
+        if ground.shape != (_GROUND, _GROUND, 3) or ground.dtype != np.uint8:
+            return f"{wanted}; one has shape {ground.shape} and type {ground.dtype}"
+    prior, coin = _prior_of(*zip(*map(_with_coin, grounds, _PLACES), strict=True))
+    on, off = float(prior[coin > 0.5].mean()), prior[coin < 0.1]
+    if on < float(off.mean()):
+        return None
+    said = f"The prior's mean is {on:.2f} on the coins and {off.mean():.2f} elsewhere"
+    if float(off.quantile(0.9)) < 0.3:
+        return f"{said}: nothing on your grounds is as much in all four of them as the coin is"
+    return f"{said}: something else is bright too, but it does not win. Would the network's classifier know it by name?"
+
+
+def _with_coin(ground: np.ndarray, place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A ground with the coin pasted onto it, and the coin's mask."""
+    sample = demo_set("coins")["coin"][0]
+    mask = sample.masks[int(sample.masks.sum((1, 2)).argmax())]
+    x0, y0, x1, y1 = tight_box(mask)
+    size = round(_COIN * (x1 - x0) / (y1 - y0)), _COIN
+    coin = np.asarray(Image.fromarray(sample.image[y0:y1, x0:x1]).resize(size, Image.Resampling.BILINEAR))
+    shape = np.asarray(Image.fromarray(mask[y0:y1, x0:x1].numpy()).resize(size, Image.Resampling.NEAREST))
+    part = slice(place[0], place[0] + _COIN), slice(place[1], place[1] + size[0])
+    photo, whole = ground.copy(), np.zeros(ground.shape[:2], bool)
+    photo[part][shape], whole[part] = coin[shape], shape
+    return photo, whole
+
+
+def _prior_of(photos, masks) -> tuple[torch.Tensor, torch.Tensor]:
+    """The default's prior of photos, at one scale, and each mask's share of every cell: (N, h, w) both."""
+    config = CoSegConfig()
+    backbone, classifier = build_both(config.backbone)
+    with torch.no_grad():
+        features = torch.cat([backbone(prepare(photo, config, sides=[config.input_size]).tensor) for photo in photos])
+        prior = classifier_prior([features], [classifier(features)])
+    shares = torch.nn.functional.interpolate(torch.from_numpy(np.stack(masks))[None].float(), prior.shape[1:], mode="area")
+    return prior, shares[0]
+
+
 EXERCISES = {
     "13.1": Exercise(
         _turned_size,
@@ -162,6 +219,13 @@ EXERCISES = {
         (
             "A cell is 32 input pixels: at an input of 448 it is 32/448 of the photo's width.",
             "1/30 of the width is a cell or more if 32/size <= 1/30. In a part of width p the bird is (1/30)/p wide.",
+        ),
+    ),
+    "13.6": Exercise(
+        _fooled,
+        (
+            "What all photos share is what will be found. What could stand on all four grounds, beside the coin?",
+            "The face of skimage.data.chelsea(), rows 40 to 280, columns 90 to 330, made 130 pixels wide, on unlike grounds.",
         ),
     ),
 }

@@ -155,6 +155,37 @@ def _judge_caught(answer) -> str | None:
     return f"{said}. In the photo that is left with nothing the best mask comes first."
 
 
+def _judge_fooled(answer) -> str | None:
+    try:
+        heat, saliency, thing, other = (torch.as_tensor(part) for part in answer)
+    except (TypeError, ValueError, RuntimeError):
+        return "Four maps of one size are wanted: heat, co-saliency, the right thing's mask, its neighbour's mask."
+    heat, saliency, thing, other = heat.float(), saliency.float(), thing.bool(), other.bool()
+    if heat.ndim != 2 or not heat.shape == saliency.shape == thing.shape == other.shape:
+        return f"All four must have one shape (H, W), got {[tuple(part.shape) for part in (heat, saliency, thing, other)]}."
+    if not (heat.isfinite().all() and heat.min() >= 0 and ((saliency >= 0) & (saliency <= 1)).all()):
+        return "Heat must be finite and at least 0, the co-saliency from 0 to 1."
+    if not thing.any() or (thing & other).any() or other.sum() < thing.sum():
+        return "Neither mask may be empty, they may not overlap, and the neighbour must be at least as large as the thing."
+    if not (torch.nn.functional.max_pool2d(thing[None].float(), 3, 1, 1)[0].bool() & other).any():
+        return "The two things must touch."
+    response = heat * saliency
+    share = float(response[thing].sum() / response.sum().clamp_min(1e-30))
+    if share < 0.9 - 1e-6:
+        return f"At least nine tenths of R must lie on the right thing, here {share:.0%} do."
+    masks = torch.stack([thing, thing | other])
+    alone, both = rank_proposals(heat[None], saliency, masks)[0].tolist()
+    if both > alone:
+        return None
+    if not np.isfinite([alone, both]).all():
+        return "A mask under 0.002 % or over 85 % of the image never wins: make the image larger."
+    if share > 0.9999:
+        return "No heat lies on the neighbour, so the mask of both gains nothing by it."
+    edge, both_edge = ((response * edge).sum() for edge in contours(masks))
+    where = "Where should the heat lie, so that the contour earns nothing?" if edge > both_edge else "Is the neighbour salient?"
+    return f"The right mask still wins, {alone:.4g} against {both:.4g}; its contour earns {edge:.4g} of that. {where}"
+
+
 EXERCISES = {
     "09.1": Exercise(
         _judge_contours,
@@ -189,6 +220,13 @@ EXERCISES = {
         (
             "Which line of the code does something that the text does not say?",
             "A photo that is left with nothing keeps its single best; is that the mask with index 0?",
+        ),
+    ),
+    "09.6": Exercise(
+        _judge_fooled,
+        (
+            "Which term of Eq. 7 lets a tight mask win? For which heat is that term zero?",
+            "Heat three pixels or more inside the outline of the right thing, and a little in the middle of the other.",
         ),
     ),
 }

@@ -191,6 +191,25 @@ def _honest_sentence(answer) -> str | None:
     return reasons.get(said, f"The answer must be one of 'a', 'b', 'c' and 'd', got {answer!r}")
 
 
+def _fooled_mean(answer) -> str | None:
+    try:
+        ours, theirs = (torch.as_tensor(values, dtype=torch.float64) for values in answer)
+    except (TypeError, ValueError, RuntimeError):
+        return "Two tables of three classes and three seeds are wanted, A's and B's"
+    if ours.shape != (3, 3) or theirs.shape != (3, 3):
+        return f"Both tables must be (3, 3), classes x seeds, got {tuple(ours.shape)} and {tuple(theirs.shape)}"
+    both = torch.stack([ours, theirs])
+    if not ((both >= 0) & (both <= 100)).all():
+        return "An AP in percent is a number from 0 to 100"
+    lead = ours.mean(0) - theirs.mean(0)
+    if not (lead >= 5).all():
+        return f"A's mAP must lead by 5 points or more with every seed; its leads are {[round(x, 1) for x in lead.tolist()]}"
+    wins = int((theirs - ours >= 5).all(1).sum())
+    if wins < 2:
+        return f"B must be better by 5 points or more, with every seed, on two of the three classes; it is on {wins}"
+    return None
+
+
 EXERCISES = {
     "14.1": Exercise(
         _plain_mean,
@@ -217,5 +236,12 @@ EXERCISES = {
     "14.5": Exercise(
         _honest_sentence,
         ("What must be the same before one may say reproduced?", "Only one sentence names both the numbers and what differs."),
+    ),
+    "14.6": Exercise(
+        _fooled_mean,
+        (
+            "A mean of three can be decided by a single one of them.",
+            "B is a little better on two classes, A far better on the third.",
+        ),
     ),
 }

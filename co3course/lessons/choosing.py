@@ -124,9 +124,11 @@ def groups_figure(
     for members, value in joins:
         if len(members) == 2:  # lines of larger groups would cross one another
             axes[0].plot(*points[members].T, "-", color="white", linewidth=4 * value)
-            style = {"color": "white", "fontsize": 9, "ha": "center", "va": "bottom"}
+            x, y = points[members].mean(0)
+            below = y < height / 8  # above it the title would be covered
+            place = {"xytext": (0, -6 if below else 6), "textcoords": "offset points", "va": "top" if below else "bottom"}
             box = {"facecolor": "black", "alpha": 0.6, "pad": 1, "linewidth": 0}
-            axes[0].annotate(f"{value:.2f}", points[members].mean(0), bbox=box, **style)
+            axes[0].annotate(f"{value:.2f}", (x, y), color="white", fontsize=8, ha="center", bbox=box, **place)
     mark(axes[0], *points.T)
     axes[0].set_title(f"co-saliency, {len(points)} peaks, {len(groups) - len(points)} groups", fontsize=9)
     for axis, (title, instances) in zip(axes[1:], found.items(), strict=True):
@@ -169,7 +171,7 @@ def outline_figure(pixels: np.ndarray, proposals: Proposals, before: torch.Tenso
 def choice_figure(scene: Scene, terms: RankingTerms, peak: int, ways: Sequence[tuple[str, bool, bool]]) -> Figure:
     """For one peak its heat, its target, and the proposal that each of the ``ways`` (title, with fit?, with contrast?)
     chooses, with the proposal's numbers."""
-    figure = Figure(figsize=(2.25 * (len(ways) + 2), 2.9))
+    figure = Figure(figsize=(2.25 * (len(ways) + 2), 3.0))
     axes = figure.subplots(1, len(ways) + 2)
     heat = scene.heat[peak][::_STEP, ::_STEP].clamp_min(0)
     heat = (heat / heat.quantile(0.998).clamp_min(1e-30)).clamp_max(1)  # by the maximum alone most of it would be black
@@ -184,11 +186,11 @@ def choice_figure(scene: Scene, terms: RankingTerms, peak: int, ways: Sequence[t
     for axis, (title, fit, contrast) in zip(axes[2:], ways, strict=True):
         k = terms.score(fit, contrast)[peak].argmax()
         axis.imshow(_on_photo(scene, k[None]))
-        axis.set_title(f"{title}\n{numbers(scene, terms, peak, int(k))}", fontsize=9)
+        axis.set_title(f"{title}\n{numbers(scene, terms, peak, int(k)).replace(', IoU', chr(10) + 'IoU')}", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
         _mark(axis, scene.points[peak])
-    figure.subplots_adjust(left=0.09, right=0.99, bottom=0.03, top=0.84, wspace=0.08)
+    figure.subplots_adjust(left=0.09, right=0.99, bottom=0.03, top=0.8, wspace=0.08)
     return figure
 
 

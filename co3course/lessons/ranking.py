@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from scipy import ndimage
 
 from co3lib.beyond.region_ranking import PaperSums, RegionRanker
 from co3lib.datasets import Sample
@@ -23,7 +24,7 @@ from co3lib.evaluation import match, pooled_average_precision, precision_recall
 from co3lib.inference import prepare
 from co3lib.instance import Instance
 from co3lib.overlap import tight_box
-from co3lib.ranking import noise_filter, suppress
+from co3lib.ranking import contours, noise_filter, suppress
 from co3lib.segmentation import CoSegmenter
 from co3lib.selection import prepare_proposals
 from co3lib.superpixels import means, region_iou
@@ -31,6 +32,7 @@ from co3lib.superpixels import means, region_iou
 from ..style import BLUE, GREEN, ORANGE, VERMILION, mark, plain
 
 _STEP = 2  # every second pixel is drawn: more would not be seen
+_MARGIN = 9  # pixels round a mask that is cut out
 
 
 @dataclass(frozen=True)
@@ -214,14 +216,18 @@ def recall_figure(scenes: Sequence[Scene], limits: Sequence[int], ious: Sequence
 
 
 @plain
-def contour_figure(mask: np.ndarray, dilated: np.ndarray, eroded: np.ndarray, contour: np.ndarray) -> Figure:
-    """A mask (H, W), its dilation, its erosion, and where these two differ."""
+def contour_figure(mask: torch.Tensor) -> Figure:
+    """A mask (H, W) bool, its dilation, its erosion, and its contour, where these two differ; cut out round the dilation."""
+    square = np.ones((5, 5), bool)
+    grown = ndimage.binary_dilation(mask.numpy(), square)
+    shrunk = ndimage.binary_erosion(mask.numpy(), square, border_value=1)  # the image's border makes no contour
+    x0, y0, x1, y1 = tight_box(torch.from_numpy(grown))
+    part = slice(max(y0 - _MARGIN, 0), y1 + _MARGIN), slice(max(x0 - _MARGIN, 0), x1 + _MARGIN)
+    pictures = {"mask P": mask.numpy(), "dilation": grown, "erosion": shrunk, "contour": contours(mask[None])[0].numpy()}
     figure = Figure(figsize=(10, 2.8), layout="constrained")
-    for axis, picture, title in zip(
-        figure.subplots(1, 4), (mask, dilated, eroded, contour), ("mask P", "dilation", "erosion", "contour"), strict=True
-    ):
-        axis.imshow(picture, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(f"{title}: {int(np.sum(picture))} pixels", fontsize=10)
+    for axis, (title, picture) in zip(figure.subplots(1, 4), pictures.items(), strict=True):
+        axis.imshow(picture[part], cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(f"{title}: {int(picture.sum())} pixels", fontsize=10)
         axis.set_axis_off()
     return figure
 

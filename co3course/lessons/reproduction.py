@@ -109,7 +109,7 @@ def paper_figure(set_name: str, measure: str) -> Figure:
     at the bottom; orange what was trained with extra annotations, gray what is not in the paper."""
     rows = paper_results().query("table in ('Table 2', 'Table 4') and set == @set_name and measure == @measure")
     rows = rows.sort_values("value", kind="stable")
-    figure = Figure(figsize=(7, 3.9))
+    figure = Figure(figsize=(7, 4.1))
     axis = figure.subplots()
     for note, color in _NOTES.items():
         places = np.flatnonzero(rows.note == note)
@@ -118,8 +118,8 @@ def paper_figure(set_name: str, measure: str) -> Figure:
             axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=9)
     axis.set_yticks(range(len(rows)), rows.method)
     axis.set(xlim=(0, 65), xlabel=f"{measure} in percent", title=f"Published, {set_name}")
-    figure.legend(fontsize=9, loc="lower center", ncols=3, frameon=False)  # below, where no bar can be
-    figure.subplots_adjust(left=0.27, right=0.97, bottom=0.2, top=0.92)
+    figure.legend(fontsize=9, loc="lower center", ncols=2, frameon=False)  # below, where no bar can be
+    figure.subplots_adjust(left=0.27, right=0.97, bottom=0.24, top=0.92)
     return figure
 
 

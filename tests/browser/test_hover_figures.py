@@ -137,7 +137,7 @@ def test_a_copeak_names_its_partner(exported):
 def test_a_peak_shows_its_heat(exported):
     inside = frame(exported[0], "heat")
     said = said_after(inside, lambda: over(inside, 0, 0.9, 0.5))
-    assert said == "Peak 2 of 2: the lower."
+    assert said == "Peak 1 (of 2, counted from 0): the lower."
     canvas = inside.locator("#stage canvas").first
     light = canvas.evaluate(
         """canvas => [0.1, 0.6].map(y => {

@@ -62,6 +62,15 @@ def test_masks_and_whether_they_are_right():
     assert figure.data["there"] == 3 and hover_threshold(PHOTOS, found, SEE, ALT).data["there"] is None
 
 
+def test_an_instance_that_is_too_small_to_be_seen_is_counted():
+    large = np.zeros((900, 900, 3), np.uint8)
+    mask = np.zeros((900, 900), bool)
+    mask[1, 1] = True
+    tiny = Instance(mask, 0.5, (1, 1), (1, 1, 2, 2))
+    (entry,) = hover_threshold([large], [[tiny]], SEE, ALT, [torch.from_numpy(mask)[None]]).data["instances"][0]
+    assert entry["right"] and len(entry["runs"]) == 1  # it is out everywhere on the small picture
+
+
 def test_a_photo_of_nothing_is_a_page_as_well():
     assert hover_threshold(PHOTOS, [[], []], SEE, ALT).data["instances"] == [[], []]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from skimage import data
 
 from co3lib.datasets.images import ImageError, read_image
 from co3lib.overlap import tight_box
@@ -75,12 +76,28 @@ def rows_first(mask):
     return [y0, x0, y1 - y0, x1 - x0]
 
 
+def grounds(companion=None):
+    """Four unlike grounds; companion: a picture that is on each of them, away from the coin's place."""
+    made = []
+    for ground, place in zip((data.brick(), data.grass(), data.gravel(), data.coffee()), PLACES, strict=True):
+        made.append(np.array(Image.fromarray(ground).convert("RGB").resize((320, 320))))
+        if companion is not None:
+            y, x = place
+            made[-1][y : y + 130, x : x + 130] = np.asarray(Image.fromarray(companion).resize((130, 130)))
+    return made
+
+
+PLACES = ((180, 10), (10, 10), (180, 150), (10, 150))
+CAT, FACE = data.chelsea()[40:280, 90:330], data.astronaut()[:220, 120:340]
+
+
 RIGHT_ANSWERS = [
     ("13.1", (4000, 3000)),
     ("13.2", unreadable),
     ("13.3", keep_sure),
     ("13.4", coco_box),
     ("13.5", (1344, 7 / 30)),
+    ("13.6", grounds(CAT)),
 ]
 WRONG_ANSWERS = [
     ("13.1", (3000, 4000), "as stored"),
@@ -114,4 +131,9 @@ WRONG_ANSWERS = [
     ("13.5", "b", "two numbers"),
     ("13.5", 3, "two numbers"),
     ("13.1", (float("nan"), 4000), "two numbers"),
+    ("13.6", grounds(), "nothing on your grounds"),
+    ("13.6", grounds(FACE), "something else is bright"),
+    ("13.6", grounds()[:3], "there are 3"),
+    ("13.6", [ground / 255 for ground in grounds()], "float64"),
+    ("13.6", 3, "got int"),
 ]

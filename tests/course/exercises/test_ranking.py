@@ -92,6 +92,36 @@ NOT_CAUGHT = [
 ]
 
 
+def two_things(hot, cold, salient=1.0):
+    """Two squares side by side; hot and cold: the heat of the first and of the second, where it lies."""
+    first, second = torch.zeros(2, 40, 60, dtype=torch.bool)
+    first[10:30, 10:30] = second[10:30, 30:50] = True
+    heat = torch.zeros(40, 60)
+    heat[hot[0]], heat[cold[0]] = hot[1], cold[1]
+    saliency = torch.zeros(40, 60)
+    saliency[first | second] = salient
+    return heat, saliency, first, second
+
+
+MIDDLES = (slice(18, 22), slice(18, 22)), (slice(18, 22), slice(38, 42))
+RIM = (slice(10, 30), slice(28, 30))  # of the first, where it touches the second
+FOOLED = two_things((MIDDLES[0], 9.0), (MIDDLES[1], 1.0))
+APART = (*FOOLED[:3], FOOLED[3].roll(3, 1))
+NOT_FOOLED = [
+    ("09.6", 3, "Four maps"),
+    ("09.6", FOOLED[:3], "Four maps"),
+    ("09.6", (FOOLED[0][:, :50], *FOOLED[1:]), "one shape"),
+    ("09.6", (-FOOLED[0], *FOOLED[1:]), "at least 0"),
+    ("09.6", (FOOLED[0], FOOLED[1] * 2, *FOOLED[2:]), "from 0 to 1"),
+    ("09.6", (*FOOLED[:2], FOOLED[2], FOOLED[2]), "overlap"),
+    ("09.6", APART, "must touch"),
+    ("09.6", (FOOLED[0], FOOLED[1], FOOLED[3], FOOLED[2]), "here 10%"),
+    ("09.6", two_things((MIDDLES[0], 9.0), (MIDDLES[1], 0.0)), "gains nothing"),
+    ("09.6", two_things((RIM, 9.0), (MIDDLES[1], 1.0)), "Where should the heat lie"),
+    ("09.6", tuple(part[10:30, 10:50] for part in FOOLED), "larger"),
+]
+
+
 def in_doubles(heat, saliency, *rest):
     """Eq. 7 in float64 whatever it is given."""
     return variant(lambda parts: {})(heat.double(), saliency.double(), *rest)
@@ -100,5 +130,6 @@ def in_doubles(heat, saliency, *rest):
 RIGHT_ANSWERS = [
     *[("09.3", variant(lambda parts: {})), ("09.3", in_doubles), ("09.4", suppression(smaller))],
     ("09.5", [[1, 2], [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]]),
+    ("09.6", FOOLED),
 ]
-WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_SCORES + WRONG_SUPPRESSIONS + NOT_CAUGHT
+WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_SCORES + WRONG_SUPPRESSIONS + NOT_CAUGHT + NOT_FOOLED

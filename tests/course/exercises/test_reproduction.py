@@ -57,7 +57,15 @@ def differing(ours, theirs):
     return [point for point in set(ours) | set(theirs) if ours.get(point, nothing) != theirs.get(point, nothing)]
 
 
-RIGHT_ANSWERS = [("14.1", 60), ("14.2", of_seeds), ("14.3", from_files), ("14.4", differing), ("14.5", "c")]
+LED, EVEN = [[90] * 3, [30] * 3, [30] * 3], [[40] * 3] * 3  # LED has the higher mean, and is worse on two of the three
+RIGHT_ANSWERS = [
+    ("14.1", 60),
+    ("14.2", of_seeds),
+    ("14.3", from_files),
+    ("14.4", differing),
+    ("14.5", "c"),
+    ("14.6", (LED, EVEN)),
+]
 WRONG_ANSWERS = [
     ("14.1", 88.06, "weighs the classes"),
     ("14.1", 120, "each counted once"),
@@ -94,4 +102,11 @@ WRONG_ANSWERS = [
     ("14.5", "b", "neither"),
     ("14.5", "d", "side by side"),
     ("14.5", "e", "must be one of"),
+    ("14.6", 3, "Two tables"),
+    ("14.6", (LED, EVEN[:2]), "(3, 3)"),
+    ("14.6", ([[200] * 3, [0] * 3, [0] * 3], EVEN), "0 to 100"),
+    ("14.6", ([[NAN] * 3, *LED[1:]], EVEN), "0 to 100"),
+    ("14.6", (EVEN, LED), "A's mAP must lead"),
+    ("14.6", ([[90, 90, 50], *LED[1:]], EVEN), "A's mAP must lead"),
+    ("14.6", ([[90] * 3, [30] * 3, [50] * 3], EVEN), "it is on 1"),
 ]

@@ -127,6 +127,6 @@ def test_the_still_figures(scenes):
     for figure in (
         lesson.proposals_figure(scenes[0], [0, 1, 2]),
         lesson.recall_figure(scenes, [50, 1000]),
-        lesson.contour_figure(mask, mask, mask, mask),
+        lesson.contour_figure(torch.from_numpy(mask)),
     ):
         assert png(figure).startswith(b"\x89PNG")
