@@ -100,12 +100,7 @@ def overlay_grid(
     columns = -(-len(images) // rows)
     figure = Figure(figsize=(2.3 * columns, 2.3 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, image, found, caption in zip(axes, images, instances, captions, strict=False):
-        small = fit_within(read_image(image), _LONGEST)
-        found = at_size(found, small.shape[:2])
-        axis.imshow(overlay(small, found))
+    for axis, caption, found in zip(axes, captions, _draw_overlays(axes, images, instances), strict=False):
         axis.set_title(caption, fontsize=9, parse_math=False)  # names of files may hold any character
         _mark(axis, [(x + 0.5, y + 0.5) for y, x in (instance.peak for instance in found)], size=16)
     return figure
@@ -122,11 +117,7 @@ def contact_figure(
     for part, (name, photos) in zip(parts, images.items(), strict=True):
         part.suptitle(titles[name], fontsize=13, x=0.01, ha="left", parse_math=False)
         axes = part.subplots(rows[name], min(len(photos), _SHEET), squeeze=False).ravel()
-        for axis in axes:
-            axis.set_axis_off()
-        for axis, image, found in zip(axes, photos, instances[name], strict=False):
-            small = fit_within(read_image(image), _LONGEST)
-            axis.imshow(overlay(small, at_size(found, small.shape[:2])))
+        _draw_overlays(axes, photos, instances[name])
     return figure
 
 
@@ -218,6 +209,19 @@ def at_size(instances: Sequence[Instance], size: tuple[int, int]) -> list[Instan
             y, x = (int(value * new / old) for value, new, old in zip(instance.peak, size, instance.mask.shape, strict=True))
             resized.append(Instance(mask, instance.score, (y, x), tight_box(mask)))
     return resized
+
+
+def _draw_overlays(axes, images: Sequence, instances: Sequence[Sequence[Instance]]) -> list[list[Instance]]:
+    """Photos with the instances in each, one photo on each of the first axes; the axes that are left stay empty. Returns the
+    instances at the size that is drawn."""
+    drawn = []
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, image, found in zip(axes, images, instances, strict=False):
+        small = fit_within(read_image(image), _LONGEST)
+        drawn.append(at_size(found, small.shape[:2]))
+        axis.imshow(overlay(small, drawn[-1]))
+    return drawn
 
 
 def _mark(axis, points, size: float) -> None:

@@ -81,7 +81,7 @@ def hover_correlation(
         entries.append({"name": name, "low": low, "high": high, "values": _base64(scaled)})
     if not (0 <= start[0] < shape[0] and 0 <= start[1] < shape[1]):
         raise ValueError(f"start must be a cell of the {shape[0]} x {shape[1]} grid, got {start}")
-    named = [_photo(photo, name) for photo, name in zip(photos, ("A: choose a cell", "B: what is like it"), strict=True)]
+    named = [_photo(photo, name) for photo, name in zip(photos, ("A: choose a cell", "B: what it finds"), strict=True)]
     data = {"photos": named, "grids": [shape[:2], shape[2:]], "maps": entries, "start": list(start)}
     return _figure("correlation", data, "viridis", see, alt)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from . import Exercise
-from .answers import numeric
+from .answers import numeric, tensor
 
 
 @numeric
@@ -112,6 +112,23 @@ def _gradient(function: Callable) -> str | None:
     return None
 
 
+def _walls(answer) -> str | None:
+    if said := tensor(answer, (2, 2), "The answer", "(2, 2), from cat and wall to cat and wall"):
+        return f"{said}."
+    likeness = torch.as_tensor(answer, dtype=torch.float64)
+    if likeness.min() < 0 or likeness.max() > 1:
+        return "Likeness is from 0 to 1 here."
+    if likeness[0, 0] != 1:
+        return "The two cats are to be wholly alike: the first number is 1."
+    if max(likeness[0, 1], likeness[1, 0]) > 0.5:
+        return "A cat is to be no more than half like a wall: 0.5 at most beside the diagonal."
+    cats, every = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64)
+    right, wrong = (float(_sum(one, one, likeness.reshape(1, 2, 1, 2), 4.0)) for one in (cats, every))
+    if wrong < right:
+        return None
+    return f"Cats alone cost {right:.2f}, everything {wrong:.2f}. Which of the four numbers make salient walls cheap?"
+
+
 EXERCISES = {
     "06.1": Exercise(_cost, ("The two terms are 1 * 0.5 * 0.2 and 4 * 0.5^2 * 0.8.", "0.1 and 0.8.")),
     "06.2": Exercise(
@@ -140,6 +157,13 @@ EXERCISES = {
         (
             "Differentiate each term with respect to S(p), and sum over q.",
             "S(q) (1 - T) + 2 alpha (S(p) - S(q)) T, summed over q.",
+        ),
+    ),
+    "06.6": Exercise(
+        _walls,
+        (
+            "If walls are salient, unlike pairs pay 1 - T; if not, a cat and a wall that are a little alike pay 4 T.",
+            "Walls that are wholly alike pay nothing together; then 1 - T < 4 T is enough, so T above one fifth.",
         ),
     ),
 }

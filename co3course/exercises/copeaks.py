@@ -10,10 +10,10 @@ from torch.nn.functional import softplus
 
 from co3lib.correlation import correlate, normalize_features
 from co3lib.losses import FORMS, copeak_loss
-from co3lib.peaks import copeak_votes, copeaks, regional_maxima
+from co3lib.peaks import copeak_votes, copeaks, regional_maxima, score_peaks
 
 from . import Exercise
-from .answers import numeric
+from .answers import numeric, tensor
 
 # A map for 05.1; its regional maxima are 2 (a plateau of three cells), 5, 3 and 3.
 RIDGES = torch.tensor([[2, 2, 1, 1, 4, 3], [1, 2, 1, 1, 4, 3], [1, 1, 1, 5, 1, 1], [3, 1, 1, 1, 1, 3.0]])
@@ -164,21 +164,42 @@ def _judge_votes(answer) -> str | None:
     for seed in range(3):
         features = normalize_features(_random(1, 4, 4, 5, seed=seed))
         partners = normalize_features(_random(5, 4, 3, 4, seed=seed + 10))
-        truth = copeak_votes(features, partners)
+        values = torch.stack([correlate(features, partner[None])[0] for partner in partners])
+        at_copeaks = torch.where(copeaks(values), values, 0).flatten(3)
+        truth = at_copeaks.amax(3).sum(0)
         given = answer(features, partners)
         if problem := _is_tensor(given, tuple(truth.shape)):
             return problem
-        if torch.equal(given.to(truth.dtype), truth):
+        if torch.allclose(given.to(truth.dtype), truth, rtol=1e-4):
             continue
-        at = torch.stack([copeaks(correlate(features, partner[None]))[0] for partner in partners])
-        if torch.equal(given.to(truth.dtype), at.sum((0, 3, 4)).to(truth.dtype)):
-            return "A partner has one vote for each cell, however many co-peaks the cell has with it"
-        if torch.equal(given.to(truth.dtype), at.any(0).flatten(2).any(2).to(truth.dtype)):
-            return "Count the partners, do not only say whether there is one"
-        if torch.allclose(given.to(truth.dtype) * len(partners), truth):
-            return "Votes are counts, not shares"
-        return f"All cells together should have {int(truth.sum())} votes here, they have {float(given.sum()):g}"
+        slips = {
+            "These are the votes of the page: a partner should give its height, not 1": copeak_votes(features, partners),
+            "Of a partner's co-peaks with a cell only the highest counts: do not add them up": at_copeaks.sum((0, 3)),
+            "Add up what the partners give, do not take the highest of them": at_copeaks.amax((0, 3)),
+            "Only co-peaks count: set all other entries to zero first": values.flatten(3).amax(3).sum(0),
+            "Add up what the partners give, do not take their mean": truth / len(partners),
+        }
+        for reason, value in slips.items():
+            if torch.allclose(given.to(truth.dtype), value, rtol=1e-4):
+                return reason
+        return f"All cells together should have {float(truth.sum()):.3f} here, they have {float(given.sum()):.3f}"
     return None
+
+
+def _judge_hidden(answer) -> str | None:
+    if problem := tensor(answer, (7,), "The answer", "(7,), one score for each cell"):
+        return problem
+    scores = torch.as_tensor(answer, dtype=torch.float64)
+    cats = scores[1:5]
+    beside = torch.cat([scores[:1], scores[5:]])
+    if cats.min() <= beside.max():
+        return f"Every cell of a cat must score above all other cells; {cats.min():g} is not above {beside.max():g}"
+    peaks = score_peaks(scores.view(1, 1, 1, 7)).flatten()
+    first, second = bool(peaks[1:3].any()), bool(peaks[3:5].any())
+    if first != second:
+        return None
+    where = ", ".join(str(k) for k in peaks.nonzero().flatten().tolist())
+    return f"Both cats have a peak: the peaks are the cells {where}. A peak needs something lower on each side"
 
 
 EXERCISES = {
@@ -211,8 +232,15 @@ EXERCISES = {
     "05.5": Exercise(
         _judge_votes,
         (
-            "copeaks(correlate(features, partner[None]))[0] has the axes (h, w, s, t): which of them are the partner's?",
-            "Ask with any(), not sum(), over (s, t), and add the answers of all partners up.",
+            "torch.where(copeaks(T), T, 0) keeps the heights at the co-peaks; T has the axes (1, h, w, s, t).",
+            "Take amax, not sum, over the partner's axes (s, t), and add up what all partners give.",
+        ),
+    ),
+    "05.6": Exercise(
+        _judge_hidden,
+        (
+            "Two maxima need a valley between them. Where could there be none?",
+            "Let the scores fall all the way from the first cell of the one cat to the last cell of the other.",
         ),
     ),
 }

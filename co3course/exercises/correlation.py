@@ -8,7 +8,7 @@ from co3lib.correlation import correlate, normalize_features, weight_by_saliency
 
 from ..lessons.correlation import best_cells
 from . import Exercise
-from .answers import numeric
+from .answers import numeric, tensor
 
 _SHAPE = (3, 14, 14, 10, 12)
 
@@ -122,6 +122,21 @@ def _judge_best(best) -> str | None:
     return "For each (i, j) take the maximum over s and t together, and turn its flat index into a row and a column."
 
 
+def _judge_stranger(answer) -> str | None:
+    if said := tensor(answer, (2, 2), "The answer", "(2, 2), two cells with two channels each"):
+        return f"{said}."
+    cells = torch.as_tensor(answer, dtype=torch.float64)
+    if not cells[0].any():
+        return "Cell 0 is all zero: it is like nothing, itself and cell 1 alike. Give it some length."
+    normalized = normalize_features(cells.T.reshape(1, 2, 1, 2))
+    own, other = correlate(normalized, normalized)[0, 0, 0, 0].tolist()
+    if other > own:
+        return None
+    if own > 0.9:
+        return f"Cell 0 finds itself, with {own:.3f}, and cell 1 only with {other:.3f}. When is a cell hardly like itself?"
+    return f"Cell 0 finds itself, with {own:.3f}; cell 1 has {other:.3f}: should it be longer, or nearer in direction?"
+
+
 EXERCISES = {
     "03.1": Exercise(
         _judge_weak_cell,
@@ -150,6 +165,13 @@ EXERCISES = {
         (
             "Flatten the last two axes, then take the argmax.",
             "With t columns, the flat index k is row k // t and column k % t.",
+        ),
+    ),
+    "03.6": Exercise(
+        _judge_stranger,
+        (
+            "With itself a cell of length r has r^2 / (r^2 + 0.01): look at exercise 03.1.",
+            "A short cell 0, such as (0.1, 0), beside a long cell 1 of nearly the same direction.",
         ),
     ),
 }

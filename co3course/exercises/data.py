@@ -12,6 +12,7 @@ from co3lib.datasets import DatasetError, read_set
 from co3lib.overlap import mask_iou
 
 from . import Exercise
+from .answers import tensor
 
 
 def _judge_counts(answer) -> str | None:
@@ -131,6 +132,26 @@ def _judge_recall(recall) -> str | None:
     return None
 
 
+def _judge_drawn(answer) -> str | None:
+    truth = torch.zeros(10, 10, dtype=torch.bool)
+    truth[2:8, 2:8] = True
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        return "Give two masks in a tuple: (inside, around)."
+    for name, mask in zip(("inside", "around"), answer, strict=True):
+        if said := tensor(mask, (10, 10), name, "(10, 10)"):
+            return f"{said}."
+    inside, around = (torch.as_tensor(mask).bool() for mask in answer)
+    if (inside & ~truth).any():
+        return f"The mask inside has {int((inside & ~truth).sum())} pixels that are not of the thing."
+    if (truth & ~around).any():
+        return f"The mask around leaves out {int((truth & ~around).sum())} pixels of the thing."
+    for name, mask in (("inside", inside), ("around", around)):
+        iou = float(mask_iou(mask[None], truth[None]))
+        if abs(iou - 0.5) > 1e-6:
+            return f"The mask {name} has {int(mask.sum())} pixels and an IoU of {iou:.3f}; 0.5 is wanted."
+    return None
+
+
 EXERCISES = {
     "01.1": Exercise(
         _judge_counts,
@@ -156,6 +177,13 @@ EXERCISES = {
         (
             "Ask of each column of the matrix of IoU whether its maximum is large enough.",
             "mask_iou(proposals, truth).max(0).values > iou",
+        ),
+    ),
+    "01.6": Exercise(
+        _judge_drawn,
+        (
+            "Of the mask inside the intersection is the mask itself; of the mask around the union is.",
+            "The thing has 36 pixels: 18 of them, and 72 that hold them all.",
         ),
     ),
 }

@@ -6,8 +6,9 @@ import torch
 
 from co3lib.losses import saliency_loss, saliency_weight
 
+from ..lessons.correlation import auc
 from . import Exercise
-from .answers import numeric
+from .answers import numeric, tensor
 
 
 def _random(*shape: int, seed: int) -> torch.Tensor:
@@ -101,6 +102,23 @@ def _judge_loss(answer) -> str | None:
     return f"It gives {given.item():.6f} where {truth.item():.6f} was wanted"
 
 
+def _judge_prior(answer) -> str | None:
+    if said := tensor(answer, (4, 4), "The prior", "(4, 4)"):
+        return said
+    prior = torch.as_tensor(answer, dtype=torch.float32)
+    if float(prior.min()) < 0 or float(prior.max()) > 1:
+        return f"A prior is from 0 to 1, yours from {float(prior.min()):g} to {float(prior.max()):g}"
+    truth = torch.zeros(4, 4, dtype=torch.bool)
+    truth[:2, :2] = True
+    if float(prior[truth].min()) <= float(prior[~truth].max()):
+        return f"Every pixel of the thing must be brighter than every other; the AUC is {auc(prior[truth], prior[~truth]):.2f}"
+    maps = (torch.full((4, 4), 0.5), truth.float())
+    nothing, right = (float(saliency_loss(one[None, None], prior[None, None])) for one in maps)
+    if nothing < right:
+        return None
+    return f"No opinion costs {nothing:.3f}, the true mask {right:.3f}: the order is right, but which values are near 0.5?"
+
+
 EXERCISES = {
     "04.1": Exercise(
         _judge_number(0.8, {0.2: "That is a negative pixel's weight"}, "What share of the pixels is of the other kind?"),
@@ -115,17 +133,24 @@ EXERCISES = {
     ),
     "04.3": Exercise(
         _judge_number(
-            0.09375,
-            {0.25: "You forgot the weights rho", 0.1875: "The differences are 0.5, but they must be squared"},
+            0.045,
+            {0.25: "You forgot the weights rho", 0.09: "The differences are 0.5, but they must be squared"},
             "Add up: the positives' share times their weight times 0.25, and the negatives' likewise",
         ),
-        ("The difference is 0.5 at every pixel, its square 0.25.", "0.25 * 0.75 * 0.25 + 0.75 * 0.25 * 0.25."),
+        ("The difference is 0.5 at every pixel, its square 0.25.", "0.1 * 0.9 * 0.25 + 0.9 * 0.1 * 0.25."),
     ),
     "04.4": Exercise(
         _judge_loss,
         (
             "Every mean over the pixels becomes a sum over the valid ones, divided by their number.",
             "(prior * valid).sum((1, 2, 3), keepdim=True) / valid.sum((1, 2, 3), keepdim=True) is each image's mean.",
+        ),
+    ),
+    "04.5": Exercise(
+        _judge_prior,
+        (
+            "Any rising function of a prior keeps its AUC: make the prior pale.",
+            "With 0.6 on the thing and 0.4 elsewhere, compare the squares for 0.5 with those for 1 and 0.",
         ),
     ),
 }

@@ -13,34 +13,52 @@ from torch import nn
 
 from co3lib.backbones import Backbone
 from co3lib.config import CoSegConfig
-from co3lib.model import CoPeakNet
+from co3lib.model import CoPeakNet, CoPeakOutput
 from co3lib.training import total_loss
 
 from . import Exercise
+from .answers import numbers, numeric
 
 
-def _reach(answer) -> str | None:
-    value = float(answer)
-    if abs(value - 4e-5) < 1e-6:
-        return None
-    if abs(value - 1e-6) < 1e-9:
-        return "That is one step; how many steps are there in 40 epochs?"
-    if abs(value - 2.4e-4) < 1e-6:
-        return "Six photos are one batch, and so one step an epoch, not six."
+@numeric
+def _reach(value: float) -> str | None:
     if abs(value - 8e-5) < 1e-6:
-        return "The doubled rate is that of the biases; the question is about a weight."
+        return None
+    if abs(value - 2e-6) < 1e-9 or abs(value - 1e-6) < 1e-9:
+        return "That is one step; how many steps are there in 40 epochs?"
+    if abs(value - 2.4e-4) < 1e-6 or abs(value - 4.8e-4) < 1e-6:
+        return "Six photos are one batch, and so one step an epoch, not six."
+    if abs(value - 4e-5) < 1e-6:
+        return "That is how far a weight can go; what rate have the biases?"
     return "Count the steps, and multiply by the length of a first step, which does not depend on the gradient's size."
 
 
-def _factor(answer) -> str | None:
-    value = float(answer)
-    if abs(value - 1) < 0.01:
+def _scene() -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (2, 6, 4, 4) of two photos with one thing each, alike in both on another ground, and the things' masks."""
+    generator = torch.Generator().manual_seed(10)
+    masks = torch.zeros(2, 1, 4, 4)
+    masks[0, :, :2, :2], masks[1, :, 1:4, 2:4] = 1, 1
+    thing, ground = torch.rand(2, 1, 6, 1, 1, generator=generator).unbind()
+    noise = 0.3 * torch.rand(2, 6, 4, 4, generator=generator)
+    return masks * thing + (1 - masks) * ground + noise, masks
+
+
+def _weights(answer) -> str | None:
+    values = numbers(answer, 3)
+    if isinstance(values, str):
+        return f"{values}: the weights of ls, lt and la."
+    if min(values) < 0 or not max(values):
+        return "No weight may be negative, and one at least must be above zero."
+    config = CoSegConfig(**dict(zip(("saliency_weight", "copeak_weight", "affinity_weight"), values, strict=True)))
+    features, masks = _scene()
+    found, dark = (
+        total_loss(CoPeakOutput(features, score), score.sigmoid(), masks, config)
+        for score in (20 * masks - 10, torch.full_like(masks, -10.0))
+    )
+    if dark.total < found.total:
         return None
-    if abs(value - 6) < 0.01:
-        return "That is plain gradient descent; Adam divides the gradient by its own size."
-    if abs(value - 1 / 6) < 0.01:
-        return "The gradient gets longer, not shorter; and what does Adam do with its length?"
-    return "Look at the first step from an empty memory: how does it depend on the gradient's size?"
+    said = f"The network that finds all has {found.total:.4f}, the dark one {dark.total:.4f}"
+    return f"{said}. Which of the three losses is lower in the dark? Give the others less weight."
 
 
 def _pairs(function: Callable) -> str | None:
@@ -177,12 +195,15 @@ EXERCISES = {
         _reach,
         (
             "From an empty memory, Adam's step is the rate times the sign of the gradient.",
-            "Six photos in batches of six: how many steps has an epoch?",
+            "Six photos in batches of six are one step an epoch; and biases have twice the rate.",
         ),
     ),
     "07.2": Exercise(
-        _factor,
-        ("Run `first_step` with a gradient of 1 and of 6.", "The step is rate * g / (|g| + 1e-8): multiply g by six in it."),
+        _weights,
+        (
+            "What does each loss say of a network that finds nothing? Notebook 06 says it below its six situations.",
+            "In the dark the affinity loss is zero, while ls and lt are at their worst.",
+        ),
     ),
     "07.3": Exercise(
         _pairs,

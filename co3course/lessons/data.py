@@ -130,7 +130,7 @@ def describe_first(shown: Candidates, first: int) -> str:
     """``first_figure`` in one sentence."""
     overlaps = shown.overlaps[:first].max(0).values
     said = ", ".join(f"{value:.2f}" for value in overlaps.tolist())
-    return f"The best of the first {first} proposals for each cat: IoU {said}; {int((overlaps > 0.5).sum())} are above 0.5."
+    return f"The best of the first {first} proposals for each cat: IoU {said}; above 0.5: {int((overlaps > 0.5).sum())}."
 
 
 @plain

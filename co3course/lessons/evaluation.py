@@ -204,10 +204,10 @@ def _draw_scene(axis, scene: Scene, right: torch.Tensor, chosen: int | None) -> 
         axis.imshow(np.where(scene.truth.any(0), 215, 255), cmap="gray", vmin=0, vmax=255, extent=extent)
     else:
         axis.imshow(scene.pixels // 2 + 127, extent=extent)  # paler, so that the outlines are seen
-    width = 6 if scene.pixels is None else 4
+    thick = 6 if scene.pixels is None else 4
     for mask in scene.truth:
         # Wide, so that it shows on either side of a detection's outline that runs along it.
-        axis.add_collection(LineCollection(outline(mask), colors=TRUTH, linewidths=width, capstyle="projecting"))
+        axis.add_collection(LineCollection(outline(mask), colors=TRUTH, linewidths=thick, capstyle="projecting"))
     for mask, good in zip(scene.masks, right.tolist(), strict=True):
         color, thickness = (RIGHT, 3) if good else (WRONG, 1.5)
         axis.add_collection(LineCollection(outline(mask), colors=color, linewidths=thickness))

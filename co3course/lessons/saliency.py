@@ -230,8 +230,8 @@ def learnt_figure(learnt: Mapping[str, Epochs], epoch: int) -> Figure:
     for column, (name, epochs) in enumerate(learnt.items(), start=1):
         teacher = axes[0, column].imshow(epochs.prior.numpy(), extent=(0, 1, 1, 0), cmap="cividis", vmin=0, vmax=1)
         pupil = axes[1, column].imshow(pupils[column - 1].numpy(), extent=(0, 1, 1, 0), cmap="cividis", **limits)
-        axes[0, column].set_title(f"prior: {name}, AUC {epochs.prior_score:.2f}", fontsize=10)
-        axes[1, column].set_title(f"learnt, epoch {epoch}: AUC {epochs.scores[epoch]:.2f}", fontsize=10)
+        axes[0, column].set_title(f"prior: {name}, mean AUC {epochs.prior_score:.2f}", fontsize=10)
+        axes[1, column].set_title(f"learnt, epoch {epoch}: mean AUC {epochs.scores[epoch]:.2f}", fontsize=10)
     for axis in axes.flat:
         axis.set_axis_off()
         axis.set_aspect(photo.shape[0] / photo.shape[1])

@@ -18,6 +18,12 @@ def gradient(first, second, likeness, alpha, push=1.0, pull=2.0):
 
 
 WRONG_ANSWERS = [
+    ("06.6", [[1, 0], [0, 1]], "Cats alone cost 0.00, everything 2.00"),
+    ("06.6", [[1, 0.3], [0.3, 0]], "everything 2.40"),
+    ("06.6", [[1, 0.6], [0.6, 1]], "half like a wall"),
+    ("06.6", [[0.9, 0.3], [0.3, 1]], "first number is 1"),
+    ("06.6", [[1, -0.3], [0.3, 1]], "from 0 to 1"),
+    ("06.6", [1, 0.3], "must have shape"),
     ("06.1", 1.7, "squared"),
     ("06.1", 0.6, "changed places"),
     ("06.1", 0.3, "alpha"),
@@ -47,6 +53,7 @@ WRONG_ANSWERS = [
 ]
 
 RIGHT_ANSWERS = [
+    ("06.6", [[1, 0.5], [0, 1]]),
     ("06.2", lambda first, second, likeness, alpha: terms(first.double(), second.double(), likeness.double(), alpha).sum()),
     ("06.5", lambda first, second, likeness, alpha: gradient(first.double(), second.double(), likeness.double(), alpha)),
 ]

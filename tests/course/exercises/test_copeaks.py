@@ -55,16 +55,10 @@ def curve(x, form):
     return softplus(-x) if form == "released" else -x.log()
 
 
-def any_vote(features, partners):
-    return (torch.stack([copeaks(correlate(features, p[None]))[0] for p in partners])).any(0).flatten(2).any(2).float()
-
-
-def every_copeak(features, partners):
-    return sum(copeaks(correlate(features, p[None]))[0].sum((2, 3)).float() for p in partners)
-
-
-def partners_ends(features, partners):
-    return sum(copeaks(correlate(features, p[None]))[0].flatten(0, 1).any(0).float() for p in partners)
+def heights(features, partners, only=True):
+    """What each partner's cells give: (M, h, w, s * t)."""
+    values = torch.stack([correlate(features, partner[None])[0] for partner in partners])
+    return (torch.where(copeaks(values), values, 0) if only else values).flatten(3)
 
 
 WRONG_ANSWERS = [
@@ -99,11 +93,20 @@ WRONG_ANSWERS = [
     ("05.4", lambda c, form, k: curve(top(c, k), form), "shape"),
     ("05.4", lambda c, form, k: curve(top(c, k), form).mean() * torch.nan, "nan, wanted"),
     ("05.4", lambda c, form: copeak_loss(c, form), "TypeError"),
-    ("05.5", every_copeak, "one vote for each cell"),
-    ("05.5", any_vote, "Count the partners"),
-    ("05.5", partners_ends, "shape"),
-    ("05.5", lambda f, p: copeak_votes(f, p) / len(p), "not shares"),
-    ("05.5", lambda f, p: copeak_votes(f, p) + 1, "All cells together"),
+    ("05.5", copeak_votes, "its height, not 1"),
+    ("05.5", lambda f, p: heights(f, p).sum((0, 3)), "do not add them up"),
+    ("05.5", lambda f, p: heights(f, p).amax((0, 3)), "the highest of them"),
+    ("05.5", lambda f, p: heights(f, p, only=False).amax(3).sum(0), "Only co-peaks count"),
+    ("05.5", lambda f, p: heights(f, p).amax(3).mean(0), "do not take their mean"),
+    ("05.5", lambda f, p: heights(f, p).amax((1, 2)).sum(0), "shape"),
+    ("05.5", lambda f, p: heights(f, p).amax(3).sum(0) + 1, "All cells together"),
+    ("05.6", [0, 4, 3, 3, 5, 0, 0], "the cells 1, 4"),
+    ("05.6", [0, 4, 4, 4, 4, 0, 0], "the cells 1, 2, 3, 4"),
+    ("05.6", [0, 4, 3, 2, 1, 1, 0], "1 is not above 1"),
+    ("05.6", [4, 3, 2, 1], "must have shape"),
 ]
 
-RIGHT_ANSWERS = [("05.4", lambda c, form, k: curve(top(c.double(), k), form).mean())]
+RIGHT_ANSWERS = [
+    ("05.6", torch.tensor([0, 1, 2, 3, 4, 0, 0])),
+    ("05.4", lambda c, form, k: curve(top(c.double(), k), form).mean()),
+]

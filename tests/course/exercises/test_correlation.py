@@ -27,6 +27,11 @@ def best(correlation, columns=2, flip=False, sign=1):
 
 
 WRONG_ANSWERS = [
+    ("03.6", [[3, 4], [4, 3]], "hardly like itself"),
+    ("03.6", [[0.1, 0], [0.1, 0.1]], "should it be longer"),
+    ("03.6", [[0, 0], [4, 3]], "some length"),
+    ("03.6", [0.1, 0], "must have shape"),
+    ("03.6", [[0.1, float("nan")], [1, 0]], "NaN"),
     ("03.1", 1.0, "without the 0.01"),
     ("03.1", 0.707, "square"),
     ("03.1", 0.01, "Work it out"),
@@ -64,6 +69,7 @@ WRONG_ANSWERS = [
 ]
 
 RIGHT_ANSWERS = [
+    ("03.6", torch.tensor([[0.0, 0.05], [1.0, 1.0]])),
     ("03.3", lambda f: f.double() / (length(f.double()) + 0.01).sqrt()),
     ("03.4", lambda f, g, s, r: guide(f.double(), g.double(), s, r)),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from PIL import Image
 
 from co3lib.overlap import mask_iou
@@ -23,7 +24,21 @@ def saver(image="Image/{category}/{name}.png", mask="Mask/{category}/{name}_Inst
 
 
 RIGHT_ANSWERS = [("01.4", saver(image="Image/{category}/{name}.jpg"))]  # photos may be JPEG
+
+
+def drawn(inside=(slice(2, 8), slice(2, 5)), around=(slice(1, 9), slice(1, 10))):
+    masks = torch.zeros(2, 10, 10, dtype=torch.bool)
+    masks[0][inside] = masks[1][around] = True
+    return tuple(masks)
+
+
 WRONG_ANSWERS = [
+    ("01.6", torch.zeros(10, 10), "two masks"),
+    ("01.6", (torch.zeros(10, 10), torch.zeros(6, 6)), "around must have shape"),
+    ("01.6", drawn(inside=(slice(1, 7), slice(2, 5))), "3 pixels that are not"),
+    ("01.6", drawn(around=(slice(3, 9), slice(1, 10))), "leaves out 6 pixels"),
+    ("01.6", drawn(inside=(slice(2, 8), slice(2, 8))), "inside has 36 pixels and an IoU of 1.000"),
+    ("01.6", drawn(around=(slice(0, 10), slice(0, 10))), "an IoU of 0.360"),
     ("01.1", (3, 3, 3), "Only instance"),
     ("01.1", (1, 1, 4), "cup is not"),
     ("01.1", (1, 1, 1), "each single cat"),

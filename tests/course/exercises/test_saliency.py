@@ -28,7 +28,20 @@ def masked(saliency, prior, valid, rho):
     return ((rho * squares(saliency, prior) * valid).sum((1, 2, 3)) / valid.sum((1, 2, 3))).sum()
 
 
+def prior(thing, elsewhere, spot=None):
+    values = torch.full((4, 4), float(elsewhere))
+    values[:2, :2] = thing
+    values[3, 3] = elsewhere if spot is None else spot
+    return values
+
+
 WRONG_ANSWERS = [
+    ("04.5", prior(1, 0), "near 0.5"),
+    ("04.5", prior(0.6, 0.4, 0.7), "the AUC is 0.92"),
+    ("04.5", prior(0.5, 0.5), "the AUC is 0.50"),
+    ("04.5", prior(2, 0), "from 0 to 1"),
+    ("04.5", prior(0.6, 0.4)[0], "shape"),
+    ("04.5", prior(float("nan"), 0), "NaN"),
     ("04.1", 0.2, "negative pixel"),
     ("04.1", 20, "other kind"),
     ("04.2", lambda p: 1 - saliency_weight(p), "other way round"),
@@ -37,7 +50,7 @@ WRONG_ANSWERS = [
     ("04.2", lambda p: saliency_weight(p)[:, 0], "shape"),
     ("04.2", torch.ones_like, "first pixel"),
     ("04.3", 0.25, "forgot the weights"),
-    ("04.3", 0.1875, "squared"),
+    ("04.3", 0.09, "squared"),
     ("04.3", 1.0, "Add up"),
     ("04.3", float("nan"), "finite"),
     ("04.3", None, "NoneType"),
@@ -57,6 +70,7 @@ WRONG_ANSWERS = [
 ]
 
 RIGHT_ANSWERS = [
+    ("04.5", prior(0.3, 0.2).numpy()),
     ("04.2", lambda p: saliency_weight(p).double()),
     ("04.4", lambda s, p, v: masked(s.double(), p.double(), v, valid_weight(p, v))),
 ]

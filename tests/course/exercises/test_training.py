@@ -11,11 +11,15 @@ from co3lib.training import total_loss
 WRONG_PREDICTIONS = [
     ("07.1", 1e-6, "one step"),
     ("07.1", 2.4e-4, "one batch"),
-    ("07.1", 8e-5, "biases"),
+    ("07.1", 4e-5, "biases"),
     ("07.1", 0.04, "Count"),
-    ("07.2", 6, "plain gradient descent"),
-    ("07.2", 1 / 6, "longer"),
-    ("07.2", 36, "first step"),
+    ("07.1", "far", "one number, it is str"),
+    ("07.2", (1, 0.5, 0.1), "Which of the three losses"),
+    ("07.2", (0, 1, 0), "Which of the three losses"),
+    ("07.2", (0, 0, 0), "above zero"),
+    ("07.2", (-1, 0, 1), "negative"),
+    ("07.2", 6, "3 numbers are wanted"),
+    ("07.2", (0, 0, float("nan")), "NaN"),
 ]
 
 
@@ -177,4 +181,5 @@ WRONG_STEPS = [
     ("07.5", partial(step, back=lambda total, _: float(total)), "two numbers"),
     ("07.5", no_step, "do not move"),
 ]
+RIGHT_ANSWERS = [("07.2", (0, 0.001, 1))]
 WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_PAIRS + WRONG_FIRST_STEPS + WRONG_STEPS

@@ -51,7 +51,7 @@ def test_the_first_proposals(samples, first):
     titles = [axis.get_title() for axis in draw().axes]
     assert len(titles) == len(sample.masks) and titles[0] == f"cat 1: IoU {0 if first == 1 else 1:.2f}"
     assert f"first {first} proposals" in describe_first(shown, first)
-    assert describe_first(shown, 1).endswith("0 are above 0.5.")
+    assert describe_first(shown, 1).endswith("above 0.5: 0.")
 
 
 def test_statistics_have_a_row_an_instance(samples):

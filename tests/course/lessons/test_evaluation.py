@@ -102,6 +102,13 @@ def test_a_photo_in_which_nothing_was_found():
     assert isinstance(scene_figure(empty), Figure)
 
 
+def test_the_whole_scene_is_in_the_picture(scene):
+    for drawn in (toy_scene(), scene):
+        left = scene_figure(drawn).axes[0]
+        height, width = drawn.truth.shape[1:]
+        assert (left.get_xlim(), left.get_ylim()) == ((0, width), (height, 0))
+
+
 @pytest.mark.parametrize("iou", [0.05, 0.5, 0.95])
 def test_curves_of_classes(iou):
     generator = torch.Generator().manual_seed(0)
