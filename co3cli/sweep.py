@@ -261,7 +261,7 @@ def _client(workers: int | None, scheduler: str | None, tasks: int) -> Iterator[
         return
     count = workers or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
     # Memory is left to the system: a worker that is killed at a share of it would lose a class that just fits.
-    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "memory_limit": 0}
+    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
     with (
         LocalCluster(n_workers=min(count, tasks), silence_logs=logging.CRITICAL, **options) as cluster,
         Client(cluster) as client,

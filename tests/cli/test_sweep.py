@@ -38,7 +38,7 @@ def changed(**changes) -> Table:
 
 @pytest.fixture(scope="module")
 def scheduler():
-    options = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(protocol="inproc://", **options) as cluster:
         yield cluster.scheduler_address
 

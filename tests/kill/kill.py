@@ -3,9 +3,10 @@
     python tests/kill/kill.py --kills 50            # of each; `make kill`
     python tests/kill/kill.py --kills 5 fit         # a few, of one
 
-Killed are ``fit`` with a checkpoint, an experiment, an export, a notebook's run, a gallery and the making of a bundled set,
-with SIGKILL, which nothing can answer. After every kill no file that is at its place may be torn and no process may run on;
-after the last run nothing half-written may be left, and every file must be as after a run that nothing disturbed.
+Killed are ``fit`` with a checkpoint, an experiment, a sweep, the segmenting of a folder, an export, a notebook's run, a gallery
+and the making of a bundled set, with SIGKILL, which nothing can answer. After every kill no file that is at its place may be torn
+and no process may run on; after the last run nothing half-written may be left, and every file must be as after a run that nothing
+disturbed.
 """
 
 from __future__ import annotations
@@ -48,6 +49,31 @@ _EXPERIMENT = """
 from co3lib.experiment import Experiment, run_experiment
 small = SMALL.model_copy(update={"epochs": 2})
 run_experiment(Experiment(set="collage", classes=("cat", "cup"), photos=2, config=small), sys.argv[1])
+"""
+_TABLE = """
+title: Two classes
+sets: [collage]
+classes: [cat, cup]
+photos: 2
+defaults:
+  config:
+    {input_size: 64, mask_size: 64, epochs: 2, max_proposals: 40, prior_scales: [1.0], peak_scales: [1.0]}
+rows:
+  default:
+  DDT: {method: ddt}
+"""
+_SEGMENT = """
+from co3cli.segment import segment_folder
+from co3lib.datasets.images import fit_within
+from co3lib.files import aside
+from PIL import Image
+from pathlib import Path
+folder = Path(sys.argv[1]).with_name("photos")
+for k, sample in enumerate(demo_set("coins")["coin"][:6]):
+    if not (folder / f"{k}.png").exists():
+        with aside(folder / f"{k}.png") as part:
+            Image.fromarray(fit_within(sample.image, 120)).save(part, "png")
+segment_folder(folder, sys.argv[1], SMALL, progress=False)
 """
 _EXPORT = """
 from pathlib import Path
@@ -114,6 +140,12 @@ def _notebook(folder: Path) -> list[str]:
     return [sys.executable, "-m", "co3course.runner", str(_notebooks(folder, 1) / "0.ipynb"), "--output", str(folder)]
 
 
+def _sweep(folder: Path) -> list[str]:
+    table = folder.parent / "two.yaml"
+    table.write_text(_TABLE)
+    return [sys.executable, "-m", "co3cli.main", "sweep", str(table), "--out", str(folder), "--workers", "2"]
+
+
 def _gallery(folder: Path) -> list[str]:
     books = _notebooks(folder, 2)
     pages = ["--output", str(folder / "runs"), "--pages", str(folder / "pages")]
@@ -144,6 +176,8 @@ def contents(path: Path) -> object:
 TARGETS = {
     "fit": _python(_FIT),
     "experiment": _python(_EXPERIMENT),
+    "sweep": _sweep,
+    "segment": _python(_SEGMENT),
     "export": _python(_EXPORT),
     "notebook": _notebook,
     "gallery": _gallery,
