@@ -4,9 +4,9 @@
     python tests/kill/kill.py --kills 5 fit         # a few, of one
 
 Killed are ``fit`` with a checkpoint, an experiment, a sweep, the segmenting of a folder, an export, a notebook's run, a gallery
-and the making of a bundled set, with SIGKILL, which nothing can answer. After every kill no file that is at its place may be torn
-and no process may run on; after the last run nothing half-written may be left, and every file must be as after a run that nothing
-disturbed.
+and the making of a bundled set, with SIGKILL, which nothing can answer. After every kill no file that is at its place may be
+torn and no process may run on; after the last run nothing half-written may be left, and every file must be as after a run that
+nothing disturbed.
 """
 
 from __future__ import annotations
