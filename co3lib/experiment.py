@@ -255,7 +255,8 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
     config = experiment.config.model_copy(update={"seed": seed})
     checkpoint = output / _CHECKPOINTS / f"{name}_seed_{seed}.safetensors"
     priors = _Later(samples, lambda sample: sample.prior) if experiment.ready_priors else None
-    proposals = _Later(samples, lambda sample: sample.proposals) if experiment.ready_proposals else None
+    limit = config.max_proposals
+    proposals = _Later(samples, lambda sample: sample.best_proposals(limit)) if experiment.ready_proposals else None
     found, weights_sha256 = segment(experiment.method, paths, config, priors, proposals, checkpoint, progress)
     seconds = time.perf_counter() - started
     for photo, instances in zip(photos, found, strict=True):
