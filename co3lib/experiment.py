@@ -27,9 +27,23 @@ from .config import CoSegConfig
 from .datasets import Sample, demo_set, read_set
 from .datasets.export import PhotoResult, read_coco, write_coco
 from .evaluation import MEASURES, evaluate
-from .files import aside, make_folder, packaged, path_of, remove_parts, write_text
+from .files import aside, make_folder, path_of, remove_parts, write_text
+from .paper import PAPER, paper_results, published
 
-PAPER = packaged("paper_results.csv")
+__all__ = [
+    "PAPER",
+    "Experiment",
+    "ExperimentResult",
+    "measure",
+    "paper_results",
+    "published",
+    "read_classes",
+    "read_outcomes",
+    "recompute",
+    "results_table",
+    "run_experiment",
+]
+
 _DESCRIPTION, _OUTCOME, _CHECKPOINTS = "experiment.json", "outcome.json", ".checkpoints"
 
 Seed = Annotated[int, Field(ge=0)]
@@ -216,34 +230,6 @@ def results_table(output: str | Path) -> pd.DataFrame:
     for name in names:
         table.insert(table.columns.get_loc(name) + 1, f"{name} spread", spreads[name].to_numpy())
     return table
-
-
-def paper_results() -> pd.DataFrame:
-    """Every number of the paper's Tables 1 to 4 and Figure 4, one a row: table, method, set, measure, value, note."""
-    return pd.read_csv(PAPER, comment="#", keep_default_na=False)
-
-
-def published(set_name: str, method: str = "DeepCO3") -> dict[str, float]:
-    """The paper's row of a method on a set (Tables 2 and 4).
-
-    Parameters
-    ----------
-    set_name : the set's name in the paper.
-    method : the method's name in the paper.
-
-    Returns
-    -------
-    Measure -> percent; empty for a set that is not in them.
-
-    Raises
-    ------
-    ValueError : for a method that is not in them.
-    """
-    rows = paper_results()
-    rows = rows[rows.table.isin(["Table 2", "Table 4"])]
-    choice(method, "method", list(rows.method.unique()))
-    rows = rows[(rows.method == method) & (rows.set == set_name)]
-    return dict(zip(rows.measure, rows.value, strict=True))
 
 
 def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: Path, progress: bool) -> None:
