@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
-import signal
-import subprocess
+import runpy
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,12 @@ from typer.testing import CliRunner
 from co3lib.datasets import DatasetError, read_set
 from co3lib.datasets.command import app
 from co3lib.datasets.export import decode_runs
-from co3lib.datasets.originals import LeftOut, Photo, Rules, write_set
+from co3lib.datasets.originals import LeftOut, Photo, Rules, write, write_set
 from co3lib.datasets.originals.coco import VOC_CLASSES
 from co3lib.datasets.originals.write import safe_name
 from co3lib.paper import paper_results
 
 SIZE = (20, 30)
-ROOT = Path(__file__).parents[2]
 
 
 def box(top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -557,42 +557,34 @@ def test_nothing_stays_where_writing_fails(tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-BUILD_SLOWLY = """
-import sys, time
-from co3lib.datasets.originals import write
-link = write._link
-def slowly(source, target):
-    link(source, target)
-    print("linked", flush=True)
-    time.sleep(60)
-write._link = slowly
-from co3lib.datasets.command import app
-app(sys.argv[1:])
-"""
-
-
-def test_a_build_that_was_killed_leaves_no_set_and_can_be_done_again(voc, tmp_path):
+def test_a_build_that_was_killed_leaves_no_set_and_can_be_done_again(voc, tmp_path, monkeypatch):
     arguments = ["voc12", "--source", str(voc), "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(
-        [sys.executable, "-c", BUILD_SLOWLY, *arguments],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert process.stdout is not None and process.stdout.readline() == b"linked\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert not (tmp_path / "out/VOC12").exists()
+    fork = multiprocessing.get_context("fork")
+    linked, link = fork.Event(), write._link
+
+    def slowly(source: Path, target: Path) -> None:
+        link(source, target)
+        linked.set()
+        time.sleep(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(write, "_link", slowly)
+        process = fork.Process(target=build, args=arguments, daemon=True)
+        process.start()
+    assert linked.wait(30)
+    process.kill()
+    process.join()
+    assert any((tmp_path / "out").iterdir()) and not (tmp_path / "out/VOC12").exists()
     with pytest.raises(DatasetError, match="is not there"):
         read_set(tmp_path / "out", "VOC12")
     assert build(*arguments)[0] == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["VOC12"]  # nor what was half-written
 
 
-def test_the_command_runs_as_a_module(voc, tmp_path):
-    """One sentence and no traceback, also from a process of its own."""
+def test_the_command_runs_as_a_module(voc, tmp_path, monkeypatch, capsys):
     (tmp_path / "VOC12").mkdir()
-    command = [sys.executable, "-m", "co3lib.datasets", "build", "voc12", "--source", voc, "--out", tmp_path]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, cwd=tmp_path)
+    monkeypatch.setattr(sys, "argv", ["co3lib.datasets", "build", "voc12", "--source", str(voc), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("co3lib.datasets", run_name="__main__")
     said = f"{tmp_path / 'VOC12'} is already there; remove it, or name another set or folder\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert (ended.value.code, *capsys.readouterr()) == (2, "", said)
