@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from ..checks import choice
 from ..paper import paper_results
-from .download import fetch
+from .download import ARCHIVES, fetch
 from .errors import DatasetError
 from .originals import Built, LeftOut, Photo, Rules, coco, penn_fudan, soc, via, voc, write_set
 from .originals.rules import sentence
@@ -182,6 +183,8 @@ def _rules(classes: str | None, split: str | None, minimum_instances: int, minim
 
 
 def _coco(rules: Rules, source: Path | None, download: Path | None, out: Path, set_name: str, kind: str) -> None:
+    if download is not None:
+        choice(rules.split, "split", [name.removeprefix("coco-") for name in ARCHIVES if name.endswith("2017")])
     folder = _original(source, download, lambda to: fetch(f"coco-{rules.split}", to))
     if download is None:
         file, folder = coco.read_coco_split(folder, rules)
@@ -239,7 +242,7 @@ def report(built: Built, rules: Rules, kind: str | None = None) -> str:
     here = [f"split {rules.split}" if rules.split else "all splits"]
     here += [
         f"at least {rules.minimum_instances} of the class in a photo",
-        f"each at least {100 * rules.minimum_area:g} % of it",
+        f"each at least {100 * rules.minimum_area:g} % of it" if rules.minimum_area else "of any size",
     ]
     here += [f"at least {rules.minimum_photos} photos a class"]
     said = "The paper does not say which classes these are, of which split, and by which rule photos were taken. Here: "

@@ -8,7 +8,6 @@ refused.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import tarfile
@@ -102,7 +101,7 @@ def download(archive: Archive, folder: Path) -> Path:
     ------
     DownloadError : if it cannot be downloaded or written, or its hash is wrong.
     """
-    logging.getLogger("pooch").setLevel(logging.ERROR)  # it tells of each download, and we show its progress
+    pooch.get_logger().setLevel("ERROR")  # it tells of each download, and we show its progress
     file, known = folder / archive.file, archive.md5 and f"md5:{archive.md5}"
     if file.is_file():
         if archive.md5 not in (None, pooch.file_hash(file, alg="md5")):

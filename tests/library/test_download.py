@@ -186,7 +186,7 @@ def test_without_a_known_hash_what_comes_is_taken(server, tmp_path, monkeypatch)
     assert fetch("set", tmp_path).is_dir()
 
 
-def test_offline_is_one_sentence_that_says_what_to_do(tmp_path, monkeypatch):
+def test_offline_is_one_sentence_that_says_what_to_do(tmp_path, monkeypatch, capfd):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/set.zip"
@@ -194,6 +194,7 @@ def test_offline_is_one_sentence_that_says_what_to_do(tmp_path, monkeypatch):
     said = refusal(tmp_path)
     assert said.startswith(f"{url} could not be downloaded (Connection refused); ")
     assert said.endswith(f"or put the file into {tmp_path} by hand") and names_in(tmp_path) == []
+    assert capfd.readouterr() == ("", "")  # nor does pooch say anything
 
 
 def test_a_server_that_has_no_such_file(server, tmp_path, monkeypatch):

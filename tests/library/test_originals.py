@@ -267,6 +267,23 @@ def test_coco_nonvoc_has_the_other_classes(coco, tmp_path):
     )
 
 
+def test_only_splits_that_can_be_downloaded_are(tmp_path):
+    arguments = ("coco-voc", "--out", tmp_path, "--download", tmp_path, "--split")
+    assert refused(*arguments, "val2014") == "split must be one of 'val2017', 'train2017', got 'val2014'\n"
+
+
+def test_coco_is_built_from_what_is_downloaded(coco, tmp_path, monkeypatch):
+    """The annotations and the photos come in archives of their own."""
+    fetched = {"coco-annotations": tmp_path / "annotations", "coco-val2017": tmp_path / "photos"}
+    for path in fetched.values():
+        path.mkdir()
+    (coco / "annotations").rename(fetched["coco-annotations"] / "annotations")
+    (coco / "val2017").rename(fetched["coco-val2017"] / "val2017")
+    monkeypatch.setattr("co3lib.datasets.command.fetch", lambda name, folder: fetched[name])
+    assert build("coco-voc", "--out", tmp_path, "--download", tmp_path)[0] == 0
+    assert list(masks_of(tmp_path, "COCO_VOC")["airplane"]) == ["1", "2"]
+
+
 def test_vocs_classes_by_cocos_names():
     from co3lib.datasets.originals.voc import CLASSES
 

@@ -1,5 +1,7 @@
 """COCO, and any other set whose instances are in a JSON file of COCO's form.
 
+Its layout::
+
     annotations/instances_<split>.json   images (id, file_name, width, height), categories (id, name), and annotations
                                          (image_id, category_id, segmentation, iscrowd)
     <split>/<file_name>                  or images/<split>/<file_name>

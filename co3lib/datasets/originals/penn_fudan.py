@@ -1,5 +1,7 @@
 """Penn-Fudan, pedestrians on streets: 170 photos, 345 masks.
 
+Its layout::
+
     PennFudanPed/PNGImages/<name>.png
     PennFudanPed/PedMasks/<name>_mask.png   0 ground, 1, 2, ... the pedestrians
 

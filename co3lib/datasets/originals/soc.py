@@ -1,5 +1,7 @@
 """SOC, Salient Objects in Clutter (Fan and others, ECCV 2018): its photos whose objects are told apart.
 
+Its layout::
+
     <split>/Imgs/<name>.jpg
     <split>/Instance gt/gt/<name>.png              a colour for each object on black
     <split>/Instance gt/Instance name/<name>.txt   a line for each object, its class behind a colon

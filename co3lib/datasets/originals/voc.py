@@ -1,5 +1,7 @@
 """PASCAL VOC 2012, its photos with masks of single objects.
 
+Its layout::
+
     VOC2012/ImageSets/Segmentation/<split>.txt   names of the photos; splits train, val and trainval
     VOC2012/JPEGImages/<name>.jpg
     VOC2012/SegmentationObject/<name>.png        0 ground, 1, 2, ... the objects, 255 void
