@@ -391,7 +391,9 @@ def decode_runs(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
 
 
 def _mask(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
-    """As ``decode_runs``; a mask without a pixel is refused too."""
+    """As ``decode_runs``; a mask without a pixel is refused too, and a list, which is not what is written here."""
+    if not isinstance(segmentation["counts"], str):
+        raise ValueError(f"the run lengths of a segmentation must be text, got {type(segmentation['counts']).__name__}")
     mask = decode_runs(segmentation, size)
     if not mask.any():
         raise ValueError("the run lengths of a segmentation must be of at least one pixel of its thing, they are of none")

@@ -227,6 +227,16 @@ def coco_json(path: Path, shows: dict[str, list[tuple[str, object, int]]], class
     return path
 
 
+def test_void_and_ground_have_no_say_in_an_objects_class(voc, tmp_path):
+    classes = np.where(SECOND, VOID, 0)
+    classes[2:8, 15:17] = CAT  # 12 of its 48 pixels
+    classes[2:8, 17:19] = 0
+    classes[2, 15] = DOG
+    save_labels(voc / "SegmentationClass/b.png", classes)
+    assert build("voc12", "--source", voc, "--out", tmp_path)[0] == 0
+    assert np.array_equal(masks_of(tmp_path, "VOC12")["cat"]["b"], [SECOND])
+
+
 @pytest.fixture
 def coco(tmp_path) -> Path:
     source = tmp_path / "coco"
@@ -330,11 +340,11 @@ def test_a_safe_name_is_a_name_of_a_file_that_is_seen(name, safe):
 def test_photos_are_found_below_the_folder_and_nowhere_else(tmp_path):
     save_photo(tmp_path / "photos/deep/1.jpg")
     save_photo(tmp_path / "photos/2.jpg")
-    save_photo(tmp_path / "secret.jpg")
-    shows = {name: [("cat", [polygon(FIRST)], 0)] for name in ("1.jpg", "elsewhere/2.jpg", "../secret.jpg")}
+    secret = save_photo(tmp_path / "secret.jpg")
+    shows = {name: [("cat", [polygon(FIRST)], 0)] for name in ("1.jpg", "elsewhere/2.jpg", "../secret.jpg", str(secret))}
     path = coco_json(tmp_path / "any.json", shows, ["cat"])
     said = build("coco-json", "--json", path, "--photos", tmp_path / "photos", "--out", tmp_path, "--set", "ANY")[2]
-    assert said == "left out, photos that are not there: 1 (../secret.jpg)\n"
+    assert said == f"left out, photos that are not there: 2 (../secret.jpg, {secret})\n"
     assert list(masks_of(tmp_path, "ANY")["cat"]) == ["1", "2"]
 
 
