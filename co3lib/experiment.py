@@ -27,9 +27,23 @@ from .config import CoSegConfig
 from .datasets import Sample, demo_set, read_set
 from .datasets.export import PhotoResult, read_coco, write_coco
 from .evaluation import MEASURES, evaluate
-from .files import aside, make_folder, packaged, path_of, remove_parts, write_text
+from .files import aside, make_folder, path_of, remove_parts, write_text
+from .paper import PAPER, paper_results, published
 
-PAPER = packaged("paper_results.csv")
+__all__ = [
+    "PAPER",
+    "Experiment",
+    "ExperimentResult",
+    "measure",
+    "paper_results",
+    "published",
+    "read_classes",
+    "read_outcomes",
+    "recompute",
+    "results_table",
+    "run_experiment",
+]
+
 _DESCRIPTION, _OUTCOME, _CHECKPOINTS = "experiment.json", "outcome.json", ".checkpoints"
 
 Seed = Annotated[int, Field(ge=0)]
@@ -218,34 +232,6 @@ def results_table(output: str | Path) -> pd.DataFrame:
     return table
 
 
-def paper_results() -> pd.DataFrame:
-    """Every number of the paper's Tables 1 to 4 and Figure 4, one a row: table, method, set, measure, value, note."""
-    return pd.read_csv(PAPER, comment="#", keep_default_na=False)
-
-
-def published(set_name: str, method: str = "DeepCO3") -> dict[str, float]:
-    """The paper's row of a method on a set (Tables 2 and 4).
-
-    Parameters
-    ----------
-    set_name : the set's name in the paper.
-    method : the method's name in the paper.
-
-    Returns
-    -------
-    Measure -> percent; empty for a set that is not in them.
-
-    Raises
-    ------
-    ValueError : for a method that is not in them.
-    """
-    rows = paper_results()
-    rows = rows[rows.table.isin(["Table 2", "Table 4"])]
-    choice(method, "method", list(rows.method.unique()))
-    rows = rows[(rows.method == method) & (rows.set == set_name)]
-    return dict(zip(rows.measure, rows.value, strict=True))
-
-
 def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: Path, progress: bool) -> None:
     name = samples[0].category
     # First: a damaged mask should not be found after hours of training.
@@ -255,7 +241,8 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
     config = experiment.config.model_copy(update={"seed": seed})
     checkpoint = output / _CHECKPOINTS / f"{name}_seed_{seed}.safetensors"
     priors = _Later(samples, lambda sample: sample.prior) if experiment.ready_priors else None
-    proposals = _Later(samples, lambda sample: sample.proposals) if experiment.ready_proposals else None
+    limit = config.max_proposals
+    proposals = _Later(samples, lambda sample: sample.best_proposals(limit)) if experiment.ready_proposals else None
     found, weights_sha256 = segment(experiment.method, paths, config, priors, proposals, checkpoint, progress)
     seconds = time.perf_counter() - started
     for photo, instances in zip(photos, found, strict=True):

@@ -1,4 +1,8 @@
-"""Arrays in files: MATLAB's ``.mat``, version 5 and 7.3, and NumPy's ``.npz``."""
+"""Arrays in files: MATLAB's ``.mat``, version 5 and 7.3, and NumPy's ``.npz``.
+
+Proposals of one photo may be a gigabyte. ``read_masks`` reads those that are wanted; out of a MATLAB v7.3 file in slices, so
+that there is never more in memory than what it returns and one slice. The other two formats are compressed as a whole.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -16,8 +21,26 @@ from scipy import sparse
 from .errors import DatasetError
 
 _MOST = 1 << 28  # values of a sparse matrix written out
+_SLICE = 1 << 25  # values of an array that are read at a time
 _MATRIX, _COMPRESSED = 14, 15  # MATLAB v5's types of elements that hold others
 _ELEMENTS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13, _MATRIX, _COMPRESSED, 16, 17, 18)
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """An array (H, W, K) that is left in its MATLAB v7.3 file: its shape and type in MATLAB's order, and its name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
@@ -36,26 +59,97 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     ------
     DatasetError : naming the file, if it cannot be read, lacks an array, or holds other things than numbers in it.
     """
+    return _read(path, names, ())
+
+
+def read_masks(path: Path, limit: int | None = None) -> np.ndarray:
+    """The best masks of a file of proposals, which holds ``masks`` (H, W, K) and K ``scores``.
+
+    Parameters
+    ----------
+    path : the file, of a kind that ``read_arrays`` reads.
+    limit : how many there are at most; None: all of them.
+
+    Returns
+    -------
+    (N, H, W) bool, best first, N at most ``limit``; (0, 0, 0) where the file holds none.
+
+    Raises
+    ------
+    DatasetError : as ``read_arrays``, for other shapes, and for NaN among the scores or in a mask that is read.
+    """
+    masks, scores = _read(path, ("masks", "scores"), ("masks",))
+    scores = np.asarray(scores, dtype=np.float64).ravel()
+    if masks.size == len(scores) == 0:
+        return np.zeros((0, 0, 0), bool)
+    if masks.ndim == 2:  # MATLAB drops the last axis of a single proposal
+        masks = masks[..., None]
+    if masks.ndim != 3 or masks.shape[2] != len(scores) or not masks.size:
+        raise DatasetError(f"{path} must hold masks of shape (H, W, K) and K scores, got {masks.shape} and {len(scores)}")
+    wanted = np.argsort(-scores, kind="stable")[:limit]
+    best = np.empty((len(wanted), *masks.shape[:2]), bool)
+    odd = np.isnan(scores).any()
+    for places, left, layers in _slices(path, masks, wanted):
+        odd |= layers.dtype.kind == "f" and np.isnan(layers).any()
+        for place, layer in zip(places, layers, strict=True):
+            np.greater(layer.T, 0, out=best[place, :, left : left + len(layer)])
+    if odd:
+        raise DatasetError(f"{path} must hold numbers in masks and scores, got NaN")
+    return best
+
+
+def _slices(path: Path, masks: np.ndarray | _Unread, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
+    """Parts of (H, W, K): where their layers stand in ``wanted``, their first column, and the layers, each (columns, H)."""
+    height, width, count = masks.shape
+    place = np.full(count, -1)
+    place[wanted] = np.arange(len(wanted))
+    if isinstance(masks, np.ndarray):
+        for k in np.flatnonzero(place >= 0):
+            yield place[k : k + 1], 0, masks[..., k].T[None]
+        return
+    try:
+        with h5py.File(path) as file:
+            entry = file[masks.name]
+            # Whole chunks: each would be uncompressed anew for every slice that has a part of it.
+            deep, wide = (entry.chunks or (1, width))[:2]
+            step = deep * max(1, _SLICE // (deep * width * height))
+            across = min(width, wide * max(1, _SLICE // (step * wide * height)))
+            for first in range(0, count, step):
+                places = place[first : first + step]
+                if (places >= 0).any():
+                    for left in range(0, width, across):
+                        layers = entry[first : first + step, left : left + across]
+                        yield places[places >= 0], left, layers[places >= 0]
+    except Exception as error:  # as in _read
+        raise _unreadable(path, error) from error
+
+
+def _read(path: Path, names: tuple[str, ...], later: tuple[str, ...]) -> list:
+    """As ``read_arrays``; arrays of three axes that are named in ``later`` may stay in the file, as ``_Unread``."""
     try:
         if path.suffix.lower() == ".npz":
             with np.load(path) as file:
                 arrays = {name: file[name] for name in names if name in file}
         elif h5py.is_hdf5(path):
             with h5py.File(path) as file:
-                arrays = {name: _from_hdf5(file[name]) for name in names if name in file}
+                arrays = {name: _from_hdf5(file[name], name in later) for name in names if name in file}
         else:
             # MATLAB stores whole numbers in the smallest type that holds them; mat_dtype gives back the type that they are of.
             file = io.BytesIO(_checked_v5(path.read_bytes()))
             content = scipy.io.loadmat(file, variable_names=names, mat_dtype=True)
             arrays = {name: _written_out(content[name]) for name in names if name in content}
     except Exception as error:  # each reader has its own exceptions for a damaged file
-        raise DatasetError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise _unreadable(path, error) from error
     for name in names:
         if name not in arrays:
             raise DatasetError(f"{path} must hold {' and '.join(names)}, it lacks {name}")
         if arrays[name].dtype.kind not in "buif":
             raise DatasetError(f"{path} must hold numbers in {name}, got {arrays[name].dtype}")
     return [arrays[name] for name in names]
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def _checked_v5(content: bytes) -> bytes:
@@ -102,14 +196,16 @@ def _checked_v5(content: bytes) -> bytes:
     return b"".join(written)
 
 
-def _from_hdf5(entry: h5py.Dataset | h5py.Group) -> np.ndarray:
-    """What MATLAB wrote under one name; HDF5 lists its axes the other way round."""
+def _from_hdf5(entry: h5py.Dataset | h5py.Group, later: bool = False) -> np.ndarray | _Unread:
+    """What MATLAB wrote under one name; HDF5 lists its axes the other way round. Later: three axes may stay in the file."""
     if "MATLAB_sparse" in entry.attrs:
         size = int(entry.attrs["MATLAB_sparse"]), len(entry["jc"]) - 1
         data, rows, columns = (entry[key][()] if key in entry else np.zeros(0) for key in ("data", "ir", "jc"))
         return _written_out(sparse.csc_array((data, rows.astype(np.int64), columns.astype(np.int64)), size))
     if isinstance(entry, h5py.Group):
         raise ValueError(f"{entry.name} is a struct")
+    if later and len(entry.shape or ()) == 3 and not entry.attrs.get("MATLAB_empty"):
+        return _Unread(entry.name, entry.shape[::-1], entry.dtype)
     values = entry[()]
     if entry.attrs.get("MATLAB_empty"):  # its size is stored in place of its values
         shape = tuple(int(n) for n in np.ravel(values))

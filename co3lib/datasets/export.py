@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import operator
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -362,17 +363,38 @@ def _run_lengths(mask, photo: PhotoResult, what: str) -> dict:
     return {"size": [int(n) for n in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
-def _mask(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
-    """COCO's ``segmentation`` as a mask (H, W) bool. ``ValueError`` for run lengths that are not those of such a mask, which
-    pycocotools would fill up with whatever lies in memory."""
+def decode_runs(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
+    """Run lengths of COCO, ``size`` and ``counts``, as a mask.
+
+    Parameters
+    ----------
+    segmentation : its counts are COCO's text of them, or a list of whole numbers.
+    size : (H, W), what it must be of.
+
+    Returns
+    -------
+    (H, W) bool.
+
+    Raises
+    ------
+    ValueError : for run lengths that are not those of such a mask, which pycocotools would fill with whatever lies in memory.
+    """
     if list(segmentation["size"]) != list(size):
         raise ValueError(f"a segmentation is of size {segmentation['size']}, its photo of {list(size)}")
-    counts = _counts(segmentation["counts"])
+    counts = segmentation["counts"]
+    counts = list(map(operator.index, counts)) if isinstance(counts, list) else _counts(counts)
     if any(count < 0 for count in counts):
         raise ValueError("the run lengths of a segmentation must not be negative")
     if sum(counts) != math.prod(size):
         raise ValueError(f"the run lengths of a segmentation must be of {math.prod(size)} pixels, they are of {sum(counts)}")
-    mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size, order="F")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size, order="F")
+
+
+def _mask(segmentation: Mapping, size: tuple[int, int]) -> np.ndarray:
+    """As ``decode_runs``; a mask without a pixel is refused too, and a list, which is not what is written here."""
+    if not isinstance(segmentation["counts"], str):
+        raise ValueError(f"the run lengths of a segmentation must be text, got {type(segmentation['counts']).__name__}")
+    mask = decode_runs(segmentation, size)
     if not mask.any():
         raise ValueError("the run lengths of a segmentation must be of at least one pixel of its thing, they are of none")
     return mask

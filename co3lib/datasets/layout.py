@@ -30,7 +30,7 @@ from torch.nn.functional import interpolate
 
 from .. import checks
 from ..files import path_of
-from .array_files import read_arrays
+from .array_files import read_arrays, read_masks
 from .errors import DatasetError
 from .images import is_photo, orientation, read_image, resize_nearest
 from .mask_files import read_gray, read_mask
@@ -97,22 +97,26 @@ class Sample:
     @property
     def proposals(self) -> torch.Tensor | None:
         """The ready-made proposals, best first: (K, H, W) bool, or None."""
+        return self.best_proposals()
+
+    def best_proposals(self, limit: int | None = None) -> torch.Tensor | None:
+        """The best of the ready-made proposals. Those beyond ``limit`` take no memory.
+
+        Parameters
+        ----------
+        limit : how many there are at most; None: all of them.
+
+        Returns
+        -------
+        (N, H, W) bool, best first, N at most ``limit``; None where the set has no proposals.
+        """
         if self.proposals_path is None:
             return None
         path, (size, turn) = self.proposals_path, self._size_and_turn()
-        masks, scores = read_arrays(path, ("masks", "scores"))
-        scores = np.asarray(scores, dtype=np.float64).ravel()
-        if masks.size == len(scores) == 0:
+        masks = read_masks(path, limit)
+        if not masks.size:
             return torch.zeros(0, *size, dtype=torch.bool)
-        if masks.ndim == 2:  # MATLAB drops the last axis of a single proposal
-            masks = masks[..., None]
-        if masks.ndim != 3 or masks.shape[2] != len(scores) or not masks.size:
-            raise DatasetError(f"{path} must hold masks of shape (H, W, K) and K scores, got {masks.shape} and {len(scores)}")
-        if np.isnan(scores).any() or (masks.dtype.kind == "f" and np.isnan(masks).any()):
-            raise DatasetError(f"{path} must hold numbers in masks and scores, got NaN")
-        best_first = np.argsort(-scores, kind="stable")
-        masks = self._as_shown(np.moveaxis(masks, 2, 0)[best_first] > 0, path, size, turn)
-        return resize_nearest(torch.from_numpy(masks), size)
+        return resize_nearest(torch.from_numpy(self._as_shown(masks, path, size, turn)), size)
 
     def _size_and_turn(self) -> tuple[tuple[int, int], int]:
         """The photo's (height, width) as it is shown, and EXIF's orientation of what is stored. Reads the whole photo."""

@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 import unicodedata
 import warnings
 import zlib
@@ -21,7 +22,18 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from co3lib.datasets import DatasetError, Sample, bundled, cache_folder, demo_set, demo_sets, list_photos, mask_files, read_set
+from co3lib.datasets import (
+    DatasetError,
+    Sample,
+    array_files,
+    bundled,
+    cache_folder,
+    demo_set,
+    demo_sets,
+    list_photos,
+    mask_files,
+    read_set,
+)
 from co3lib.datasets.array_files import read_arrays
 from co3lib.datasets.mask_files import read_gray, read_mask
 from co3lib.files import part_of
@@ -980,3 +992,53 @@ def test_a_mask_of_height_and_width_exchanged_is_refused_where_exif_only_mirrors
     _save(tmp_path / "SET/Mask/cat/t_InstID1.png", _mask(1).T.copy())
     with pytest.raises(DatasetError, match=r"t_InstID1\.png must be of its photo's size"):
         _ = _cat(tmp_path, "t").masks
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 8, 6), (2, 3, 6), (4, 1, 2)])
+@pytest.mark.parametrize("limit", [None, 2, 9])
+def test_proposals_are_read_in_slices_of_whole_chunks(root, monkeypatch, chunks, limit):
+    """Of one layer, of several, and of a part of each; the same as all at once."""
+    masks, scores = _proposals()
+    path = _file(root, "MCG_fast", "1.mat")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("masks", data=masks.T.astype(np.uint8), chunks=chunks)
+        file["scores"] = scores
+    monkeypatch.setattr(array_files, "_SLICE", 2 * SIZE[0] * (chunks or (1, 8))[1])
+    wanted = np.moveaxis(masks, 2, 0)[[1, 3, 2, 0]][:limit]
+    assert np.array_equal(_cat(root).best_proposals(limit).numpy(), wanted)
+
+
+@pytest.mark.parametrize("name", ["1.mat", "1.v73.mat", "1.npz"])
+def test_the_best_proposals_are_those_of_the_highest_scores(root, name):
+    masks, scores = _proposals()
+    _write(_file(root, "MCG_fast", name), masks=masks.astype(np.uint8), scores=scores)
+    assert torch.equal(_cat(root).best_proposals(3), _cat(root).proposals[:3])
+
+
+def test_a_damaged_slice_of_proposals_is_refused_with_the_file(root):
+    path = _file(root, "MCG_fast", "1.mat")
+    with h5py.File(path, "w") as file:
+        noise = np.random.default_rng(0).integers(0, 2, (4, 80, 60), np.uint8)
+        file.create_dataset("masks", data=noise, chunks=(1, 80, 60), compression=9)
+        file["scores"] = np.arange(4.0)
+        place = file["masks"].id.get_chunk_info(2)
+    content = bytearray(path.read_bytes())
+    content[place.byte_offset : place.byte_offset + place.size] = bytes(place.size)
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"1\.mat cannot be read: "):
+        _ = _cat(root).proposals
+
+
+def test_proposals_that_are_not_wanted_take_no_memory(root):
+    """The best 20 of 400 are 5 MB; all of them would be 100 MB, and as much again for each copy."""
+    path, size = _file(root, "MCG_fast", "1.mat"), (500, 500)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("masks", (400, *size), np.uint8, chunks=(10, *size), compression=1)
+        file["scores"] = np.arange(400.0)
+    tracemalloc.start()
+    try:
+        assert len(_cat(root).best_proposals(20)) == 20
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 60e6  # with a slice of 32 MB
