@@ -22,8 +22,8 @@ class _Settings(BaseModel):
 
 
 class NetworkSettings(_Settings):
-    """The network and its input. A stage is a name of the backbone's, "middle" for its last of stride 16 or less, or, of a
-    vision transformer, two thirds through its blocks (``Backbone.middle_stage``), or None for the image."""
+    """The network and its input. A stage is a name of the backbone's, "middle" for its last of stride 16 or less before the
+    end, of a vision transformer the last (``Backbone.middle_stage``), or None for the image."""
 
     backbone: str = "efficientnet_lite0"
     """As for ``backbones.build_backbone``."""

@@ -31,7 +31,8 @@ class ViTBackbone(Backbone):
     Attributes
     ----------
     stride : the side of a patch, in pixels.
-    middle_stage : the block that two thirds of the blocks end with.
+    middle_stage : the last block, so that by default nothing but the score is trained: the default learning rate, which is
+        for convolutional networks, takes from a vision transformer what it had learnt.
     """
 
     has_peak_rule = False
@@ -39,7 +40,7 @@ class ViTBackbone(Backbone):
     def _find_out(self) -> None:
         first: Any = self.stages["patch_embed"]
         self.channels, self.stride = first.network.embed_dim, first.network.patch_embed.patch_size[0]
-        self.middle_stage = self.stage_names[2 * (len(self.stages) - 1) // 3]
+        self.middle_stage = self.stage_names[-1]
 
 
 class _Patches(nn.Module):

@@ -84,13 +84,12 @@ def test_an_image_of_any_size_is_enlarged_to_whole_patches(tiny):
         assert_close(features, tiny(normalized * tiny.std + tiny.mean), rtol=1e-3, atol=1e-4)
 
 
-def test_the_middle_is_two_thirds_through_the_blocks(tiny):
-    assert tiny.middle_stage == "blocks.3" and len(tiny.stage_names) == 7
-    assert build_backbone("test_vit", "random", "blocks.2").middle_stage == "blocks.1"
-    assert build_backbone("test_vit", "random", "blocks.0").middle_stage == "patch_embed"
-    behind = {id(parameter) for parameter in tiny.parameters_after("middle")}
+def test_nothing_but_the_score_is_trained_by_default(tiny):
+    assert tiny.middle_stage == "blocks.5" and len(tiny.stage_names) == 7
+    assert build_backbone("test_vit", "random", "blocks.2").middle_stage == "blocks.2"
+    assert not list(tiny.parameters_after("middle"))
     last = {id(p) for name in ("blocks/4", "blocks/5") for p in tiny.stages[name].parameters()}
-    assert behind == last
+    assert {id(p) for p in tiny.parameters_after("blocks.3")} == last
     assert {id(p) for p in tiny.parameters_after(None)} == {id(p) for p in tiny.parameters()}
 
 
@@ -207,10 +206,12 @@ def test_the_whole_method(name, side, photos, tmp_path, monkeypatch):
     assert len(other.predict(photos[:1], progress=False)) == 1
 
 
-def test_it_learns_from_its_photos(photos):
-    segmenter = CoSegmenter(config(epochs=4, learning_rate=1e-3, init_head=False)).fit(photos[:2], progress=False)
+@pytest.mark.parametrize("until, trained", [("middle", set()), ("blocks.3", {"blocks/4", "blocks/5"})])
+def test_it_learns_from_its_photos(until, trained, photos):
+    learning = {"epochs": 4, "learning_rate": 1e-3, "init_head": False, "frozen_until": until}
+    segmenter = CoSegmenter(config(**learning)).fit(photos[:2], progress=False)
     losses = [epoch["total"] for epoch in segmenter.history]
     assert losses[-1] < losses[0]
     start, end = build_backbone("test_vit", "random").state_dict(), segmenter.model.backbone.state_dict()
-    changed = {key.split(".")[1] for key in start if not torch.equal(start[key], end[key])}
-    assert changed == {"blocks/4", "blocks/5"}
+    assert {key.split(".")[1] for key in start if not torch.equal(start[key], end[key])} == trained
+    assert segmenter.model.head.weight.any()
