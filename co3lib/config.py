@@ -22,8 +22,8 @@ class _Settings(BaseModel):
 
 
 class NetworkSettings(_Settings):
-    """The network and its input. A stage is a name of the backbone's, "middle" for its last of stride 16 or less
-    (``Backbone.middle_stage``), or None for the image."""
+    """The network and its input. A stage is a name of the backbone's, "middle" for its last of stride 16 or less before the
+    end, of a vision transformer the last (``Backbone.middle_stage``), or None for the image."""
 
     backbone: str = "efficientnet_lite0"
     """As for ``backbones.build_backbone``."""
@@ -51,7 +51,9 @@ class PriorSettings(_Settings):
 
     prior: Literal["single", "ddt", "classifier"] = "classifier"
     """"single": what stands out in each photo; "ddt": the first principal component of all photos' features (DDT), times
-    "single"; "classifier": the components that agree with the network's own ImageNet classifier."""
+    "single"; "classifier": the components that agree with the network's own ImageNet classifier; for a network without one
+    that reads the cells, such as a vision transformer, those of EfficientNet-Lite0, carried over to the network's features by a
+    linear fit."""
     prior_scales: Scales = (1.0, 1.5, 2.0)
     """Multiples of ``input_size`` at which a "classifier" prior is made, the first being 1."""
 
@@ -100,7 +102,8 @@ class InferenceSettings(_Settings):
     """Whether the connected parts of the co-saliency above some levels are proposals too, for peaks that are found at a scale
     below 1; never beside ready-made proposals."""
     heat_map_stage: str | None = "middle"
-    """The stage at which heat maps are read; None: the image."""
+    """The stage at which heat maps are read; None: the image. Without effect on a vision transformer, whose heat maps are made
+    of its features (``beyond.feature_heat``)."""
     mask_size: Annotated[int, Field(ge=64)] | None = 448
     """Longest side at which masks are ranked, in pixels; None: the photo's own, 0.1 GB for a heat map of 24 megapixels."""
     max_proposals: Count | None = 1000

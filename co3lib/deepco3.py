@@ -20,7 +20,7 @@ from .losses import affinity_loss, copeak_loss, saliency_loss
 from .model import CoPeakNet
 from .optimizers import as_the_authors_adam, released_optimizer
 from .overlap import tight_box
-from .peak_backprop import peak_response_maps
+from .peak_backprop import check_rules, peak_response_maps
 from .peaks import peak_cells, score_peaks
 from .proposals import propose
 from .ranking import mask_nms, noise_filter, rank_proposals
@@ -71,6 +71,7 @@ def deepco3(
 def train(images: torch.Tensor, priors: torch.Tensor, backbone: str, epochs: int) -> CoPeakNet:
     """Train the network on a category. images: (N, 3, 448, 448) in [0, 1]; priors: (N, 1, 448, 448) in [0, 1]."""
     model = CoPeakNet(build_backbone(backbone)).requires_grad_()
+    check_rules(model)
     optimizer = released_optimizer(dict(model.named_parameters()))
     for epoch in range(1, epochs + 1):
         optimizer.state.clear()  # the authors' framework starts every epoch with a new Adam state

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .beyond.feature_heat import feature_heat
 from .config import CoSegConfig
 from .datasets.images import fit_within, name_of, read_image, resize_image, resize_maps, to_tensor
 from .model import CoPeakNet, CoPeakOutput
@@ -54,7 +55,8 @@ class NetworkView:
 
     Attributes
     ----------
-    activations : (1, C', h', w'), the output of the stage at which heat maps are read.
+    activations : (1, C', h', w'), the output of the stage at which heat maps are read; of a backbone without rules for peak
+        back-propagation, the backbone's features.
     output : features and scores.
     saliency : (H, W), the co-saliency in [0, 1].
     """
@@ -121,8 +123,9 @@ def prepare(photo, config: CoSegConfig, index: int = 0, sides: Sequence[int] | N
 def run_network(model: CoPeakNet, image: PreparedImage, config: CoSegConfig, side: int | None = None) -> NetworkView:
     """Run the network on a photo; side: one of ``config.peak_sizes`` (None: the first)."""
     with torch.no_grad():
-        activations = model.activations(image.at(side or config.input_size), config.heat_map_stage)
-        output = model.forward_from(activations, config.heat_map_stage)
+        stage = _heat_map_stage(model, config)
+        activations = model.activations(image.at(side or config.input_size), stage)
+        output = model.forward_from(activations, stage)
         big = model.saliency_at_image_size(output.score)
     return NetworkView(activations, output, resize_maps(big[0], image.pixels.shape[:2], config.interpolation)[0])
 
@@ -156,8 +159,21 @@ def find_peaks(output: CoPeakOutput, config: CoSegConfig, partners: torch.Tensor
 def heat_maps(
     model: CoPeakNet, activations: torch.Tensor, cells: torch.Tensor, config: CoSegConfig, size: tuple[int, int]
 ) -> torch.Tensor:
-    """The heat maps of peaks (Q, 2), enlarged to ``size``: (Q, H, W); activations: as in ``NetworkView``."""
-    return enlarge(response_maps_from(model, activations, config.heat_map_stage, cells), size, config.interpolation)
+    """The heat maps of peaks (Q, 2), enlarged to ``size``: (Q, H, W); activations: as in ``NetworkView``.
+
+    By peak back-propagation where the backbone has rules for it, else by ``feature_heat``.
+    """
+    stage = _heat_map_stage(model, config)
+    if model.backbone.has_peak_rule:
+        maps = response_maps_from(model, activations, stage, cells)
+    else:
+        with torch.no_grad():
+            maps = feature_heat(model.forward_from(activations, stage).normalized, cells)
+    return enlarge(maps, size, config.interpolation)
+
+
+def _heat_map_stage(model: CoPeakNet, config: CoSegConfig) -> str | None:
+    return config.heat_map_stage if model.backbone.has_peak_rule else model.backbone.stage_names[-1]
 
 
 def peaks_at_scale(

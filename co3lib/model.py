@@ -6,11 +6,12 @@ Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.functional import conv_transpose1d
+from torch.nn.functional import conv_transpose1d, interpolate
 
 from . import checks
 from .backbones import Backbone
@@ -103,9 +104,23 @@ class CoPeakNet(nn.Module):
         features = self.backbone.forward_from(activations, after) - self.center
         return CoPeakOutput(features, self.head(features))
 
-    def saliency_at_image_size(self, score: torch.Tensor) -> torch.Tensor:
-        """The co-saliency at image size: score map (B, 1, h, w), enlarged, then the sigmoid -> (B, 1, H, W)."""
-        return upsample(score, self.backbone.stride).sigmoid()
+    def saliency_at_image_size(self, score: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
+        """The co-saliency at image size: the score map enlarged, then the sigmoid.
+
+        Parameters
+        ----------
+        score : (B, 1, h, w).
+        size : (H, W) of the images; None: that of the grid times the stride, which it is unless a vision transformer had to
+            enlarge them.
+
+        Returns
+        -------
+        (B, 1, H, W).
+        """
+        big = upsample(score, self.backbone.stride)
+        if size is not None and big.shape[2:] != tuple(size):
+            big = interpolate(big, tuple(size), mode="bilinear")
+        return big.sigmoid()
 
 
 @torch_defaults()

@@ -146,8 +146,9 @@ def peak_response_maps(model: CoPeakNet, image: torch.Tensor, peaks: torch.Tenso
 
     Raises
     ------
-    ValueError : for a peak outside the score map.
+    ValueError : for a peak outside the score map, or a backbone with parts that there is no rule for.
     """
+    check_rules(model)
     image = checks.tensor(image, "image", (1, 3, "H", "W"), floating=True)
     peaks = checks.tensor(peaks, "peaks", ("Q", 2)).long()
     height, width = image.shape[2:]
@@ -155,6 +156,15 @@ def peak_response_maps(model: CoPeakNet, image: torch.Tensor, peaks: torch.Tenso
         start = model.activations(image, stop)
     maps = response_maps_from(model, start, stop, peaks)
     return enlarge(maps, (height, width))
+
+
+def check_rules(model: CoPeakNet) -> None:
+    """``ValueError`` for a model whose backbone has parts that peak back-propagation has no rule for."""
+    if not model.backbone.has_peak_rule:
+        raise ValueError(
+            f"the backbone must be convolutional for peak back-propagation, got {model.backbone.name}, a vision transformer, "
+            "which heat maps are made of by beyond.feature_heat"
+        )
 
 
 def enlarge(maps: torch.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:
@@ -179,6 +189,7 @@ def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str |
     stage : the backbone's stage; None: ``activations`` are the image.
     peaks : (Q, 2) long, cells ``(i, j)`` of the score map.
     """
+    check_rules(model)
     with torch.inference_mode(False), torch.enable_grad(), PeakRule():
         start = activations.detach().clone().requires_grad_()  # a clone may be differentiated wherever the original is from
         score = model.forward_from(start, stage).score

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from . import checks
 from .backbones import build_backbone, build_both
-from .beyond.category_priors import at_input_size, category_priors, classify
+from .beyond.category_priors import at_input_size, category_priors, classify, classifying
 from .config import CoSegConfig, InferenceSettings
 from .datasets.checkpoints import load_tensors, save_tensors
 from .inference import PreparedImage, ScalePeaks, partners_of, peaks_at_scale, prepare
@@ -75,9 +75,14 @@ class CoSegmenter:
     def fit_prepared(self, work, priors=None, checkpoint=None, progress=True, on_epoch=None) -> None:
         """``fit`` for photos that ``prepare`` has made ready, or makes ready as they are asked for."""
         config = self.config
-        # A network without a classifier is refused here, before any photo is read.
-        networks = build_both(*config.network) if priors is None and config.prior == "classifier" else None
-        model = CoPeakNet(networks[0] if networks else build_backbone(*config.network))
+        # What cannot be built is refused here, before any photo is read.
+        networks = None
+        if priors is None and config.prior == "classifier":
+            backbone, classifier = build_both(*config.network)
+            networks = classifying(backbone, classifier)
+        else:
+            backbone = build_backbone(*config.network)
+        model = CoPeakNet(backbone)
         for name in ("frozen_until", "heat_map_stage"):
             model.backbone.stage(getattr(config, name), name)
         work = list(work)

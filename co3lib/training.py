@@ -167,7 +167,8 @@ def _epoch(model, activations, priors, config, optimizer, epoch) -> dict[str, fl
     sums = dict.fromkeys(("saliency", "copeak", "affinity", "total"), 0.0)
     for count, batch in enumerate(batches(len(activations), config.batch_size, generator), start=1):
         output = model.forward_from(activations[batch], config.frozen_until)
-        losses = total_loss(output, model.saliency_at_image_size(output.score), priors[batch], config)
+        big_saliency = model.saliency_at_image_size(output.score, priors.shape[2:])
+        losses = total_loss(output, big_saliency, priors[batch], config)
         if not torch.isfinite(losses.total):
             raise FloatingPointError(f"the loss became {losses.total.item()} in epoch {epoch}; try a lower learning_rate")
         images = len(batch)

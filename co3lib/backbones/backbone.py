@@ -33,14 +33,19 @@ class Backbone(nn.Module):
     stride : of the features' grid, in input pixels.
     middle_stage : the last stage before the end whose grid has a stride of 16 or less; None: the image.
     weights_sha256 : the digest of the weights as built.
+    has_peak_rule : whether peak back-propagation has a rule for each of its parts.
 
     Raises
     ------
     ValueError : if the grid of the features does not keep the proportions of the image.
     """
 
+    has_peak_rule = True
     mean: torch.Tensor
     std: torch.Tensor
+    channels: int
+    stride: int
+    middle_stage: str | None
 
     def __init__(self, name: str, stages: dict[str, nn.Module], mean: Sequence[float], std: Sequence[float]):
         super().__init__()
@@ -51,18 +56,22 @@ class Backbone(nn.Module):
         self.weights_sha256 = digest(self)
         # Twice as fast on a CPU, forwards and backwards, for depthwise convolutions above all.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own types leave it out
+        self._find_out()
+
+    @torch.no_grad()
+    def _find_out(self) -> None:
+        """Set ``channels``, ``stride`` and ``middle_stage``."""
         x = torch.zeros(1, 3, 128, 192)
-        self.middle_stage: str | None = None
-        with torch.no_grad():
-            for name_before, stage in zip([None, *self.stage_names], self.stages.values(), strict=False):
-                if x.shape[2] >= 128 // 16:
-                    self.middle_stage = name_before
-                x = stage(x)
+        self.middle_stage = None
+        for name_before, stage in zip([None, *self.stage_names], self.stages.values(), strict=False):
+            if x.shape[2] >= 128 // 16:
+                self.middle_stage = name_before
+            x = stage(x)
         _, self.channels, height, width = x.shape
         self.stride = 128 // height
         if (height * self.stride, width * self.stride) != (128, 192):
             raise ValueError(
-                f"{name} makes a grid of {height} x {width} from 128 x 192 pixels; a backbone must keep the proportions"
+                f"{self.name} makes a grid of {height} x {width} from 128 x 192 pixels; a backbone must keep the proportions"
             )
 
     @property

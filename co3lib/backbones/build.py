@@ -1,9 +1,9 @@
-"""Backbones: the features of an image, from a convolutional network cut into a chain of named stages.
+"""Backbones: the features of an image, from a network cut into a chain of named stages.
 
 ``build_backbone(name)`` gives VGG-16 in the paper's two variants, EfficientNet-Lite0 (weights from an installed
-package, no download), or any timm network made of convolutions, batch norm, ReLU-like activations, pooling and
-additions. Batch norm is folded into the convolutions: peak back-propagation has rules for all that is left, and nothing
-behaves differently in training and in use.
+package, no download), any timm network made of convolutions, batch norm, ReLU-like activations, pooling and
+additions, or any of timm's vision transformers (``vit``). Batch norm is folded into the convolutions: peak back-propagation
+has rules for all that is left of a convolutional network, and nothing behaves differently in training and in use.
 
 Shape letters: B images, C channels, H W image size, ``h w`` feature grid.
 """
@@ -22,6 +22,7 @@ from .. import _torchvision  # noqa: F401  (before timm and torchvision)
 from .backbone import Backbone, DenseClassifier, as_convolution, cut
 from .vgg16 import VGG16_VARIANTS, IMAGENET_MEAN, IMAGENET_STD, linear_layers, vgg16_network, vgg16_stages
 from .timm_networks import EFFICIENTNET_LITE, timm_backbone
+from .vit import is_vit, vit_backbone
 
 
 DEFAULT = "efficientnet_lite0"
@@ -37,8 +38,9 @@ def build_backbone(
 
     Parameters
     ----------
-    name : "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name.
-    weights : "imagenet" (the installed package's, torchvision's or timm's; the latter two download once); a safetensors or
+    name : "efficientnet_lite0" (also 1, 2), "vgg16_pool5", "vgg16_fc6", or a timm model's name, as "vit_small_patch14_dinov2".
+    weights : "imagenet" (the installed package's, torchvision's or timm's; the latter two download once; of a vision
+        transformer, what timm has under its name, on whatever it was trained); a safetensors or
         ``.pth`` file in the layout of timm (for VGG-16: torchvision), which may be a checkpoint with a state_dict in it; or
         "random", seeded by 0, for tests. A file must be of a network trained on input normalised as timm's or torchvision's is;
         Caffe's VGG-16 (the authors' too) was not, which no shape shows.
@@ -48,9 +50,11 @@ def build_backbone(
     Raises
     ------
     WeightsError : if the weights cannot be had.
-    ValueError : for a network with parts that peak back-propagation has no rule for, a wrong feature_stage or an impossible
-        stride.
+    ValueError : for a network that is neither a vision transformer nor made of parts that peak back-propagation has a rule for,
+        a wrong feature_stage or an impossible stride.
     """
+    if is_vit(name):
+        return vit_backbone(name, weights, feature_stage, stride)
     _, whole = _whole(name, weights, stride)
     return cut(whole, feature_stage or _TAPS.get(name))
 
@@ -65,21 +69,27 @@ def build_dense_classifier(
     ------
     WeightsError, ValueError : as ``build_backbone``; ``ValueError`` for a network without a linear classifier, too.
     """
-    return build_both(name, weights, feature_stage, stride)[1]
+    classifier = build_both(name, weights, feature_stage, stride)[1]
+    if classifier is None:
+        raise ValueError(f"{name} must end in a linear classifier of its cells for its classes to be seen, and has none")
+    return classifier
 
 
 @with_gradients()
 def build_both(
     name: str = DEFAULT, weights: str | Path = "imagenet", feature_stage: str | None = None, stride: int | None = None
-) -> tuple[Backbone, DenseClassifier]:
-    """What ``build_backbone`` and ``build_dense_classifier`` give, from the same network, built once; raises as they do."""
+) -> tuple[Backbone, DenseClassifier | None]:
+    """What ``build_backbone`` and ``build_dense_classifier`` give, from the same network, built once.
+
+    The classifier is None where the network has none that is linear and reads the cells: a vision transformer's reads the class
+    token. Raises as ``build_backbone``.
+    """
+    if is_vit(name):
+        return vit_backbone(name, weights, feature_stage, stride), None
     network, whole = _whole(name, weights, stride)
     classifier = _classifier(network, whole)
     if classifier is None:
-        raise ValueError(
-            f"{name} must end in a linear classifier for its classes to be seen, and has none: take prior='ddt' or 'single', "
-            "which need no classes"
-        )
+        return cut(whole, feature_stage or _TAPS.get(name)), None
     backbone = cut(whole, feature_stage or _TAPS.get(name))
     rest = list(whole.stages.values())[len(backbone.stages) :]
     return backbone, DenseClassifier(rest, classifier).requires_grad_(False).eval()

@@ -24,7 +24,43 @@ _HARMLESS = (
     nn.Conv2d, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Identity, nn.Dropout, nn.ZeroPad2d,
 )  # fmt: skip
 _NORMS = (nn.BatchNorm2d,)
-_INSTEAD = "take a VGG, ResNet, ResNeXt, RegNetX, MobileNetV2 or EfficientNet-Lite instead"
+_INSTEAD = "take a VGG, ResNet, ResNeXt, RegNetX, MobileNetV2, EfficientNet-Lite or vision transformer instead"
+
+
+def timm_network(name: str, weights: str | Path, options: dict[str, Any], described: str) -> Any:
+    """A network as timm builds it, with its weights.
+
+    Parameters
+    ----------
+    name, weights : as for ``build.build_backbone``.
+    options : for ``timm.create_model``.
+    described : what the options ask for, for messages.
+
+    Returns
+    -------
+    timm's network, an ``nn.Module`` with methods that torch's types do not know.
+
+    Raises
+    ------
+    WeightsError : as ``build.build_backbone``.
+    ValueError : for a name that timm does not know, or options that the network cannot have.
+    """
+    model_name = EFFICIENTNET_LITE.get(name, name)
+    if not timm.is_model(model_name):
+        raise ValueError(f"name must be 'efficientnet_lite0', {', '.join(VGG16_VARIANTS)} or a timm model, got {name!r}")
+    download = name not in EFFICIENTNET_LITE and str(weights) == "imagenet"
+    with seeded():
+        try:
+            network: Any = timm.create_model(model_name, pretrained=download, **options)
+        except (OSError, RuntimeError, TypeError, AssertionError) as error:
+            if download and isinstance(error, (OSError, RuntimeError)):
+                raise WeightsError(f"the ImageNet weights of {name} could not be downloaded: {error}") from error
+            raise ValueError(f"{name} cannot be built {described}: {error}") from error
+    if name in EFFICIENTNET_LITE and str(weights) == "imagenet":
+        load_in_order(network, name)
+    elif str(weights) not in ("imagenet", "random"):
+        load_weights(network, read_weights(weights), weights)
+    return network.eval()
 
 
 def timm_backbone(name: str, weights: str | Path, stride: int | None) -> tuple[Any, Backbone]:
@@ -42,23 +78,7 @@ def timm_backbone(name: str, weights: str | Path, stride: int | None) -> tuple[A
     ------
     WeightsError, ValueError : as ``build.build_backbone``.
     """
-    model_name = EFFICIENTNET_LITE.get(name, name)
-    if not timm.is_model(model_name):
-        raise ValueError(f"name must be 'efficientnet_lite0', {', '.join(VGG16_VARIANTS)} or a timm model, got {name!r}")
-    options: dict[str, Any] = {} if stride is None else {"output_stride": stride}
-    download = name not in EFFICIENTNET_LITE and str(weights) == "imagenet"
-    with seeded():
-        try:
-            network: Any = timm.create_model(model_name, pretrained=download, **options)
-        except (OSError, RuntimeError, TypeError, AssertionError) as error:
-            if download and isinstance(error, (OSError, RuntimeError)):
-                raise WeightsError(f"the ImageNet weights of {name} could not be downloaded: {error}") from error
-            raise ValueError(f"{name} cannot be built with stride {stride}: {error}") from error
-    if name in EFFICIENTNET_LITE and str(weights) == "imagenet":
-        load_in_order(network, name)
-    elif str(weights) not in ("imagenet", "random"):
-        load_weights(network, read_weights(weights), weights)
-    network.eval()
+    network = timm_network(name, weights, {} if stride is None else {"output_stride": stride}, f"with stride {stride}")
     _refuse_unknown_parts(network, name)
     sample = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from .. import checks
@@ -16,9 +17,10 @@ from ..backbones import Backbone, DenseClassifier, build_backbone, build_both
 from ..config import CoSegConfig
 from ..datasets.images import resize_maps
 from ..inference import PreparedImage
+from ..linear import ridge
 from ..saliency import saliency_prior
 from ..torch_defaults import torch_defaults
-from .priors import certainty_by_scale, classifier_prior, ddt_prior
+from .priors import cells_of, certainty_by_scale, classifier_prior, ddt_prior
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,12 @@ class Classified:
 
     Attributes
     ----------
+    network : the network's name.
     features : side of the squares in pixels -> (N, C, h, w).
     logits : side -> (N, classes, h, w).
     """
 
+    network: str
     features: dict[int, torch.Tensor]
     logits: dict[int, torch.Tensor]
 
@@ -38,6 +42,14 @@ class Classified:
         """Side -> how well the category is recognised there, as ``priors.certainty_by_scale`` says."""
         levels = certainty_by_scale([logits.softmax(1) for logits in self.logits.values()])
         return dict(zip(self.logits, levels.tolist(), strict=True))
+
+
+def classifying(backbone: Backbone, classifier: DenseClassifier | None) -> tuple[Backbone, DenseClassifier]:
+    """The networks that a "classifier" prior is made by: those of ``build_both`` or, without a classifier, the default ones."""
+    if classifier is None:
+        backbone, classifier = build_both()
+        assert classifier is not None  # the default network has one
+    return backbone, classifier
 
 
 @torch_defaults()
@@ -54,9 +66,9 @@ def classify(
     work : the photos.
     config : gives the network and the sizes.
     progress : whether a bar shows the progress.
-    networks : as ``build_both`` gives them, not trained yet; None: built here.
+    networks : as ``classifying`` gives them, not trained yet; None: built here.
     """
-    backbone, classifier = networks or build_both(*config.network)
+    backbone, classifier = networks or classifying(*build_both(*config.network))
     features: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
     logits: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
     for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
@@ -66,7 +78,7 @@ def classify(
                 logits[side].append(classifier(features[side][-1]))
     # One side at a time, each photo's own maps being freed: these maps are the most that is kept of a photo.
     joined = [{side: torch.cat(maps.pop(side)) for side in config.classifier_sizes} for maps in (features, logits)]
-    return Classified(*joined)
+    return Classified(backbone.name, *joined)
 
 
 @torch_defaults()
@@ -83,7 +95,8 @@ def category_priors(
     ----------
     work : the photos.
     config : gives the prior, the network and the sizes.
-    features : (N, C, h, w) of the photos, which the prior "ddt" is made from; None: computed here.
+    features : (N, C, h, w) of the photos, which the prior "ddt" is made from, and to which a "classifier" prior of another
+        network is carried over; None: computed here.
     progress : whether a bar shows the progress.
     classified : the classifier on the photos, for the prior "classifier"; None: computed here.
 
@@ -95,15 +108,39 @@ def category_priors(
         classified = classified or classify(work, config, progress)
         sides = config.prior_sizes
         maps = classifier_prior([classified.features[side] for side in sides], [classified.logits[side] for side in sides])
+        if classified.network != config.backbone:
+            maps = carried_over(maps, _features(work, config) if features is None else features)
         return at_input_size(maps, config)
     if config.prior == "single":
         bar = tqdm(work, disable=not progress, desc="saliency", unit="photo")
         return at_input_size([saliency_prior(image.pixels) for image in bar], config)
-    if features is None:
-        backbone = build_backbone(*config.network)
-        with torch.no_grad():
-            features = torch.cat([backbone(image.tensor) for image in work])
+    features = _features(work, config) if features is None else features
     return at_input_size(ddt_prior(features, [image.pixels for image in work]), config)
+
+
+def _features(work: Sequence[PreparedImage], config: CoSegConfig) -> torch.Tensor:
+    backbone = build_backbone(*config.network)
+    with torch.no_grad():
+        return torch.cat([backbone(image.tensor) for image in work])
+
+
+@torch_defaults()
+def carried_over(maps: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """Priors made by one network as what a linear function of another network's features can say of them (ridge regression over
+    all cells of all photos): all cells that the other network finds alike get like values.
+
+    Parameters
+    ----------
+    maps : (N, h', w') in [0, 1].
+    features : (N, C, h, w), of the other network.
+
+    Returns
+    -------
+    (N, h, w) in [0, 1].
+    """
+    target = interpolate(maps[:, None], features.shape[2:], mode="bilinear", antialias=True)[:, 0].double()
+    weight, bias = ridge(cells_of(features).double(), target.flatten())
+    return (features.movedim(1, -1).double() @ weight + bias).clamp(0, 1).to(maps)
 
 
 def at_input_size(priors: Iterable, config: CoSegConfig) -> torch.Tensor:

@@ -483,13 +483,18 @@ def test_timms_vggs_work_in_every_configuration(photos, monkeypatch):
         assert any(found)
 
 
-def test_a_network_without_a_classifier_is_refused_before_any_photo_is_read(photos, monkeypatch):
-    make = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda *names, **options: make(*names, **options, num_classes=0))
-    monkeypatch.setattr(segmentation, "prepare", lambda *_: pytest.fail("a photo was read"))
-    segmenter = CoSegmenter(config(backbone="resnet18", weights="random"))
-    with pytest.raises(ValueError, match="resnet18 must end in a linear classifier"):
-        segmenter.fit(photos, progress=False)
+def test_a_network_without_a_classifier_has_the_prior_of_the_default_network(photos, monkeypatch):
+    make, classified = timm.create_model, []
+    without = {"num_classes": 0}
+    monkeypatch.setattr(
+        timm, "create_model", lambda *names, **options: make(*names, **options, **(without if names == ("resnet18",) else {}))
+    )
+    classify = segmentation.classify
+    monkeypatch.setattr(segmentation, "classify", lambda *a: classified.append(classify(*a)) or classified[-1])
+    segmenter = fit(photos, backbone="resnet18", weights="random")
+    assert [one.network for one in classified] == ["efficientnet_lite0"]
+    assert segmenter.certainty == classified[0].certainty()
+    assert segmenter.model.backbone.name == "resnet18"
 
 
 def test_every_photo_of_the_category_is_a_partner_if_asked_for(photos):
