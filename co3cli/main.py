@@ -9,12 +9,15 @@ co3 tables OUT                          the report of what has been run
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from co3lib.command_line import one_sentence
+from co3lib.datasets.command import app as build
 from co3lib.files import print_anything
 
 app = typer.Typer(
@@ -24,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(build, name="build")
 
 
 @app.command()
@@ -40,7 +45,7 @@ def segment(
     seed: Annotated[int, typer.Option(help="Of the order of the photos in training.")] = 0,
 ) -> None:
     """Find every instance in a folder of photos. Stop it when you like: the same command goes on."""
-    with _sentences():
+    with one_sentence():
         from co3lib.config import CoSegConfig
 
         from .segment import segment_folder
@@ -65,10 +70,10 @@ def sweep(
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler, such as tcp://host:8786.")] = None,
 ) -> None:
     """Run all rows of a table on all classes. Stop it when you like: the same command goes on."""
-    with _sentences():
-        from .sweep import sweep as run
-        from .table import read_table
-
+    with one_sentence():
+        with _extra():
+            from .sweep import sweep as run
+            from .table import read_table
         name, content = read_table(table)
         record = run(name, content, out, root, set_ or (), workers, scheduler, sys.stderr.isatty(), typer.echo)
         typer.echo(f"Report: co3 tables {out}")
@@ -79,33 +84,20 @@ def sweep(
 @app.command()
 def tables(out: Annotated[Path, typer.Argument(help="Folder of a sweep.")]) -> None:
     """Write the report of a sweep, finished or not: Markdown, HTML and CSV in OUT/report."""
-    with _sentences():
-        from .report import write_reports
-
+    with one_sentence():
+        with _extra():
+            from .report import write_reports
         for path in write_reports(out):
             typer.echo(path)
 
 
 @contextmanager
-def _sentences():
-    """An expected error is one sentence on stderr and exit code 2."""
+def _extra() -> Iterator[None]:
+    """Where the extra is not installed, one sentence says how to have it."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        typer.echo(_sentence(error), err=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on where it was.", err=True)
-        raise typer.Exit(130) from None
-
-
-def _sentence(error: Exception) -> str:
-    from pydantic import ValidationError
-
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}, got {first['input']!r:.100}"
-    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"this command needs {error.name}, which the extra has: pip install '.[sweep]'") from error
 
 
 def main() -> None:

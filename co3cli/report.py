@@ -24,10 +24,10 @@ from co3lib.datasets import Sample, demo_set
 from co3lib.datasets.bundled import DEMO_SETS
 from co3lib.datasets.export import COLORS, PhotoResult, overlay, read_coco
 from co3lib.evaluation import MEASURES, counts, match, overlaps, precision_recall
-from co3lib.experiment import paper_results
 from co3lib.files import aside, make_folder, write_text
 from co3lib.instance import Instance, shown
 from co3lib.overlap import tight_box
+from co3lib.paper import paper_results
 from co3lib.protocol import AUTHORS, protocol
 
 from .sweep import Record, Task, read_records

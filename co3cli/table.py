@@ -14,8 +14,9 @@ from co3lib.checks import choice
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample, demo_set, read_set
 from co3lib.datasets.bundled import DEMO_SETS
-from co3lib.experiment import Experiment, paper_results
+from co3lib.experiment import Experiment
 from co3lib.files import packaged, path_of
+from co3lib.paper import paper_results
 
 TABLES = ("table2", "table3", "table4", "figure4", "light")
 """The tables that come with the library, in ``data/tables``."""
@@ -100,7 +101,7 @@ class Table(_Strict):
 
 
 def published_table(name: str):
-    """The published numbers of a table, a row each, as ``experiment.paper_results`` gives them."""
+    """The published numbers of a table, a row each, as ``paper.paper_results`` gives them."""
     rows = paper_results()
     return rows[rows.table == name]
 

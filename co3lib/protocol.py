@@ -9,7 +9,8 @@ import pandas as pd
 
 from .config import CoSegConfig
 from .datasets import Sample
-from .experiment import Experiment, paper_results, published
+from .experiment import Experiment
+from .paper import paper_results, published
 
 _PRIORS = {
     "single": "each photo",

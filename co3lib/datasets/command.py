@@ -6,20 +6,18 @@ sums what the paper has. What goes wrong is one sentence on the standard error, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from ..checks import choice
+from ..command_line import one_sentence
 from ..paper import paper_results
 from .download import ARCHIVES, fetch
 from .errors import DatasetError
 from .originals import Built, LeftOut, Photo, Rules, coco, penn_fudan, soc, via, voc, write_set
-from .originals.rules import sentence
 
 app = typer.Typer(
     help="Make a set in the authors' layout (Image/CLASS/NAME.jpg, Mask/CLASS/NAME_InstIDk.png) from a public original.",
@@ -60,7 +58,7 @@ def voc12(
     set_name: _Set = "VOC12",
 ) -> None:
     """PASCAL VOC 2012. --source: the folder VOC2012."""
-    with _one_sentence():
+    with one_sentence():
         rules = _rules(classes, split, minimum_instances, minimum_area, minimum_photos)
         folder = _original(source, download, lambda to: fetch("voc12", to) / "VOCdevkit" / "VOC2012")
         _build(lambda rules, left_out: voc.read_voc(folder, rules, left_out), rules, out, set_name, "VOC12")
@@ -79,7 +77,7 @@ def coco_voc(
     set_name: _Set = "COCO_VOC",
 ) -> None:
     """The classes of COCO that VOC has too. --source: a folder with annotations and the split's photos."""
-    with _one_sentence():
+    with one_sentence():
         rules = _rules(classes, split, minimum_instances, minimum_area, minimum_photos)
         _coco(rules, source, download, out, set_name, "COCO_VOC")
 
@@ -97,7 +95,7 @@ def coco_nonvoc(
     set_name: _Set = "COCO_NONVOC",
 ) -> None:
     """The classes of COCO that VOC does not have. --source: a folder with annotations and the split's photos."""
-    with _one_sentence():
+    with one_sentence():
         rules = _rules(classes, split, minimum_instances, minimum_area, minimum_photos)
         _coco(rules, source, download, out, set_name, "COCO_NONVOC")
 
@@ -114,7 +112,7 @@ def soc_command(
     set_name: _Set = "SOC",
 ) -> None:
     """Salient Objects in Clutter. --source: the folder that holds TrainSet, ValSet or TestSet."""
-    with _one_sentence():
+    with one_sentence():
         rules = _rules(classes, split, minimum_instances, minimum_area, minimum_photos)
         _build(lambda rules, left_out: soc.read_soc(source, rules, left_out), rules, out, set_name, "SOC")
 
@@ -129,7 +127,7 @@ def penn_fudan_command(
     set_name: _Set = "PennFudan",
 ) -> None:
     """Pedestrians of Penn-Fudan. --source: the folder PennFudanPed."""
-    with _one_sentence():
+    with one_sentence():
         rules = _rules(None, None, minimum_instances, minimum_area, 2)
         folder = _original(source, download, lambda to: fetch("penn-fudan", to) / "PennFudanPed")
         _build(lambda rules, left_out: penn_fudan.read_penn_fudan(folder, rules, left_out), rules, out, set_name)
@@ -147,7 +145,7 @@ def coco_json(
     minimum_photos: _MinimumPhotos = 2,
 ) -> None:
     """Any JSON file of instances in COCO's form."""
-    with _one_sentence():
+    with one_sentence():
         rules = _rules(classes, None, minimum_instances, minimum_area, minimum_photos)
         _build(lambda rules, left_out: coco.CocoFile(json).read(photos, rules, left_out), rules, out, set_name)
 
@@ -167,7 +165,7 @@ def via_command(
     minimum_photos: _MinimumPhotos = 2,
 ) -> None:
     """Outlines drawn with the VGG Image Annotator: a project, or exported annotations as JSON."""
-    with _one_sentence():
+    with one_sentence():
         rules = _rules(classes, None, minimum_instances, minimum_area, minimum_photos)
         _build(lambda rules, left_out: via.read_via(json, photos, rules, left_out, attribute), rules, out, set_name)
 
@@ -247,18 +245,3 @@ def report(built: Built, rules: Rules, kind: str | None = None) -> str:
     here += [f"at least {rules.minimum_photos} photos a class"]
     said = "The paper does not say which classes these are, of which split, and by which rule photos were taken. Here: "
     return "\n".join([*lines, "", f"{said}{', '.join(here)}."])
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """What goes wrong is one sentence, and exit code 2."""
-    try:
-        yield
-    except ValidationError as error:
-        said = sentence(error)
-    except (ValueError, OSError) as error:
-        said = str(error) if not isinstance(error, OSError) or error.strerror is None else f"{error.filename}: {error.strerror}"
-    else:
-        return
-    typer.echo(said, err=True)
-    raise typer.Exit(2)

@@ -177,7 +177,7 @@ def test_the_command_segments_a_folder(folder, tmp_path, monkeypatch):
             ["segment", "nowhere", "--out", "x", "--preset", "best"],
             "--preset must be one of default, released, published, got best",
         ),
-        (["segment", "nowhere", "--out", "x", "--epochs", "-1"], "epochs: Input should be greater than or equal to 0, got -1"),
+        (["segment", "nowhere", "--out", "x", "--epochs", "-1"], "epochs: should be greater than or equal to 0, got -1"),
         (["sweep", "nowhere", "--out", "x"], "TABLE must be one of"),
         (["sweep", "table2", "--out", "x"], "none of the sets COCO_VOC, COCO_NONVOC, VOC12, SOC is there: no --root was given"),
         (["tables", "nowhere"], "holds no sweep"),

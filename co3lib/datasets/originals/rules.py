@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ...checks import choice
 
@@ -59,10 +59,3 @@ class Rules(BaseModel):
         area = masks.mean((1, 2)) if masks.size else np.zeros(len(masks))
         masks = masks[(area > 0) & (area >= self.minimum_area)]
         return masks if len(masks) >= self.minimum_instances else None
-
-
-def sentence(error: ValidationError) -> str:
-    """What is wrong with the rules, as one sentence."""
-    first = error.errors()[0]
-    said = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{'.'.join(map(str, first['loc']))}: {said}, got {first['input']!r}"
