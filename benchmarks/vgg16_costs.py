@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from measure import markdown, put_between
+from torch.utils.flop_counter import FlopCounterMode
 
 from co3lib.backbones import build_backbone
 from co3lib.config import CoSegConfig
@@ -49,7 +50,7 @@ def costs(backbone: str, count: int) -> dict[str, float]:
     network = build_backbone(backbone, "random")
     image = torch.zeros(1, 3, 448, 448)
     forward = seconds(lambda: [network(image) for _ in range(count)])
-    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
@@ -99,8 +100,8 @@ def main() -> None:
     text = (
         f"Processor seconds a photo, one thread, {arguments.photos} photos, the released configuration at 448 pixels, random "
         f"weights.\n\n{markdown(table)}\n\nThe four sets of the paper, 40 epochs and one prediction a photo:\n\n"
-        f"{markdown(arithmetic(found))}\n\nThe GPU's hours are arithmetic, not a measurement: operations of the network over 10 to "
-        "40 TFLOP/s, nothing else counted.\n"
+        f"{markdown(arithmetic(found))}\n\nThe GPU's hours are arithmetic, not a measurement: operations of the network over "
+        "10 to 40 TFLOP/s, nothing else counted.\n"
     )
     put_between(arguments.output, text)
     print(text)

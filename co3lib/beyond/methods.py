@@ -135,6 +135,8 @@ def prm(photos: Sequence, config: CoSegConfig, progress: bool = True) -> CoSegme
     one_size = config.model_copy(update={"prior_scales": (1.0,), "peak_scales": (1.0,)})
     work = [prepare(photo, config, k, sides) for k, photo in enumerate(photos)]
     backbone, classifier = build_both(*config.network)
+    if classifier is None:
+        raise ValueError(f"prm needs a network with a linear classifier, and {config.backbone} has none")
     classified = classify(work, one_size, progress, (backbone, classifier))
     weights = shared_classes([classified.logits[config.input_size].softmax(1)])
     *hidden, last = classifier.classifier.children()
