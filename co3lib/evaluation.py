@@ -12,10 +12,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from . import checks
-from .instance import Instance, masks_of
+from .instance import Instance, overlaps_with
 from .overlap import box_iou, mask_iou, tight_box
 from .torch_defaults import torch_defaults
 
@@ -36,13 +37,15 @@ def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
     ious, scores : (M, G) and (M,), of the detections.
     iou : what a detection's IoU must exceed.
     """
-    left = ious.clone()
-    right = torch.zeros(len(scores), dtype=torch.bool)
-    for k in scores.argsort(descending=True, stable=True).tolist():
-        if left.shape[1] and left[k].max() > iou:
+    # In numpy: a call of torch's takes longer than what it does to a few numbers.
+    left = ious.detach().cpu().numpy().copy()
+    right = np.zeros(len(scores), bool)
+    for k in scores.argsort(descending=True, stable=True).tolist() if left.size else ():
+        best = left[k].argmax()
+        if left[k, best] > iou:
             right[k] = True
-            left[:, left[k].argmax()] = -1
-    return right
+            left[:, best] = -1
+    return torch.from_numpy(right)
 
 
 @torch_defaults()
@@ -213,7 +216,7 @@ def counts(found: Sequence[Sequence[Instance]], truth: Iterable[torch.Tensor], i
 
 
 def _overlap(instances: Sequence[Instance], masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    ious = mask_iou(masks_of(instances, (masks.shape[1], masks.shape[2])), masks)
+    ious = overlaps_with(instances, masks)
     return ious, torch.tensor([instance.score for instance in instances], dtype=torch.float64)
 
 

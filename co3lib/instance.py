@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from . import checks
 from .datasets.images import resize_nearest
-from .overlap import tight_box
+from .overlap import mask_iou, tight_box
 from .torch_defaults import torch_defaults
 
 
@@ -62,6 +62,28 @@ def masks_of(instances: Sequence[Instance], size: tuple[int, int]) -> torch.Tens
     """
     masks = [torch.from_numpy(instance.mask) for instance in instances]
     return torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device="cpu")
+
+
+@torch_defaults()
+def overlaps_with(instances: Sequence[Instance], masks: torch.Tensor) -> torch.Tensor:
+    """The IoU of a photo's instances with other masks, as ``overlap.mask_iou`` of ``masks_of`` gives it.
+
+    Parameters
+    ----------
+    instances : of one photo.
+    masks : (G, H, W) bool.
+
+    Returns
+    -------
+    (M, G) double.
+    """
+    masks = checks.masks(masks, "masks", ("G", "H", "W"))
+    size = masks.shape[1], masks.shape[2]
+    if not (instances and len(masks) and all(one.size == tuple(one._runs["size"]) == size for one in instances)):
+        return mask_iou(masks_of(instances, size), masks)
+    # The run lengths are at hand, so that the masks need not be made.
+    others = rle.encode(np.asfortranarray(masks.cpu().numpy().view(np.uint8).transpose(1, 2, 0)))
+    return torch.from_numpy(rle.iou([instance._runs for instance in instances], others, [False] * len(others)))
 
 
 SHOWN = 0.05

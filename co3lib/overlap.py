@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from pycocotools import mask as rle
 
 from . import checks
 from .torch_defaults import torch_defaults
+
+
+_SHORT = 100  # pixels for each byte of its run lengths, from which on a mask is compared by them; noise has more
 
 
 @torch_defaults()
@@ -26,12 +30,26 @@ def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     (M, G) double, in [0, 1]; 0 where both are empty.
     """
     first = checks.masks(first, "first", ("M", "H", "W"))
-    size, first = first.shape[1:], first.flatten(1).float()
-    second = checks.masks(second, "second", ("G", *size)).flatten(1).float()
+    second = checks.masks(second, "second", ("G", *first.shape[1:]))
+    if not (first.numel() and second.numel()):
+        return torch.zeros(len(first), len(second), dtype=torch.float64)
+    runs = _runs(first), _runs(second)
+    if max(map(_mean_length, runs)) < first[0].numel() / _SHORT:
+        return torch.from_numpy(rle.iou(*runs, [False] * len(second)))
+    first, second = first.flatten(1).float(), second.flatten(1).float()
     # Counts of pixels are exact in single precision up to 2^24; their ratio, compared with thresholds, is not.
     intersection = first @ second.T
     union = first.sum(1)[:, None].double() + second.sum(1)[None] - intersection
     return torch.where(union > 0, intersection / union, torch.zeros((), dtype=torch.float64))
+
+
+def _runs(masks: torch.Tensor) -> list[dict]:
+    """The run lengths of masks (M, H, W), row by row: pycocotools takes columns, so each is handed over as its transpose."""
+    return rle.encode(masks.cpu().contiguous().numpy().view(np.uint8).transpose(2, 1, 0))
+
+
+def _mean_length(runs: list[dict]) -> float:
+    return sum(len(one["counts"]) for one in runs) / len(runs)
 
 
 @torch_defaults()

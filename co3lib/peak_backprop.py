@@ -11,13 +11,14 @@ Shape letters: B images, C channels, H W image size, ``h w`` feature grid, Q pea
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.functional import conv2d, conv_transpose2d, linear, threshold
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from . import checks
 from .datasets.images import resize_maps
 from .model import CoPeakNet
+from .relevance import channel_sums, is_pointwise
 from .torch_defaults import torch_defaults
 
 _EPS = 1e-10
@@ -37,20 +38,22 @@ def peak_conv2d(input, weight, stride=1, padding=0, dilation=1, groups=1) -> tor
     """
     input = checks.tensor(input, "input", ("B", "C", "H", "W"), floating=True)
     weight = checks.tensor(weight, "weight", ("C'", input.shape[1] // groups, "k", "l"), floating=True)
-    return _PeakConv2d.apply(input, weight, _pair(stride), _pair(padding), _pair(dilation), groups)
+    return _PeakConv2d.apply(input, weight, None, _pair(stride), _pair(padding), _pair(dilation), groups)
 
 
 class _PeakConv2d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, input, weight, stride, padding, dilation, groups):
-        positive = weight.clamp_min(0)
-        shifted = input - input.amin((1, 2, 3), keepdim=True)
-        normalizer = conv2d(shifted, positive, None, stride, padding, dilation, groups)
-        share = torch.where(normalizer < _EPS, 0, 1 / (normalizer + _EPS))
+    def forward(ctx, input, weight, bias, stride, padding, dilation, groups):
+        positive, lowest = weight.clamp_min(0), input.amin((1, 2, 3), keepdim=True)
+        shifted = input - lowest if lowest.any() else input
+        normalizer = _convolved(shifted, positive, None, stride, padding, dilation, groups)
+        # One over infinity is zero.
+        share = threshold(normalizer, _just_below(_EPS, normalizer.dtype), torch.inf, inplace=True).add_(_EPS).reciprocal_()
         # Computed once, here: it is the same for every peak, and there are dozens of them.
         ctx.save_for_backward(shifted, share, positive)
         ctx.geometry = stride, padding, dilation, groups
-        return conv2d(input, weight, None, stride, padding, dilation, groups)
+        ctx.rule = "convolution"
+        return _convolved(input, weight, bias, stride, padding, dilation, groups)
 
     @staticmethod
     def backward(ctx, grad_output):
@@ -60,7 +63,7 @@ class _PeakConv2d(torch.autograd.Function):
         # One peak's relevance fills a small window of a large map: only there is there anything to compute.
         reached = (grad_output.amax((0, 1)) != 0) | (grad_output.amin((0, 1)) != 0)
         if not reached.any():
-            return result, None, None, None, None, None
+            return result, *[None] * 6
         window: list[slice] = []
         sources: list[slice] = []
         targets: list[slice] = []
@@ -75,7 +78,7 @@ class _PeakConv2d(torch.autograd.Function):
         part = grad_output[:, :, *window] * share[:, :, *window]
         spread = conv_transpose2d(part, positive, None, stride, 0, 0, groups, dilation)
         result[:, :, *targets] = shifted[:, :, *targets] * spread[:, :, *sources]
-        return result, None, None, None, None, None
+        return result, *[None] * 6
 
 
 class _SharedAddition(torch.autograd.Function):
@@ -85,6 +88,7 @@ class _SharedAddition(torch.autograd.Function):
     def forward(ctx, first, second):
         above, other = (part - part.amin((1, 2, 3), keepdim=True) for part in (first, second))
         ctx.save_for_backward((above / (above + other + _EPS)).nan_to_num())
+        ctx.rule = "addition"
         return first + second
 
     @staticmethod
@@ -118,8 +122,18 @@ class PeakRule(TorchFunctionMode):
 def _rule_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if isinstance(padding, str):
         raise ValueError(f"peak back-propagation needs a convolution's padding in numbers, got {padding!r}")
-    output = _PeakConv2d.apply(input, weight, _pair(stride), _pair(padding), _pair(dilation), groups)
-    return output if bias is None else output + bias[:, None, None]
+    return _PeakConv2d.apply(input, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
+
+
+def _just_below(value: float, dtype: torch.dtype) -> float:
+    return float(torch.nextafter(torch.tensor(value, dtype=dtype, device="cpu"), torch.tensor(0, dtype=dtype, device="cpu")))
+
+
+def _convolved(input, weight, bias, stride, padding, dilation, groups):
+    if not is_pointwise(weight, stride, padding, groups):
+        return conv2d(input, weight, bias, stride, padding, dilation, groups)
+    # A matrix product over the channels, for which torch's convolution moves every value twice.
+    return linear(input.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
 
 
 def _two_activations(first, second) -> bool:
@@ -131,7 +145,7 @@ def _two_activations(first, second) -> bool:
 def peak_response_maps(model: CoPeakNet, image: torch.Tensor, peaks: torch.Tensor, stop: str | None = None) -> torch.Tensor:
     """The heat map of each peak.
 
-    All peaks share one forward pass and one set of normalisers.
+    All peaks share one forward pass and one set of normalisers, and each goes back in the windows that it reaches.
 
     Parameters
     ----------
@@ -196,13 +210,14 @@ def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str |
     height, width = score.shape[2:]
     if len(peaks) and not ((peaks >= 0) & (peaks < torch.tensor([height, width]))).all():
         raise ValueError(f"peaks must be cells of the {height} x {width} score map, got {peaks.tolist()}")
+    # Relevance belongs to the network's input, which is the image over its standard deviation.
+    times = model.backbone.std if model.backbone.stage(stage) is None else None
+    sums = channel_sums(score, start, [(i, j) for i, j in peaks.tolist()], times)
+    if sums is not None:
+        return sums
     maps = activations.new_zeros(len(peaks), *activations.shape[2:])
-    # Each peak by itself: a batch is three times slower, its tensors being too large for the processor's cache.
     for k, (i, j) in enumerate(peaks.tolist()):
         with torch.inference_mode(False), torch.enable_grad():
             (relevance,) = torch.autograd.grad(score[0, 0, i, j], start, retain_graph=True)
-        if model.backbone.stage(stage) is None:
-            # Relevance belongs to the network's input, which is the image over its standard deviation.
-            relevance = relevance * model.backbone.std
-        maps[k] = relevance[0].sum(0)
+        maps[k] = (relevance if times is None else relevance * times)[0].sum(0)
     return maps

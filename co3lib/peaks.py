@@ -5,6 +5,7 @@ Shape letters: B images or pairs, C channels, ``h w`` and ``s t`` feature grids,
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from scipy import ndimage
 
@@ -119,8 +120,11 @@ def copeak_votes(features: torch.Tensor, partners: torch.Tensor) -> torch.Tensor
 def _high_maxima(values: torch.Tensor) -> torch.Tensor:
     # MATLAB's median averages the two middle values of an even number; torch.median takes the lower of them.
     flat = values.detach().flatten(1)
-    middle = [flat.kthvalue(k, 1).values for k in ((flat.shape[1] + 1) // 2, flat.shape[1] // 2 + 1)]
-    median = (middle[0] + middle[1]) / 2
+    middle = [(flat.shape[1] - 1) // 2, flat.shape[1] // 2]
+    # NumPy finds both at once, in a fraction of the time of two calls of torch's kthvalue.
+    known = flat if flat.dtype != torch.bfloat16 else flat.float()
+    ordered = torch.from_numpy(np.partition(known.cpu().numpy(), middle, axis=1)[:, middle]).to(flat)
+    median = (ordered[:, 0] + ordered[:, 1]) / 2
     return regional_maxima(values.detach()) & (values >= median.reshape(-1, *[1] * (values.ndim - 1)))
 
 

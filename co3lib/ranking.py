@@ -149,9 +149,12 @@ def suppress(overlaps: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.
     scores, iou : as for ``mask_nms``.
     """
     kept: list[int] = []
+    apart = (overlaps < iou).cpu().numpy()
+    left = np.ones(len(scores), bool)
     for k in scores.argsort(descending=True, stable=True).tolist():
-        if all(overlaps[k, other] < iou for other in kept):
+        if left[k]:
             kept.append(k)
+            left &= apart[:, k]
     return torch.tensor(kept, dtype=torch.long)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from co3lib.instance import SHOWN, Instance, shown, without_overlap
-from co3lib.overlap import tight_box
+from co3lib.instance import SHOWN, Instance, masks_of, overlaps_with, shown, without_overlap
+from co3lib.overlap import mask_iou, tight_box
 
 
 def instance(score, y0, y1, x0, x1, shape=(100, 100), size=None):
@@ -74,3 +75,14 @@ def test_no_two_overlap_and_none_grows(corners):
     assert [one.score for one in without_overlap([one for one in found if one.score >= 0.5])] == [
         one.score for one in kept if one.score >= 0.5
     ]
+
+
+@pytest.mark.parametrize("size", [None, (24, 40)])
+def test_overlaps_from_run_lengths_are_those_of_the_masks(size):
+    draw = np.random.default_rng(3)
+    small = [np.kron(draw.random((3, 5)) < 0.6, np.ones((4, 4))) > 0 for _ in range(4)]
+    found = [Instance(mask, 1.0, (0, 0), (0, 0, 20, 12), size) for mask in small]
+    truth = torch.from_numpy(draw.random((3, *(size or (12, 20)))) < 0.5)
+    assert torch.equal(overlaps_with(found, truth), mask_iou(masks_of(found, (0, 0)), truth))
+    assert overlaps_with([], truth).shape == (0, 3)
+    assert overlaps_with(found, truth[:0]).shape == (4, 0)

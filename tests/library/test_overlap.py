@@ -21,6 +21,18 @@ def test_mask_overlap_is_the_loops(first, second):
             assert actual[i, j] == ((one & other).sum() / union if union else 0)
 
 
+@pytest.mark.parametrize("noisy", [(), (0, 1), (0,), (1,)])
+def test_masks_of_any_kind_overlap_as_their_pixels_do(noisy):
+    # Noise, and what is made of few runs, are counted in different ways.
+    draw, y, x = np.random.default_rng(0), *np.ogrid[:60, :90]
+    both = []
+    for k in (0, 1):
+        smooth = [(y - 20 - 9 * n) ** 2 + (x - 30 - 7 * n * k) ** 2 < (5 + 4 * n) ** 2 for n in range(5)]
+        both.append(draw.random((5, 60, 90)) < 0.5 if k in noisy else np.stack([*smooth[:4], smooth[0] & False]))
+    expected = [[(a & b).sum() / max((a | b).sum(), 1) for b in both[1]] for a in both[0]]
+    assert torch.equal(mask_iou(*map(torch.from_numpy, both)), torch.tensor(expected, dtype=torch.float64))
+
+
 def test_thresholds_are_met_exactly():
     # 2 of 5 pixels is 0.4 in double precision, not a little more or less.
     strip = torch.arange(10)[None, None]

@@ -10,7 +10,7 @@ from strategies import examples, random, uniform
 from torch import nn
 from torch.nn import functional
 
-from co3lib.backbones import Backbone
+from co3lib.backbones import Backbone, build_backbone
 from co3lib.model import CoPeakNet
 from co3lib.peak_backprop import PeakRule, enlarge, peak_conv2d, peak_response_maps, response_maps_from
 
@@ -501,3 +501,96 @@ def test_where_the_middle_stage_is_the_image_heat_is_read_at_the_image():
     expected = peak_response_maps(model, image, peaks)
     assert expected.any()
     torch.testing.assert_close(peak_response_maps(model, image, peaks, "middle"), expected, rtol=0, atol=0)
+
+
+# All peaks together, against torch's own way back, one peak after another
+
+
+def one_by_one(model: CoPeakNet, activations: torch.Tensor, stage: str | None, peaks: torch.Tensor) -> torch.Tensor:
+    """The heat maps by autograd and the rule alone."""
+    with PeakRule():
+        start = activations.detach().clone().requires_grad_()
+        score = model.forward_from(start, stage).score
+    maps = []
+    for i, j in peaks.tolist():
+        (relevance,) = torch.autograd.grad(score[0, 0, i, j], start, retain_graph=True)
+        maps.append((relevance if stage else relevance * model.backbone.std)[0].sum(0))
+    return torch.stack(maps)
+
+
+NETWORKS = {"efficientnet_lite0": None, "resnet18": None, "resnet26d": "layer1.1", "regnetx_002": "s2", "vgg16_pool5": "pool3"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_heat_maps_of_a_network_are_those_of_autograd(name):
+    model = CoPeakNet(build_backbone(name, "random"))
+    nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(0))
+    image = uniform(1, 3, 96, 128, seed=60).float()
+    rows, columns = model(image).score.shape[2:]
+    peaks = torch.tensor([[0, 0], [rows - 1, columns - 1], [rows // 2, columns // 2], [rows // 2, 0]])
+    for stage in (NETWORKS[name], model.backbone.middle_stage):
+        with torch.no_grad():
+            start = model.activations(image, stage)
+        expected = one_by_one(model, start, stage, peaks)
+        assert (expected.sum((1, 2)) > 0).all()
+        for threads in (1, 2):
+            before = torch.get_num_threads()
+            torch.set_num_threads(threads)
+            try:
+                actual = response_maps_from(model, start, stage, peaks)
+            finally:
+                torch.set_num_threads(before)
+            error = (actual - expected).abs().amax((1, 2)) / expected.amax((1, 2))
+            assert error.max() < 1e-5
+
+
+class Odd(nn.Module):
+    """What no timm network of ours has: parts in several ways, constants beside them, windows that are cut off."""
+
+    def __init__(self, way: str):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.apart, self.beyond = nn.Conv2d(4, 4, 1, padding=1), nn.Conv2d(4, 4, 3, stride=4)
+        self.way = way
+
+    def forward(self, x):
+        x = functional.relu6(self.first(x))
+        if self.way == "split":
+            left, right = x.split(2, 1)
+            return self.second(torch.cat([right, left], 1))
+        if self.way == "padded by more than the kernel":
+            return self.apart(x)
+        if self.way == "cropped and padded":
+            return self.second(functional.pad(self.second(x), (-1, 2, 1, -2)))
+        if self.way == "padded first":
+            return functional.pad(x, (1, 0, 0, 1))
+        if self.way == "strides beyond the kernel":
+            return self.beyond(x)
+        if self.way == "twice":
+            return self.second(x) + functional.leaky_relu(self.second(2 * x), 0.1) - self.second(x / 2)
+        return self.second(x + torch.ones(4, 1, 1).double()) + x
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "split",
+        "padded by more than the kernel",
+        "cropped and padded",
+        "padded first",
+        "strides beyond the kernel",
+        "twice",
+        "plain",
+    ],
+)
+def test_heat_maps_of_odd_networks_are_those_of_autograd(way):
+    torch.manual_seed(8)
+    model = CoPeakNet(small_network().backbone)
+    model.backbone.stages = nn.ModuleDict({"odd": Odd(way)})
+    model.head, model.center = nn.Conv2d(4, 1, 1), torch.zeros(1, 4, 1, 1)
+    model.double()
+    for size in ((8, 8), (6, 9)):
+        image = uniform(1, 3, *size, seed=61)
+        score = model(image).score
+        peaks = torch.nonzero(torch.ones_like(score[0, 0]))
+        close(response_maps_from(model, image, None, peaks), one_by_one(model, image, None, peaks))
