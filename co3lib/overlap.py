@@ -12,7 +12,6 @@ from pycocotools import mask as rle
 from . import checks
 from .torch_defaults import torch_defaults
 
-
 _SHORT = 100  # pixels for each byte of its run lengths, from which on a mask is compared by them; noise has more
 
 
