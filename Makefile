@@ -21,7 +21,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 	% sys.version_info[:2])
 
 CASES = 200
-SPELLED = co3lib co3course benchmarks tests notebooks docs data .ci/run $(wildcard *.md results/*.md *.toml *.yml *.cff) Makefile
+SPELLED = co3lib co3cli co3course benchmarks tests notebooks docs data .ci/run $(wildcard *.md results/*.md *.toml *.yml *.cff) Makefile
 
 .PHONY: help install demo test fuzz mutate lint notebooks gallery site lab measure kill clean
 
@@ -88,7 +88,7 @@ clean:
 	@if test -f "$(STAMP)" || test -f "$(OURS)" || test -f "$(MAKING)"; then rm -rf "$(VENV)" "$(MAKING)"; fi
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -rf $(addprefix results/,quickstart photos notebooks gallery site browser)
-	find co3lib co3course tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
+	find co3lib co3cli co3course tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # The stamp is there only while the environment is whole. Without it an environment is made from nothing, so a call
 # that was interrupted half-way is repaired by the next one; with it, a changed pyproject.toml only adds what is missing.
