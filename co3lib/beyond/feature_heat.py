@@ -11,8 +11,8 @@ from .. import checks
 from ..torch_defaults import torch_defaults
 
 TEMPERATURE = 0.03
-"""Of the softmax over the peaks: a cell whose correlation with one peak is higher by this is e times more that peak's. Chosen on
-4 photos of cows and 8 of cars, where it gave a higher AP50 than 0.1, 0.3 and no share at all."""
+"""Of the softmax over the peaks: a cell whose correlation with one peak is higher by this is e times more that peak's. Chosen
+on 4 photos of cows and 8 of cars, where it gave a higher AP50 than 0.1, 0.3 and no share at all."""
 
 
 @torch_defaults()
