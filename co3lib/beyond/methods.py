@@ -130,13 +130,17 @@ def prm(photos: Sequence, config: CoSegConfig, progress: bool = True) -> CoSegme
     photos : of the category.
     config : gives the network, which must have a linear classifier, and the settings.
     progress : whether a bar shows the progress.
+
+    Raises
+    ------
+    ValueError : for a network without such a classifier.
     """
+    backbone, classifier = build_both(*config.network)
+    if classifier is None:
+        raise ValueError(f"prm needs a network with a linear classifier of its cells, and {backbone.name} has none")
     sides = [config.input_size]
     one_size = config.model_copy(update={"prior_scales": (1.0,), "peak_scales": (1.0,)})
     work = [prepare(photo, config, k, sides) for k, photo in enumerate(photos)]
-    backbone, classifier = build_both(*config.network)
-    if classifier is None:
-        raise ValueError(f"prm needs a network with a linear classifier, and {config.backbone} has none")
     classified = classify(work, one_size, progress, (backbone, classifier))
     weights = shared_classes([classified.logits[config.input_size].softmax(1)])
     *hidden, last = classifier.classifier.children()
@@ -194,8 +198,10 @@ class IntersectedNet(CoPeakNet):
         super().__init__(model.backbone)
         self.center.copy_(model.center)
         self.second_stage = self.backbone.middle_stage
-        if self.second_stage is None:
-            raise ValueError(f"ddt+ needs a network with a stage of stride 16 or less, and {self.backbone.name} has none")
+        if self.second_stage in (None, self.backbone.stage_names[-1]):
+            raise ValueError(
+                f"ddt+ needs a network with a stage of stride 16 or less before its last, and {self.backbone.name} has none"
+            )
         with torch.no_grad():
             channels = self.backbone(torch.zeros(1, 3, 64, 64), until=self.second_stage).shape[1]
         self.second_head = nn.utils.skip_init(nn.Conv2d, channels, 1, 1)  # leaves the caller's random numbers alone

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import past_the_paper as page
+import vit
 from measure import BEGIN, END, SIZES, average_precision_of_size, markdown, put_between
 
 OURS = list(page.LADDER)[-1]
@@ -184,3 +186,30 @@ def test_a_find_of_another_size_that_is_wrong_lowers_only_its_own():
 def test_nothing_found_has_no_precision_at_any_size():
     nothing = [torch.zeros(0, 1)], [torch.zeros(0)], [(torch.zeros(0), torch.tensor([0.05]))]
     assert average_precision_of_size(*nothing, SIZES["1 to 10 %"], 0.5) == 0
+
+
+def test_the_pages_of_a_vision_transformer(tmp_path):
+    kept = {
+        "class": "cow",
+        "photos": 4,
+        "size": 672,
+        "scales": [1.0, 2.0],
+        "priors": {"the prior": 0.5, "carried over": 0.625},
+        "whole": {"default": {"AP25": 0.2, "AP50": 0.1}, "other": {"AP25": 1.0, "AP50": 0.0}},
+    }
+    (tmp_path / "COCO-cow.json").write_text(json.dumps(kept))
+    text = vit.tables(tmp_path)
+    assert "672 pixels; peaks at scales [1.0, 2.0]" in text
+    assert "| the prior | 0.50 |" in text and "| default | 20.0 / 10.0 |" in text and "| other | 100.0 / 0.0 |" in text
+
+
+def test_pixel_ap_is_of_all_pixels_of_all_photos():
+    masks = torch.zeros(1, 4, 4, dtype=torch.bool)
+    masks[0, :2] = True
+    samples = [SimpleNamespace(masks=masks), SimpleNamespace(masks=masks)]
+    right = torch.tensor([[1.0], [0.0]]).expand(2, 4).repeat_interleave(2, 0)[None, None]
+    assert vit.pixel_ap(right.repeat(2, 1, 1, 1), samples) == pytest.approx(1, abs=0.02)
+    # A photo whose map is high everywhere comes first, half of it right; then 2 in 3 of what is found.
+    high = torch.full_like(right, 2.0)
+    both = vit.pixel_ap(torch.cat([right, high]), samples)
+    assert both == pytest.approx(2 / 3, abs=0.02)

@@ -1,5 +1,7 @@
 """co3lib.beyond.methods: every method under one protocol; what differs between them is the score."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,15 @@ def inputs(photos):
 @pytest.fixture(scope="module")
 def bare(photos):
     return CoSegmenter(BARE).fit(photos, progress=False)
+
+
+@pytest.mark.parametrize(
+    "method, part", [("prm", "a linear classifier of its cells"), ("ddt+", "a stage of stride 16 or less")]
+)
+def test_a_method_that_a_vision_transformer_cannot_have_says_why(method, part, photos):
+    settings = SMALL.model_copy(update={"backbone": "test_vit", "weights": "random", "prior": "single"})
+    with pytest.raises(ValueError, match=f"^{re.escape(method)} needs a network with {part}.*test_vit has none$"):
+        segment(method, photos, settings, progress=False)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -23,6 +23,7 @@ from co3course.lessons.correlation import (
     color_correlation,
     describe_cell,
     features_figure,
+    networks_figure,
     split_correlations,
     split_figure,
     stereo_figure,
@@ -72,6 +73,16 @@ def test_maps_of_a_cell_are_those_of_the_tensor_each_on_its_scale(pairs):
         assert picture.get_clim() == (float(values.min()), float(values.max()))
     assert np.array_equal(maps[0].get_array(), pair.correlation[3, 5])
     assert np.array_equal(maps[1].get_array(), pair.weighted[3, 5])
+
+
+def test_each_network_answers_for_the_place_on_its_own_grid(pairs):
+    coarse, fine = pairs["as they come"].correlation, random(4, 6, 3, 5)
+    draw = partial(networks_figure, pairs["as they come"].photos, {"coarse": coarse, "fine": fine}, (0.3, 0.9))
+    assert plain_figures(draw) < LIMIT
+    *_, first, second = [axis for axis in draw().axes if axis.images and axis.get_title(loc="left")]
+    assert np.array_equal(first.images[0].get_array(), coarse[4, 12])
+    assert np.array_equal(second.images[0].get_array(), fine[1, 5])
+    assert [axis.get_title(loc="left") for axis in (first, second)] == ["coarse", "fine"]
 
 
 def test_best_cells_are_the_loops():
