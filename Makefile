@@ -23,7 +23,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 CASES = 200
 SPELLED = co3lib co3cli co3course benchmarks tests notebooks docs data .ci/run $(wildcard *.md results/*.md *.toml *.yml *.cff) Makefile
 
-.PHONY: help install demo test fuzz mutate lint notebooks gallery site lab measure kill clean
+.PHONY: help install demo test fuzz mutate lint notebooks gallery site lab measure bench kill clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
@@ -38,6 +38,7 @@ help:
 	@echo "make site                  the same, and the reference of the library, the glossary and slides: results/site/index.html"
 	@echo "make kill                  kill what runs long at $(KILLS) random moments each, and see that nothing is lost"
 	@echo "make measure PHOTOS=PATH   measure the method on the sets in a folder"
+	@echo "make bench                 measure how long each part takes beside a rival; the table is results/bench.md"
 	@echo "make clean                 remove the environment and everything that can be made again"
 
 install: $(STAMP)
@@ -79,6 +80,10 @@ lab: $(STAMP)
 measure: export OMP_NUM_THREADS = 1
 measure: $(STAMP)
 	$(BIN)/python benchmarks/measure.py $(if $(value PHOTOS),--root "$$CO3_PHOTOS")
+
+bench: export OMP_NUM_THREADS = 1
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench.py
 
 kill: export OMP_NUM_THREADS = 1
 kill: $(STAMP)

@@ -68,9 +68,9 @@ def masks(value, name: str, shape: Sequence[str | int] = ("K", "H", "W")) -> tor
 
 def finite(value: torch.Tensor, name: str) -> torch.Tensor:
     """``value`` if all of it is finite; ``ValueError`` naming the argument otherwise."""
-    odd = value[~torch.isfinite(value)]
-    if len(odd):
-        raise ValueError(f"{name} must be finite, got {odd[0].item()}")
+    known = torch.isfinite(value)
+    if not known.all():
+        raise ValueError(f"{name} must be finite, got {value[~known][0].item()}")
     return value
 
 

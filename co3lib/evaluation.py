@@ -26,7 +26,6 @@ MEASURES = {f"AP{100 * iou:.0f}": iou for iou in THRESHOLDS}
 """AP^r's names and the IoU that each must exceed; ``CorLoc`` is the remaining measure."""
 
 
-@torch_defaults()
 def match(ious: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
     """Which detections of one image are right: (M,) bool, in the order given.
 
