@@ -12,6 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import against
 import past_the_paper as page
 import vit
 from measure import BEGIN, END, SIZES, average_precision_of_size, markdown, put_between
@@ -213,3 +214,18 @@ def test_pixel_ap_is_of_all_pixels_of_all_photos():
     high = torch.full_like(right, 2.0)
     both = vit.pixel_ap(torch.cat([right, high]), samples)
     assert both == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_a_ratio_of_speeds_is_the_median_over_rounds_of_neighbours():
+    # The second round was slow for both: the ratio of medians would be 2, that of neighbours is 3 in two of three rounds.
+    measured = against.Measured([3.0, 30.0, 4.0], [1.0, 10.0, 2.0])
+    assert measured.ratio == 3
+    assert against.row("a", measured, "b", 0.5, 0.5) == ["a", "4e+03", "1.4e+04", "b", "2e+03", "1.5", "0.5"]
+    assert against.row("a", measured, "b", None)[-1] == "-"
+
+
+def test_both_are_warm_before_they_are_measured_in_turn():
+    calls = []
+    measured = against.in_turn(lambda: calls.append("own"), lambda: calls.append("rival"), rounds=2)
+    assert calls == ["own", "rival", "rival", "own", "rival", "own"]
+    assert len(measured.own) == len(measured.rival) == 2

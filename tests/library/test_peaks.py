@@ -227,3 +227,9 @@ def test_peaks_of_equal_height_keep_their_order():
     mask = torch.zeros(1, 40, dtype=torch.bool)
     mask[0, ::2] = True
     assert peak_cells(mask, torch.ones(1, 40)).tolist() == [[0, k] for k in range(0, 40, 2)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_peaks_of_scores_of_any_precision(dtype):
+    score = torch.randn(2, 1, 6, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(score_peaks(score), score_peaks(score.double()))
