@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from ..files import aside, path_of
+from ..files import aside, part_of, path_of, remove
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
@@ -29,10 +30,16 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: d
     """
     path = path_of(path, "path")
     with aside(path) as part:
+        # The library writes to a file of its own beside the one that it is given, which a kill would leave: so in our folder.
+        folder = part_of(path)
         try:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, part, metadata)
+            folder.mkdir()
+            save_file({key: value.contiguous() for key, value in tensors.items()}, folder / "tensors", metadata)
+            os.replace(folder / "tensors", part)
         except SafetensorError as error:  # what it makes of a full disk, too
             raise OSError(f"{path} cannot be written: {error}") from error
+        finally:
+            remove(folder)
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -95,7 +95,7 @@ def test_the_command_of_the_cell_installs_co3_into_an_empty_environment(tmp_path
     (cell,) = installing(add_badges(nbformat.read(ROOT / NAME, 4), NAME, ADDRESS))
     (what,) = re.findall(r'%pip install --quiet "(.+?)"', cell.source)
     source = tmp_path / "source"
-    for name in ("co3lib", "co3course", "data"):
+    for name in ("co3lib", "co3cli", "co3course", "data"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "cache"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

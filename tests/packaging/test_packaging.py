@@ -395,7 +395,7 @@ def test_a_missing_python_is_one_sentence(clone):
 def test_clean_removes_only_what_can_be_made_again(clone):
     clone("install")
     made = ("results/quickstart", "results/notebooks", "results/gallery", "results/browser")
-    for folder in (*made, "results/mine", "co3lib/__pycache__", "co3course", "tests", "benchmarks"):
+    for folder in (*made, "results/mine", "co3lib/__pycache__", "co3cli", "co3course", "tests", "benchmarks"):
         (clone.folder / folder).mkdir(parents=True)
     assert clone("clean")[0].returncode == 0
     left = {path.relative_to(clone.folder).as_posix() for path in clone.folder.rglob("*")}
@@ -406,6 +406,7 @@ def test_clean_removes_only_what_can_be_made_again(clone):
         "results",
         "results/mine",
         "co3lib",
+        "co3cli",
         "co3course",
         "tests",
         "benchmarks",
