@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from measure import markdown
+
+from co3cli.markdown import markdown
 
 _COLUMNS = ["what", "median, ms", "spread, ms", "rival or limit", "its median, ms", "ratio", "reach"]
 

@@ -16,9 +16,10 @@ from dataclasses import replace
 import pandas as pd
 import torch
 from common import every_set
-from measure import ClassRun, markdown
+from measure import ClassRun
 from tqdm import tqdm
 
+from co3cli.markdown import markdown
 from co3lib.config import CoSegConfig
 from co3lib.datasets.images import resize_nearest
 from co3lib.inference import ScalePeaks, heat_maps

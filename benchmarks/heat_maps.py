@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 from common import every_set
 from diagnosis import cells_at
-from measure import markdown
 from tqdm import tqdm
 
+from co3cli.markdown import markdown
 from co3lib.config import CoSegConfig
 from co3lib.datasets.images import resize_nearest
 from co3lib.inference import find_peaks, prepare, run_network

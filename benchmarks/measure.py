@@ -25,6 +25,7 @@ import torch
 from common import every_set
 from tqdm import tqdm
 
+from co3cli.markdown import markdown
 from co3lib.beyond.baselines import connected_components
 from co3lib.beyond.category_priors import category_priors
 from co3lib.config import CoSegConfig
@@ -187,15 +188,6 @@ def by_class(rows: pd.DataFrame) -> pd.DataFrame:
     mean = rows.groupby(["set", "class", "prior", "method"], sort=False)[["AP25", "AP50", "CorLoc"]].mean() * 100
     joined = mean.apply(lambda row: f"{row.AP25:.0f} / {row.AP50:.0f} / {row.CorLoc:.0f}", axis=1)
     return joined.unstack(["set", "class"])
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table with its index as columns, in Markdown."""
-    flat = table.reset_index()
-    names = [" ".join(map(str, name)).strip() if isinstance(name, tuple) else str(name) for name in flat.columns]
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in flat.itertuples(index=False)]
-    return "\n".join(lines)
 
 
 def main() -> None:

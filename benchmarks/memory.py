@@ -23,11 +23,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from measure import markdown, put_between
+from measure import put_between
 from PIL import Image
 from skimage import data
 from tqdm import tqdm
 
+from co3cli.markdown import markdown
 from co3course.lessons.own_photos import check_photos
 from co3lib.config import CoSegConfig
 from co3lib.datasets.export import PhotoResult, write_coco, write_overlays

@@ -24,10 +24,11 @@ import pandas as pd
 import torch
 from common import every_set
 from diagnosis import diagnose, shown
-from measure import SIZES, ClassRun, markdown, put_between
+from measure import SIZES, ClassRun, put_between
 from PIL import Image
 from tqdm import tqdm
 
+from co3cli.markdown import markdown
 from co3lib.beyond.category_priors import category_priors
 from co3lib.beyond.methods import rival
 from co3lib.config import CoSegConfig

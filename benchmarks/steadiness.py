@@ -16,10 +16,10 @@ import random
 import pandas as pd
 import torch
 from common import every_set
-from measure import markdown
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from co3cli.markdown import markdown
 from co3lib.beyond.category_priors import classify
 from co3lib.beyond.priors import classifier_prior
 from co3lib.config import CoSegConfig

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from measure import markdown, put_between
+from measure import put_between
 from torch.utils.flop_counter import FlopCounterMode
 
+from co3cli.markdown import markdown
 from co3lib.backbones import build_backbone
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set

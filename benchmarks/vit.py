@@ -19,10 +19,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from common import every_set
-from measure import ClassRun, markdown, put_between
+from measure import ClassRun, put_between
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from co3cli.markdown import markdown
 from co3lib.backbones import build_backbone
 from co3lib.beyond.category_priors import carried_over, category_priors
 from co3lib.config import CoSegConfig

@@ -16,18 +16,11 @@ from typing import Annotated
 
 import typer
 
-from co3lib.command_line import one_sentence
+from co3lib.command_line import application, one_sentence
 from co3lib.datasets.command import app as build
 from co3lib.files import print_anything
 
-app = typer.Typer(
-    help="Instance co-segmentation: a mask for each thing that photos share.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
+app = application("Instance co-segmentation: a mask for each thing that photos share.")
 app.add_typer(build, name="build")
 
 
@@ -46,15 +39,14 @@ def segment(
 ) -> None:
     """Find every instance in a folder of photos. Stop it when you like: the same command goes on."""
     with one_sentence():
-        from co3lib.config import CoSegConfig
+        from co3lib.config import PRESETS, CoSegConfig
 
         from .segment import segment_folder
 
-        make = {"default": CoSegConfig, "released": CoSegConfig.released, "published": CoSegConfig.published}
-        if preset not in make:
-            raise ValueError(f"--preset must be one of {', '.join(make)}, got {preset}")
+        if preset not in PRESETS:
+            raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {preset}")
         own = {} if epochs is None else {"epochs": epochs}
-        config = make[preset](backbone=backbone, weights=weights, seed=seed, **own)
+        config = CoSegConfig.preset(preset, backbone=backbone, weights=weights, seed=seed, **own)
         segment_folder(photos, out, config, category, sys.stderr.isatty(), typer.echo)
 
 

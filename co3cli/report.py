@@ -30,6 +30,7 @@ from co3lib.overlap import tight_box
 from co3lib.paper import paper_results
 from co3lib.protocol import AUTHORS, protocol
 
+from .markdown import markdown
 from .sweep import Record, Task, read_records
 from .table import published_table
 
@@ -150,13 +151,6 @@ def sets_table(rows: pd.DataFrame) -> pd.DataFrame:
             for key, value in ((name, int(count)), (f"{name}, published", _count(paper.get((set_name, name)))))
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("set")
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown, its index as first column."""
-    lines = [[str(table.index.name or ""), *map(str, table.columns)], ["---"] * (len(table.columns) + 1)]
-    lines += [[str(name), *map(str, values)] for name, values in zip(table.index, table.values.tolist(), strict=True)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _published(record: Record) -> dict[tuple[str, str, str], float]:

@@ -66,8 +66,9 @@ def segment_folder(
     ValueError : for a folder with fewer than two photos that can be read, and an ``output`` that holds something else.
     """
     folder, output = path_of(photos, "PHOTOS"), path_of(output, "--out")
-    paths = _readable(folder, progress, say)
-    run = {"photos": {path.name: _digest(path) for path in paths}, "config": config.model_dump(mode="json")}
+    digests = _readable(folder, progress, say)
+    paths = list(digests)
+    run = {"photos": {path.name: digest for path, digest in digests.items()}, "config": config.model_dump(mode="json")}
     run["category"] = category or folder.resolve().name or "things"
     if _is_finished(output, run):
         say(f"Finished before; nothing to do: {output / _PAGE}")
@@ -82,7 +83,8 @@ def segment_folder(
     return output / _PAGE
 
 
-def _readable(folder: Path, progress: bool, say) -> list[Path]:
+def _readable(folder: Path, progress: bool, say) -> dict[Path, str]:
+    """The photos that can be read, each once, and the digests of their files."""
     if not folder.is_dir():
         raise ValueError(
             f"PHOTOS must be a folder with photos, got {folder}, which is {'a file' if folder.exists() else 'not there'}"
@@ -92,23 +94,19 @@ def _readable(folder: Path, progress: bool, say) -> list[Path]:
         listed = list_photos(folder)
     for warning in caught:
         say(str(warning.message)[:1].upper() + str(warning.message)[1:])
-    paths: list[Path] = []
-    seen: dict[str, str] = {}
+    found: dict[str, Path] = {}
     for path in tqdm(listed, disable=not progress, desc="checking", unit="photo"):
         try:
             read_image(path)
         except ImageError as error:
             say(f"Left out: {error}")
             continue
-        digest = _digest(path)
-        if digest in seen:
-            say(f"Left out: {path.name} is the same file as {seen[digest]}")
-            continue
-        seen[digest] = path.name
-        paths.append(path)
-    if len(paths) < 2:
-        raise ValueError(f"PHOTOS must hold at least two photos that can be read, got {len(paths)} in {folder}")
-    return paths
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if (first := found.setdefault(digest, path)) != path:
+            say(f"Left out: {path.name} is the same file as {first.name}")
+    if len(found) < 2:
+        raise ValueError(f"PHOTOS must hold at least two photos that can be read, got {len(found)} in {folder}")
+    return {path: digest for digest, path in found.items()}
 
 
 def _is_finished(output: Path, run: dict) -> bool:
@@ -183,7 +181,3 @@ def _figure(picture: str, name: str, instances: Sequence[Instance]) -> str:
         f'<figure><a href="{quote(picture)}"><img loading="lazy" src="{quote(picture)}" alt="{words}"></a>'
         f"<figcaption>{words}</figcaption></figure>"
     )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,7 +15,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -187,7 +187,7 @@ def sweep(
         say(f"Not there, so left out: {', '.join(absent)}.")
     say(f"{len(tasks)} runs of {name}: {len(unique) - len(left)} finished before, {len(left)} to do.")
     if left:
-        record = Record(**{**vars(record), "failed": _run(left, list(unique.values()), output, workers, scheduler, progress)})
+        record = replace(record, failed=_run(left, list(unique.values()), output, workers, scheduler, progress))
         record.write(output)
     for key, why in record.failed.items():
         task = unique[key]

@@ -53,8 +53,7 @@ class Row(_Strict):
 
     def settings(self) -> CoSegConfig:
         """The row's configuration."""
-        make = CoSegConfig if self.preset == "default" else getattr(CoSegConfig, self.preset)
-        return make(**self.config)
+        return CoSegConfig.preset(self.preset, **self.config)
 
 
 class Table(_Strict):

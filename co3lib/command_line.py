@@ -1,4 +1,4 @@
-"""What the commands have in common: an expected error is one sentence on the standard error, with exit code 2."""
+"""What the commands have in common: plain help, and an expected error as one sentence, with exit code 2."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from contextlib import contextmanager
 
 import typer
 from pydantic import ValidationError
+
+
+def application(words: str) -> typer.Typer:
+    """A command with subcommands, in plain text: without arguments it prints its help. words: the first line of that."""
+    return typer.Typer(
+        help=words, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
 
 
 @contextmanager

@@ -15,6 +15,10 @@ Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min
 PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, os.PathLike) else value)]
 
 
+PRESETS = ("default", "released", "published")
+"""The names that ``CoSegConfig.preset`` knows."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -160,6 +164,11 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
     def _sides(self, scales: tuple[float, ...]) -> list[int]:
         # Small squares have few multiples of 32: each of them once.
         return list(dict.fromkeys(32 * max(round(self.input_size * scale / 32), 1) for scale in scales))
+
+    @classmethod
+    def preset(cls, name: str, **changes) -> CoSegConfig:
+        """``CoSegConfig()``, ``released()`` or ``published()`` by its name, one of ``PRESETS``, but for ``changes``."""
+        return cls(**changes) if name == "default" else getattr(cls, name)(**changes)
 
     @classmethod
     def released(cls, **changes) -> CoSegConfig:

@@ -43,13 +43,14 @@ def experiment_of(parameters: RowParameters) -> Experiment:
     smoke = parameters.profile == "smoke"
     if smoke:
         names = (names or tuple(read_classes(Experiment(root=root, set=parameters.set_name))))[:1]
-    make = CoSegConfig if parameters.configuration == "default" else getattr(CoSegConfig, parameters.configuration)
     return Experiment(
         root=root,
         set=parameters.set_name,
         classes=names or None,
         photos=_SMOKE_PHOTOS if smoke else None,
-        config=make(backbone=parameters.backbone, **({"peak_scales": (1.0,)} if smoke else {})),
+        config=CoSegConfig.preset(
+            parameters.configuration, backbone=parameters.backbone, **({"peak_scales": (1.0,)} if smoke else {})
+        ),
         seeds=tuple(range(parameters.seed, parameters.seed + parameters.seeds)),
         ready_priors=parameters.ready_made,
         ready_proposals=parameters.ready_made,

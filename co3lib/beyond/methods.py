@@ -79,6 +79,9 @@ def segment(
         segmenter = prm(photos, config, progress)
     else:
         bare = config.model_copy(update={"epochs": 0, "init_head": False})
+        # A rival learns from no prior. A "classifier" prior is made nevertheless: it says what each scale counts.
+        if priors is not None or config.prior != "classifier":
+            priors = [torch.zeros(8, 8)] * len(photos)
         inputs = [prepare(photo, config, k, []).tensor for k, photo in enumerate(photos)]
         segmenter = rival(method, CoSegmenter(bare).fit(photos, priors, progress=progress), inputs)
     assert segmenter.model is not None  # it has been fitted
@@ -154,8 +157,8 @@ def prm(photos: Sequence, config: CoSegConfig, progress: bool = True) -> CoSegme
         features = torch.cat([model(image.tensor).features for image in work])
     rows = last.weight.flatten(1)
     direction = (weights / weights.sum().clamp_min(1e-9)) @ rows - rows.mean(0)
-    kept = len(features) if config.max_partners is None else config.max_partners
-    return with_head(segmenter, features[:kept], *standardized(features, direction, cells_of(features).mean(0)))
+    kept = features[: config.max_partners]
+    return with_head(segmenter, kept, *standardized(features, direction, cells_of(features).mean(0)))
 
 
 @torch_defaults()

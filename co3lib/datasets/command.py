@@ -13,18 +13,14 @@ from typing import Annotated
 import typer
 
 from ..checks import choice
-from ..command_line import one_sentence
+from ..command_line import application, one_sentence
 from ..paper import paper_results
 from .download import ARCHIVES, fetch
 from .errors import DatasetError
 from .originals import Built, LeftOut, Photo, Rules, coco, penn_fudan, soc, via, voc, write_set
 
-app = typer.Typer(
-    help="Make a set in the authors' layout (Image/CLASS/NAME.jpg, Mask/CLASS/NAME_InstIDk.png) from a public original.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
+app = application(
+    "Make a set in the authors' layout (Image/CLASS/NAME.jpg, Mask/CLASS/NAME_InstIDk.png) from a public original."
 )
 
 _Reader = Callable[[Rules, LeftOut], Iterable[Photo]]
@@ -64,40 +60,30 @@ def voc12(
         _build(lambda rules, left_out: voc.read_voc(folder, rules, left_out), rules, out, set_name, "VOC12")
 
 
-@app.command("coco-voc")
-def coco_voc(
-    out: _Out,
-    source: _Source = None,
-    download: _Download = None,
-    classes: _Classes = None,
-    split: _Split = coco.SPLIT,
-    minimum_instances: _MinimumInstances = 1,
-    minimum_area: _MinimumArea = 0.0,
-    minimum_photos: _MinimumPhotos = 2,
-    set_name: _Set = "COCO_VOC",
-) -> None:
-    """The classes of COCO that VOC has too. --source: a folder with annotations and the split's photos."""
-    with one_sentence():
-        rules = _rules(classes, split, minimum_instances, minimum_area, minimum_photos)
-        _coco(rules, source, download, out, set_name, "COCO_VOC")
+def _of_coco(kind: str, words: str) -> Callable[..., None]:
+    """The command for those of COCO's classes that belong to one of the paper's sets."""
+
+    def command(
+        out: _Out,
+        source: _Source = None,
+        download: _Download = None,
+        classes: _Classes = None,
+        split: _Split = coco.SPLIT,
+        minimum_instances: _MinimumInstances = 1,
+        minimum_area: _MinimumArea = 0.0,
+        minimum_photos: _MinimumPhotos = 2,
+        set_name: _Set = kind,
+    ) -> None:
+        with one_sentence():
+            rules = _rules(classes, split, minimum_instances, minimum_area, minimum_photos)
+            _coco(rules, source, download, out, set_name, kind)
+
+    command.__doc__ = f"{words} --source: a folder with annotations and the split's photos."
+    return command
 
 
-@app.command("coco-nonvoc")
-def coco_nonvoc(
-    out: _Out,
-    source: _Source = None,
-    download: _Download = None,
-    classes: _Classes = None,
-    split: _Split = coco.SPLIT,
-    minimum_instances: _MinimumInstances = 1,
-    minimum_area: _MinimumArea = 0.0,
-    minimum_photos: _MinimumPhotos = 2,
-    set_name: _Set = "COCO_NONVOC",
-) -> None:
-    """The classes of COCO that VOC does not have. --source: a folder with annotations and the split's photos."""
-    with one_sentence():
-        rules = _rules(classes, split, minimum_instances, minimum_area, minimum_photos)
-        _coco(rules, source, download, out, set_name, "COCO_NONVOC")
+app.command("coco-voc")(_of_coco("COCO_VOC", "The classes of COCO that VOC has too."))
+app.command("coco-nonvoc")(_of_coco("COCO_NONVOC", "The classes of COCO that VOC does not have."))
 
 
 @app.command("soc")

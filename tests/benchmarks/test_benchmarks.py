@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import against
 import past_the_paper as page
 import vit
-from measure import BEGIN, END, SIZES, average_precision_of_size, markdown, put_between
+from measure import BEGIN, END, SIZES, average_precision_of_size, put_between
+
+from co3cli.markdown import markdown
 
 OURS = list(page.LADDER)[-1]
 

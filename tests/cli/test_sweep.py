@@ -12,7 +12,8 @@ from distributed import LocalCluster
 from PIL import Image
 
 from co3cli import sweep as module
-from co3cli.report import markdown, numbers, summary, write_reports
+from co3cli.markdown import markdown
+from co3cli.report import numbers, summary, write_reports
 from co3cli.sweep import read_records, run_task, sweep, tasks_of
 from co3cli.table import TABLES, Table, find_sets, published_table, read_table
 from co3lib.config import CoSegConfig
