@@ -23,7 +23,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 CASES = 200
 SPELLED = co3lib co3cli co3course benchmarks tests notebooks docs data .ci/run $(wildcard *.md results/*.md *.toml *.yml *.cff) Makefile
 
-.PHONY: help install demo test fuzz mutate lint notebooks gallery site lab measure bench kill clean
+.PHONY: help install demo test fuzz mutate lint notebooks site lab measure bench kill clean
 
 help:
 	@echo "make demo                  install, run the quickstart and leave its results in results/quickstart"
@@ -34,8 +34,7 @@ help:
 	@echo "make lint                  check style, types and spelling of the code, the pages and the notebooks"
 	@echo "make lab                   open the notebooks in JupyterLab"
 	@echo "make notebooks             run all notebooks and say how many seconds each took; results in results/notebooks"
-	@echo "make gallery               the same, and make pages of them: results/gallery/index.html"
-	@echo "make site                  the same, and the reference of the library, the glossary and slides: results/site/index.html"
+	@echo "make site                  the same, and a site of their pages, the library's reference and slides: results/site/index.html"
 	@echo "make kill                  kill what runs long at $(KILLS) random moments each, and see that nothing is lost"
 	@echo "make measure PHOTOS=PATH   measure the method on the sets in a folder"
 	@echo "make bench                 measure how long each part takes beside a rival; the table is results/bench.md"
@@ -66,10 +65,7 @@ lint: $(STAMP)
 	$(BIN)/python -m codespell_lib $(SPELLED)
 
 notebooks: $(STAMP)
-	@$(BIN)/python -m co3course.gallery notebooks --output results/notebooks
-
-gallery: $(STAMP)
-	@$(BIN)/python -m co3course.gallery notebooks --output results/notebooks --pages results/gallery
+	@$(BIN)/python -m co3course.run_all notebooks --output results/notebooks
 
 site: notebooks
 	@$(BIN)/python -m co3course.website --executed results/notebooks --output results/site
@@ -92,7 +88,7 @@ kill: $(STAMP)
 clean:
 	@if test -f "$(STAMP)" || test -f "$(OURS)" || test -f "$(MAKING)"; then rm -rf "$(VENV)" "$(MAKING)"; fi
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	rm -rf $(addprefix results/,quickstart photos notebooks gallery site browser)
+	rm -rf $(addprefix results/,quickstart photos notebooks site browser)
 	find co3lib co3cli co3course tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # The stamp is there only while the environment is whole. Without it an environment is made from nothing, so a call

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ _TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
 _FORMULAS = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<line>[^$`]+?)\$(?!\d)", re.S)
 # What latex2mathml does not know, in words that it knows.
 _SPELLINGS = ((r"\\arg\s*\\(max|min)(?![a-z])", r"\\mathrm{arg\\,\1}"), (r"\\tag\{([^{}]*)\}", r"\\qquad (\1)"))
+_THUMBNAIL = 320  # pixels, the longer side
+_PICTURE = re.compile(r'<img[^>]*?src="data:image/png;base64,([^"]+)"[^>]*?alt="([^"]*)"', re.S)
 _FONT = Path(__file__).with_name("math.woff")
 _FONT_STYLE = (
     "<style>@font-face {{ font-family: co3math; src: url(data:font/woff;base64,{}) }}"
@@ -52,6 +55,31 @@ def font_style() -> str:
 def with_mathml(markdown: str) -> str:
     """Markdown with its formulas, ``$...$`` and ``$$...$$``, as MathML; one that cannot be read is shown as it is written."""
     return _FORMULAS.sub(_formula, markdown)
+
+
+def title_and_purpose(book: Mapping) -> tuple[str, str]:
+    """A notebook's first heading, and the paragraph under it as Markdown."""
+    text = next("".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "markdown")
+    title, _, rest = text.strip().partition("\n")
+    return title.lstrip("# ").strip(), rest.strip().partition("\n\n")[0]
+
+
+def thumbnail(book: Mapping) -> tuple[str, str] | None:
+    """A notebook's largest figure made small, as base64 of a PNG, and its alternative text, still escaped; None if it has
+    no figure."""
+    from PIL import Image
+
+    outputs = [output for cell in book["cells"] for output in cell.get("outputs", [])]
+    text = "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+    found = [(Image.open(io.BytesIO(base64.b64decode(data))), alt) for data, alt in _PICTURE.findall(text)]
+    if not found:
+        return None
+    image, alt = max(found, key=lambda figure: figure[0].width * figure[0].height)
+    image = image.convert("RGB")
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, format="png")
+    return base64.b64encode(file.getvalue()).decode(), alt
 
 
 class _Exporter(HTMLExporter):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from co3lib.files import write_text
 
-from .gallery import title_and_purpose
+from .page import title_and_purpose
 
 _FIGURE = re.compile(
     r"<figure[^>]*>\s*(?P<image><img[^>]*>)\s*<figcaption[^>]*>(?P<caption>.*?)</figcaption>\s*</figure>"

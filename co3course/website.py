@@ -1,6 +1,6 @@
 """The site: executed notebooks, the library's reference, the glossary, the pages of results, and slides of all figures.
 
-    python -m co3course.gallery notebooks --output results/notebooks      # run them
+    python -m co3course.run_all notebooks --output results/notebooks      # run them
     python -m co3course.website --executed results/notebooks --output results/site
 
 It is built by Sphinx from a copy of the repository's pages, with every warning an error. Nothing in it is fetched from
@@ -27,8 +27,8 @@ import nbformat
 
 from co3lib.files import make_folder, path_of, print_anything
 
-from .gallery import find, thumbnail, title_and_purpose
-from .page import font_style, without_kernel
+from .page import font_style, thumbnail, title_and_purpose, without_kernel
+from .run_all import find
 from .slides import make_slides, plain
 
 _PAGES = ("README.md", "docs/*.md", "results/*.md", "data/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -71,7 +71,7 @@ def make_site(root: Path, executed: Path, output: str | Path, package: str = "co
 
     Parameters
     ----------
-    executed : folder with ``NAME/NAME.ipynb`` for each notebook, as ``co3course.gallery`` leaves them.
+    executed : folder with ``NAME/NAME.ipynb`` for each notebook, as ``co3course.run_all`` leaves them.
     output : folder for the site. An earlier site there is replaced.
     package : in ``root``, of which there is a reference.
 

@@ -1,13 +1,16 @@
 """co3course.page: formulas, widgets, and nothing from elsewhere; tests/browser opens such a page."""
 
+import base64
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib.figure import Figure
 from reading import outside, sources
 
-from co3course.page import _FORMULAS, STATES, WIDGET, to_html, with_mathml
+from co3course.figures import figure_html
+from co3course.page import _FORMULAS, STATES, WIDGET, thumbnail, title_and_purpose, to_html, with_mathml
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
@@ -68,3 +71,14 @@ def test_of_a_widget_its_first_picture_is_shown(tmp_path):
     page = page_of(tmp_path, *cells, widgets={STATES: {"state": state, "version_major": 2, "version_minor": 0}})
     assert "<b>kept</b>" in page and "<i>beside</i>" in page and page.count("Run the notebook to see this.") == 1
     assert "VBox()" not in page and "model_id" not in page and outside(page) == []
+
+
+def test_the_largest_figure_stands_for_a_notebook():
+    figures = "".join(figure_html(Figure(figsize=(size, size)), "c", f'a "{size}"') for size in (1, 5, 2))
+    cells = [nbformat.v4.new_markdown_cell("# Two & two\n\nThey are **four**\nas a rule.\n\nMore.")]
+    book = nbformat.v4.new_notebook(cells=cells)
+    assert title_and_purpose(book) == ("Two & two", "They are **four**\nas a rule.") and thumbnail(book) is None
+    shown = nbformat.v4.new_output("display_data", {"text/html": figures})
+    book.cells.append(nbformat.v4.new_code_cell("1", outputs=[shown]))
+    data, alt = thumbnail(book)
+    assert alt == "a &quot;5&quot;" and base64.b64decode(data).startswith(b"\x89PNG")

@@ -3,10 +3,10 @@
     python tests/kill/kill.py --kills 50            # of each; `make kill`
     python tests/kill/kill.py --kills 5 fit         # a few, of one
 
-Killed are ``fit`` with a checkpoint, an experiment, a sweep, the segmenting of a folder, an export, a notebook's run, a gallery
-and the making of a bundled set, with SIGKILL, which nothing can answer. After every kill no file that is at its place may be
-torn and no process may run on; after the last run nothing half-written may be left, and every file must be as after a run that
-nothing disturbed.
+Killed are ``fit`` with a checkpoint, an experiment, a sweep, the segmenting of a folder, an export, the run of one
+notebook and of several, and the making of a bundled set, with SIGKILL, which nothing can answer. After every kill no file that
+is at its place may be torn and no process may run on; after the last run nothing half-written may be left, and every file must
+be as after a run that nothing disturbed.
 """
 
 from __future__ import annotations
@@ -146,10 +146,8 @@ def _sweep(folder: Path) -> list[str]:
     return [sys.executable, "-m", "co3cli.main", "sweep", str(table), "--out", str(folder), "--workers", "2"]
 
 
-def _gallery(folder: Path) -> list[str]:
-    books = _notebooks(folder, 2)
-    pages = ["--output", str(folder / "runs"), "--pages", str(folder / "pages")]
-    return [sys.executable, "-m", "co3course.gallery", str(books), *pages]
+def _notebooks_run(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "co3course.run_all", str(_notebooks(folder, 2)), "--output", str(folder)]
 
 
 def contents(path: Path) -> object:
@@ -180,7 +178,7 @@ TARGETS = {
     "segment": _python(_SEGMENT),
     "export": _python(_EXPORT),
     "notebook": _notebook,
-    "gallery": _gallery,
+    "notebooks": _notebooks_run,
     "demo_set": _python(_DEMO_SET),
 }
 """What is killed: its command for a folder to work in."""

@@ -282,7 +282,7 @@ def clone(tmp_path):
         environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "VENV")}
         command = ["make", f"PYTHON={python}", *arguments]
         done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        what = r".*-m (venv --clear|pip install|co3course\.runner|co3course\.gallery|co3course\.website|jupyter lab|pytest).*"
+        what = r".*-m (venv --clear|pip install|co3course\.runner|co3course\.run_all|co3course\.website|jupyter lab|pytest).*"
         return done, [re.sub(what, r"\1", line) for line in log.read_text().splitlines()]
 
     make.folder = folder
@@ -293,8 +293,8 @@ def test_the_environment_is_made_once(clone):
     assert clone("demo")[1] == ["venv --clear", "pip install", "co3course.runner"]
     assert clone("demo")[1] == ["co3course.runner"]
     assert clone("test")[1] == ["pytest"]
-    assert clone("notebooks")[1] == clone("gallery")[1] == ["co3course.gallery"]
-    assert clone("site")[1] == ["co3course.gallery", "co3course.website"]
+    assert clone("notebooks")[1] == ["co3course.run_all"]
+    assert clone("site")[1] == ["co3course.run_all", "co3course.website"]
     assert clone("lab")[1] == ["jupyter lab"]
 
 
@@ -394,7 +394,7 @@ def test_a_missing_python_is_one_sentence(clone):
 
 def test_clean_removes_only_what_can_be_made_again(clone):
     clone("install")
-    made = ("results/quickstart", "results/notebooks", "results/gallery", "results/browser")
+    made = ("results/quickstart", "results/notebooks", "results/site", "results/browser")
     for folder in (*made, "results/mine", "co3lib/__pycache__", "co3cli", "co3course", "tests", "benchmarks"):
         (clone.folder / folder).mkdir(parents=True)
     assert clone("clean")[0].returncode == 0
