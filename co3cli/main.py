@@ -36,6 +36,7 @@ def segment(
     epochs: Annotated[int | None, typer.Option(help="Of training; the preset's own if left out.")] = None,
     category: Annotated[str | None, typer.Option(help="What the photos share; the folder's name if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Of the order of the photos in training.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one, if left out.")] = None,
 ) -> None:
     """Find every instance in a folder of photos. Stop it when you like: the same command goes on."""
     with one_sentence():
@@ -47,7 +48,7 @@ def segment(
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {preset}")
         own = {} if epochs is None else {"epochs": epochs}
         config = CoSegConfig.preset(preset, backbone=backbone, weights=weights, seed=seed, **own)
-        segment_folder(photos, out, config, category, sys.stderr.isatty(), typer.echo)
+        segment_folder(photos, out, config, category, sys.stderr.isatty(), typer.echo, device)
 
 
 @app.command()

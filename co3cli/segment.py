@@ -42,6 +42,7 @@ def segment_folder(
     category: str | None = None,
     progress: bool = True,
     say: Callable[[str], None] = print,
+    device: str | None = None,
 ) -> Path:
     """Find the instances in a folder's photos and write them.
 
@@ -56,6 +57,7 @@ def segment_folder(
     category : what the photos share, for the files; None: the folder's name.
     progress : whether bars show the progress.
     say : takes sentences for the user.
+    device : as for ``co3lib.device.device_of``.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def segment_folder(
         return output / _PAGE
     work = make_folder(output / _WORK, "--out")
     write_text(output / _RUN, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
-    results = _find(paths, run["category"], config, work, progress)
+    results = _find(paths, run["category"], config, work, progress, device)
     _write(output, paths, results, progress)
     remove(work)
     drawn = shown([photo.instances for photo in results])
@@ -125,13 +127,13 @@ def _is_finished(output: Path, run: dict) -> bool:
     return (output / _PAGE).is_file()
 
 
-def _find(paths: Sequence[Path], category: str, config: CoSegConfig, work: Path, progress: bool) -> list[PhotoResult]:
+def _find(paths: Sequence[Path], category: str, config: CoSegConfig, work: Path, progress: bool, device) -> list[PhotoResult]:
     """What is found in every photo. The fitted network, and the instances of each photo before the noise filter, are kept."""
     fitted = work / "fitted.safetensors"
     if fitted.is_file():
-        segmenter = CoSegmenter.load(fitted)
+        segmenter = CoSegmenter.load(fitted, device)
     else:
-        segmenter = CoSegmenter(config).fit(paths, checkpoint=work / "training.safetensors", progress=progress)
+        segmenter = CoSegmenter(config, device).fit(paths, checkpoint=work / "training.safetensors", progress=progress)
         segmenter.save(fitted)
     results = []
     for k, path in enumerate(tqdm(paths, disable=not progress, desc="segmenting", unit="photo")):

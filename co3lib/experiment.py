@@ -118,7 +118,9 @@ class ExperimentResult(BaseModel):
     weights_sha256: str
 
 
-def run_experiment(experiment: Experiment, output: str | Path, progress: bool = True) -> pd.DataFrame:
+def run_experiment(
+    experiment: Experiment, output: str | Path, progress: bool = True, device: str | torch.device | None = None
+) -> pd.DataFrame:
     """Fit and segment every category with every seed.
 
     What is finished is kept; a run that was stopped goes on where it was, in the middle of a training from the end of
@@ -129,6 +131,7 @@ def run_experiment(experiment: Experiment, output: str | Path, progress: bool = 
     experiment : what is to be run.
     output : the output folder; made if it is not there.
     progress : whether bars show the progress.
+    device : as for ``device.device_of``; it is no part of the experiment, as it changes the numbers by rounding alone.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def run_experiment(experiment: Experiment, output: str | Path, progress: bool = 
     bar = tqdm(left, disable=not progress, desc="class and seed", unit="run")
     for name, seed in bar:
         bar.set_postfix_str(f"{name}, seed {seed}")
-        _run_one(experiment, classes[name], seed, output, progress)
+        _run_one(experiment, classes[name], seed, output, progress, device)
     if (output / _CHECKPOINTS).is_dir():
         remove_parts(output / _CHECKPOINTS)
     return results_table(output)
@@ -232,7 +235,7 @@ def results_table(output: str | Path) -> pd.DataFrame:
     return table
 
 
-def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: Path, progress: bool) -> None:
+def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: Path, progress: bool, device) -> None:
     name = samples[0].category
     # First: a damaged mask should not be found after hours of training.
     photos = [PhotoResult(sample.image_path.name, name, sample.image.shape[:2], [], _truth(sample)) for sample in samples]
@@ -243,7 +246,7 @@ def _run_one(experiment: Experiment, samples: list[Sample], seed: int, output: P
     priors = _Later(samples, lambda sample: sample.prior) if experiment.ready_priors else None
     limit = config.max_proposals
     proposals = _Later(samples, lambda sample: sample.best_proposals(limit)) if experiment.ready_proposals else None
-    found, weights_sha256 = segment(experiment.method, paths, config, priors, proposals, checkpoint, progress)
+    found, weights_sha256 = segment(experiment.method, paths, config, priors, proposals, checkpoint, progress, device)
     seconds = time.perf_counter() - started
     for photo, instances in zip(photos, found, strict=True):
         photo.instances = instances

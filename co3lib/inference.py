@@ -51,7 +51,7 @@ class PreparedImage:
 
 @dataclass(frozen=True)
 class NetworkView:
-    """What the network makes of one photo at one scale.
+    """What the network makes of one photo at one scale, on the CPU.
 
     Attributes
     ----------
@@ -126,8 +126,9 @@ def run_network(model: CoPeakNet, image: PreparedImage, config: CoSegConfig, sid
         stage = _heat_map_stage(model, config)
         activations = model.activations(image.at(side or config.input_size), stage)
         output = model.forward_from(activations, stage)
+        output = CoPeakOutput(output.features.cpu(), output.score.cpu())
         big = model.saliency_at_image_size(output.score)
-    return NetworkView(activations, output, resize_maps(big[0], image.pixels.shape[:2], config.interpolation)[0])
+    return NetworkView(activations.cpu(), output, resize_maps(big[0], image.pixels.shape[:2], config.interpolation)[0])
 
 
 def find_peaks(output: CoPeakOutput, config: CoSegConfig, partners: torch.Tensor) -> torch.Tensor:
@@ -168,7 +169,7 @@ def heat_maps(
         maps = response_maps_from(model, activations, stage, cells)
     else:
         with torch.no_grad():
-            maps = feature_heat(model.forward_from(activations, stage).normalized, cells)
+            maps = feature_heat(model.forward_from(activations, stage).normalized.cpu(), cells)
     return enlarge(maps, size, config.interpolation)
 
 

@@ -205,7 +205,8 @@ def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str |
     """
     check_rules(model)
     with torch.inference_mode(False), torch.enable_grad(), PeakRule():
-        start = activations.detach().clone().requires_grad_()  # a clone may be differentiated wherever the original is from
+        # A copy may be differentiated wherever the original is from.
+        start = activations.detach().to(model.center.device, copy=True).requires_grad_()
         score = model.forward_from(start, stage).score
     height, width = score.shape[2:]
     if len(peaks) and not ((peaks >= 0) & (peaks < torch.tensor([height, width]))).all():
@@ -214,8 +215,8 @@ def response_maps_from(model: CoPeakNet, activations: torch.Tensor, stage: str |
     times = model.backbone.std if model.backbone.stage(stage) is None else None
     sums = channel_sums(score, start, [(i, j) for i, j in peaks.tolist()], times)
     if sums is not None:
-        return sums
-    maps = activations.new_zeros(len(peaks), *activations.shape[2:])
+        return sums.cpu()
+    maps = torch.zeros(len(peaks), *activations.shape[2:], dtype=activations.dtype)
     for k, (i, j) in enumerate(peaks.tolist()):
         with torch.inference_mode(False), torch.enable_grad():
             (relevance,) = torch.autograd.grad(score[0, 0, i, j], start, retain_graph=True)

@@ -20,6 +20,7 @@ from .backbones import build_backbone, build_both
 from .beyond.category_priors import at_input_size, category_priors, classify, classifying
 from .config import CoSegConfig, InferenceSettings
 from .datasets.checkpoints import load_tensors, save_tensors
+from .device import device_of
 from .inference import PreparedImage, ScalePeaks, partners_of, peaks_at_scale, prepare
 from .instance import Instance
 from .model import CoPeakNet
@@ -42,11 +43,17 @@ class CoSegmenter:
     Not for a process forked after torch has computed anything, such as a worker of ``multiprocessing`` with the method "fork"
     (Linux's before Python 3.14): it has none of torch's threads and waits for them for ever. Start workers with
     ``multiprocessing.get_context("spawn")``, joblib's default or ``subprocess``, and give them the file that ``save`` wrote.
+
+    Parameters
+    ----------
+    config : the settings; None: the defaults.
+    device : where the network computes, as for ``device.device_of``. What goes in and comes out is on the CPU.
     """
 
     @torch_defaults()
-    def __init__(self, config: CoSegConfig | None = None):
+    def __init__(self, config: CoSegConfig | None = None, device: str | torch.device | None = "cpu"):
         self.config = config or CoSegConfig()
+        self.device = device_of(device)
         self.model: CoPeakNet | None = None  # None before fit
         self.history: list[dict[str, float]] = []  # for every epoch the mean losses of its batches
         self.partners = torch.zeros(0)  # (M, C, h, w), the photos' features, weighted by their co-saliency
@@ -80,9 +87,11 @@ class CoSegmenter:
         if priors is None and config.prior == "classifier":
             backbone, classifier = build_both(*config.network)
             networks = classifying(backbone, classifier)
+            for network in networks:
+                network.to(self.device)
         else:
             backbone = build_backbone(*config.network)
-        model = CoPeakNet(backbone)
+        model = CoPeakNet(backbone).to(self.device)
         for name in ("frozen_until", "heat_map_stage"):
             model.backbone.stage(getattr(config, name), name)
         work = list(work)
@@ -93,11 +102,11 @@ class CoSegmenter:
         targets = category_priors(work, config, features, progress, classified) if made else at_input_size(priors, config)
         self.certainty = classified.certainty() if classified else {}
         if config.init_head:
-            fit_head_to_prior(model, features - model.center, targets)
+            fit_head_to_prior(model, features - model.center.cpu(), targets)
         self.history = train(model, activations, targets, config, checkpoint, progress, on_epoch)
         model.requires_grad_(False)
         kept = activations[: config.max_partners]
-        self.partners = torch.cat([model.forward_from(photo[None], config.frozen_until).weighted for photo in kept])
+        self.partners = torch.cat([model.forward_from(photo[None], config.frozen_until).weighted.cpu() for photo in kept])
         self.model = model
 
     @property
@@ -167,7 +176,7 @@ class CoSegmenter:
     @torch_defaults()
     def with_settings(self, **changes) -> CoSegmenter:
         """The same network with other settings of ``predict``; ``ValueError`` for others of ``fit``, once it is fitted."""
-        other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}))
+        other = CoSegmenter(CoSegConfig(**{**self.config.model_dump(), **changes}), self.device)
         if self.model is not None:
             self.model.backbone.stage(other.config.heat_map_stage, "heat_map_stage")
             for name in _FITTED:
@@ -187,13 +196,14 @@ class CoSegmenter:
 
     @classmethod
     @with_gradients()
-    def load(cls, path: str | Path) -> CoSegmenter:
+    def load(cls, path: str | Path, device: str | torch.device | None = "cpu") -> CoSegmenter:
         """A segmenter as ``save`` wrote it; ``ValueError`` naming the file if it is not one."""
+        device = device_of(device)
         tensors, metadata = load_tensors(path)
         if "config" not in metadata or "partners" not in tensors:
             raise ValueError(f"{path} is not a file written by CoSegmenter.save: it holds no configuration")
         try:
-            segmenter = cls(CoSegConfig.model_validate_json(metadata["config"]))
+            segmenter = cls(CoSegConfig.model_validate_json(metadata["config"]), device)
             config = segmenter.config
             # Every weight is in the file, so the network's own need not be had.
             model = CoPeakNet(build_backbone(config.backbone, "random", config.feature_stage, config.stride))
@@ -206,7 +216,7 @@ class CoSegmenter:
         except Exception as error:  # a damaged file may lack anything
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{path} is not a file that this version of CoSegmenter can load: {said}") from error
-        segmenter.model = model.requires_grad_(False)
+        segmenter.model = model.requires_grad_(False).to(device)
         return segmenter
 
     def _check_fitted(self) -> CoPeakNet:

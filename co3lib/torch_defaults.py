@@ -10,7 +10,8 @@ import torch
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """A context, and a decorator, in which new tensors are of single precision and on the CPU, and no autocast is on.
+    """A context, and a decorator, in which new tensors are of single precision and on the CPU, and no autocast is on. A GPU
+    convolves in single precision, as the CPU does, and always in the same order.
 
     It holds whatever ``torch.set_default_dtype``, ``torch.set_default_device`` and ``torch.autocast`` say outside. Tensors that
     are given keep their type and device.
@@ -24,6 +25,9 @@ def torch_defaults() -> Iterator[None]:
             stack.enter_context(torch.device("cpu"))
         if torch.is_autocast_enabled("cpu"):
             stack.enter_context(torch.autocast("cpu", enabled=False))
+        if torch.cuda.is_available():
+            stack.enter_context(torch.autocast("cuda", enabled=False))
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))
         yield
 
 

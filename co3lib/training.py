@@ -82,9 +82,9 @@ def start_features(
     features : (N, C, h, w), not centred yet.
     """
     with torch.no_grad():
-        activations = torch.cat([model.activations(image, stage) for image in images])
+        activations = torch.cat([model.activations(image, stage).cpu() for image in images])
         model.center.zero_()
-        features = torch.cat([model.forward_from(activation[None], stage).features for activation in activations])
+        features = torch.cat([model.forward_from(activation[None], stage).features.cpu() for activation in activations])
         if center:
             model.center.copy_(features.mean((0, 2, 3), keepdim=True))
     return activations, features
@@ -168,7 +168,7 @@ def _epoch(model, activations, priors, config, optimizer, epoch) -> dict[str, fl
     for count, batch in enumerate(batches(len(activations), config.batch_size, generator), start=1):
         output = model.forward_from(activations[batch], config.frozen_until)
         big_saliency = model.saliency_at_image_size(output.score, priors.shape[2:])
-        losses = total_loss(output, big_saliency, priors[batch], config)
+        losses = total_loss(output, big_saliency, priors[batch].to(output.score.device), config)
         if not torch.isfinite(losses.total):
             raise FloatingPointError(f"the loss became {losses.total.item()} in epoch {epoch}; try a lower learning_rate")
         images = len(batch)

@@ -20,6 +20,8 @@ from .. import _torchvision  # noqa: F401  (before timm and torchvision)
 class Backbone(nn.Module):
     """A convolutional network as a chain of stages, from RGB images to features.
 
+    It computes, and gives its features, on the device of its weights, wherever the images are.
+
     Parameters
     ----------
     name : the network's name.
@@ -109,7 +111,7 @@ class Backbone(nn.Module):
         -------
         (B, C, h, w).
         """
-        images = checks.tensor(images, "images", ("B", 3, "H", "W"), floating=True)
+        images = checks.tensor(images, "images", ("B", 3, "H", "W"), floating=True).to(self.mean.device)
         return self._run((images - self.mean) / self.std, 0, self._after(until))
 
     def forward_from(self, features: torch.Tensor, after: str | None) -> torch.Tensor:
@@ -133,7 +135,7 @@ class Backbone(nn.Module):
             yield from module.parameters()
 
     def _run(self, x: torch.Tensor, start: int | None, stop: int | None) -> torch.Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.to(self.mean.device).contiguous(memory_format=torch.channels_last)
         for stage in list(self.stages.values())[start:stop]:
             x = stage(x)
         return x

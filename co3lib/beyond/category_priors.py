@@ -74,8 +74,9 @@ def classify(
     for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
         for side in config.classifier_sizes:
             with torch.no_grad():
-                features[side].append(backbone(image.at(side)))
-                logits[side].append(classifier(features[side][-1]))
+                seen = backbone(image.at(side))
+                features[side].append(seen.cpu())
+                logits[side].append(classifier(seen).cpu())
     # One side at a time, each photo's own maps being freed: these maps are the most that is kept of a photo.
     joined = [{side: torch.cat(maps.pop(side)) for side in config.classifier_sizes} for maps in (features, logits)]
     return Classified(backbone.name, *joined)

@@ -49,6 +49,7 @@ def segment(
     proposals: Sequence | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    device: str | torch.device | None = "cpu",
 ) -> tuple[list[list[Instance]], str]:
     """The instances that a method finds in the photos of one category.
 
@@ -58,6 +59,7 @@ def segment(
     photos, priors, checkpoint, progress : as for ``CoSegmenter.fit``.
     config : the settings.
     proposals : as for ``CoSegmenter.predict``.
+    device : as for ``CoSegmenter``; the prior of "components" is made on the CPU.
 
     Returns
     -------
@@ -74,16 +76,16 @@ def segment(
     if method == "components":
         return _components(photos, config, priors, progress)
     if method == "deepco3":
-        segmenter = CoSegmenter(config).fit(photos, priors, checkpoint, progress)
+        segmenter = CoSegmenter(config, device).fit(photos, priors, checkpoint, progress)
     elif method == "prm":
-        segmenter = prm(photos, config, progress)
+        segmenter = prm(photos, config, progress, device)
     else:
         bare = config.model_copy(update={"epochs": 0, "init_head": False})
         # A rival learns from no prior. A "classifier" prior is made nevertheless: it says what each scale counts.
         if priors is not None or config.prior != "classifier":
             priors = [torch.zeros(8, 8)] * len(photos)
         inputs = [prepare(photo, config, k, []).tensor for k, photo in enumerate(photos)]
-        segmenter = rival(method, CoSegmenter(bare).fit(photos, priors, progress=progress), inputs)
+        segmenter = rival(method, CoSegmenter(bare, device).fit(photos, priors, progress=progress), inputs)
     assert segmenter.model is not None  # it has been fitted
     return segmenter.predict(photos, proposals, progress), segmenter.model.backbone.weights_sha256
 
@@ -103,26 +105,27 @@ def rival(method: str, segmenter: CoSegmenter, inputs: Sequence[torch.Tensor]) -
     if model is None:
         raise RuntimeError("this CoSegmenter has not been fitted; call fit(images) first")
     with torch.no_grad():
-        features = torch.cat([model(tensor).features for tensor in inputs])
+        features = torch.cat([model(tensor).features.cpu() for tensor in inputs])
+    center = model.center.cpu()
     if method != "ddt+":
         make = principal_component if method == "ddt" else dff_head
-        weight, bias = make(features + model.center)
-        bias = bias + weight @ model.center.flatten()  # the head sees centred features
+        weight, bias = make(features + center)
+        bias = bias + weight @ center.flatten()  # the head sees centred features
         return with_head(segmenter, features[: len(segmenter.partners)], weight, bias)
     other = segmenter.with_settings()
-    other.model = IntersectedNet(model)
+    other.model = IntersectedNet(model).to(other.device)
     with torch.no_grad():
-        middle = torch.cat([other.model.activations(tensor, other.model.second_stage) for tensor in inputs])
+        middle = torch.cat([other.model.activations(tensor, other.model.second_stage).cpu() for tensor in inputs])
         on_grid = interpolate(middle, features.shape[2:], mode="area")
         for head, values in ((other.model.head, features), (other.model.second_head, on_grid)):
             _set_head(head, *principal_component(values))
         seen = [other.model.forward_from(photo[None], other.model.second_stage) for photo in middle[: len(segmenter.partners)]]
-        other.partners = torch.cat([output.weighted for output in seen])
+        other.partners = torch.cat([output.weighted.cpu() for output in seen])
     return other
 
 
 @with_gradients()
-def prm(photos: Sequence, config: CoSegConfig, progress: bool = True) -> CoSegmenter:
+def prm(photos: Sequence, config: CoSegConfig, progress: bool = True, device: str | torch.device | None = "cpu") -> CoSegmenter:
     """A segmenter whose score is the response of the ImageNet classes that the photos are recognised as.
 
     The network goes on to the classifier's last layer, whose rows are averaged with the weights of ``priors.shared_classes``,
@@ -133,6 +136,7 @@ def prm(photos: Sequence, config: CoSegConfig, progress: bool = True) -> CoSegme
     photos : of the category.
     config : gives the network, which must have a linear classifier, and the settings.
     progress : whether a bar shows the progress.
+    device : as for ``CoSegmenter``.
 
     Raises
     ------
@@ -141,21 +145,25 @@ def prm(photos: Sequence, config: CoSegConfig, progress: bool = True) -> CoSegme
     backbone, classifier = build_both(*config.network)
     if classifier is None:
         raise ValueError(f"prm needs a network with a linear classifier of its cells, and {backbone.name} has none")
+    segmenter = CoSegmenter(config, device)
+    for network in (backbone, classifier):
+        network.to(segmenter.device)
     sides = [config.input_size]
     one_size = config.model_copy(update={"prior_scales": (1.0,), "peak_scales": (1.0,)})
     work = [prepare(photo, config, k, sides) for k, photo in enumerate(photos)]
     classified = classify(work, one_size, progress, (backbone, classifier))
+    for network in (backbone, classifier):
+        network.cpu()  # where a network is put together
     weights = shared_classes([classified.logits[config.input_size].softmax(1)])
     *hidden, last = classifier.classifier.children()
     assert isinstance(last, nn.Conv2d)  # as `build_both` makes it
     rest = {f"rest.{k}": stage for k, stage in enumerate([*classifier.rest, *hidden])}
     stages = dict(zip(backbone.stage_names, backbone.stages.values(), strict=True)) | rest
     whole = Backbone(backbone.name, stages, backbone.mean.flatten().tolist(), backbone.std.flatten().tolist())
-    segmenter = CoSegmenter(config)
-    segmenter.model = model = CoPeakNet(whole).requires_grad_(False)
+    segmenter.model = model = CoPeakNet(whole).requires_grad_(False).to(segmenter.device)
     with torch.no_grad():
-        features = torch.cat([model(image.tensor).features for image in work])
-    rows = last.weight.flatten(1)
+        features = torch.cat([model(image.tensor).features.cpu() for image in work])
+    rows = last.weight.flatten(1).cpu()
     direction = (weights / weights.sum().clamp_min(1e-9)) @ rows - rows.mean(0)
     kept = features[: config.max_partners]
     return with_head(segmenter, kept, *standardized(features, direction, cells_of(features).mean(0)))
@@ -178,7 +186,7 @@ def with_head(segmenter: CoSegmenter, features: torch.Tensor, weight: torch.Tens
     assert other.model is not None
     _set_head(other.model.head, weight, bias)
     with torch.no_grad():
-        other.partners = CoPeakOutput(features, other.model.head(features)).weighted
+        other.partners = CoPeakOutput(features, other.model.head(features.to(other.device)).cpu()).weighted
     return other
 
 
@@ -220,7 +228,7 @@ class IntersectedNet(CoPeakNet):
         stage = self.backbone.stage(after)
         if stage not in (None, self.second_stage):
             raise ValueError(f"ddt+ reads heat maps at {self.second_stage!r} ('middle') or at the image (None), got {after!r}")
-        middle = activations if stage else self.backbone(activations, until=self.second_stage)
+        middle = activations.to(self.center.device) if stage else self.backbone(activations, until=self.second_stage)
         features = self.backbone.forward_from(middle, self.second_stage) - self.center
         first = self.head(features)
         on_grid = interpolate(middle, first.shape[2:], mode="area")
