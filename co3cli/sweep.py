@@ -32,6 +32,7 @@ from .table import Table, experiment_of, find_sets
 
 _WHOLE = 64 * 2**20  # bytes; of larger files, which are ready-made proposals, the size and the first megabyte count
 _RUNS, _RECORD = "runs", ".sweep.json"
+_ANSWER = 20  # seconds in which a scheduler must answer
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def _client(workers: int | None, scheduler: str | None, tasks: int) -> Iterator[
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if scheduler:
         try:
-            client = Client(scheduler, timeout="20s")
+            client = Client(scheduler, timeout=_ANSWER)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"--scheduler must be the address of a dask scheduler, got {scheduler}, which does not answer"

@@ -238,7 +238,8 @@ def test_a_run_begun_with_the_set_elsewhere_is_begun_anew(sets, tmp_path):
     assert task.outcome(tmp_path).photos == 2
 
 
-def test_a_scheduler_that_does_not_answer_is_one_sentence(sets, tmp_path):
+def test_a_scheduler_that_does_not_answer_is_one_sentence(sets, tmp_path, monkeypatch):
+    monkeypatch.setattr("co3cli.sweep._ANSWER", 1)
     table = changed(sets=["MINE"], classes=None, rows={"a": None})
     with pytest.raises(ValueError, match="--scheduler must be the address of a dask scheduler, got tcp"):
         sweep("x", table, tmp_path, sets, scheduler="tcp://127.0.0.1:1", progress=False, say=lambda _: None)

@@ -143,7 +143,7 @@ def _notebook(folder: Path) -> list[str]:
 def _sweep(folder: Path) -> list[str]:
     table = folder.parent / "two.yaml"
     table.write_text(_TABLE)
-    return [sys.executable, "-m", "co3cli.main", "sweep", str(table), "--out", str(folder), "--workers", "2"]
+    return [sys.executable, "-m", "co3cli.main", "sweep", str(table), "--out", str(folder), "--workers", "1"]
 
 
 def _notebooks_run(folder: Path) -> list[str]:

@@ -126,9 +126,9 @@ def test_the_recognizer_of_vgg_is_its_classifier(name):
     # On one cell's worth of photo the convolutions see what the linear layers see.
     network = vgg16.vgg16_network(name, "random").eval()
     images = picture(224, 224)[:1]
-    features = build_backbone(name, "random")
+    features, classifier = build_both(name, "random")
     with torch.no_grad():
-        logits = build_dense_classifier(name, "random")(features(images))
+        logits = classifier(features(images))
         expected = network((images - features.mean) / features.std)
     assert logits.shape == (1, 1000, 7, 7)
     torch.testing.assert_close(logits[:, :, 3, 3], expected, rtol=1e-3, atol=1e-4)
