@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from headless_run import Run, run_headless, run_in
+from headless_run import BY_COMMAND, Run, run_headless, run_in
 from jupyter_client import AsyncKernelManager
 
 from co3course.headless import spare_grammar
@@ -69,7 +69,7 @@ def ipython(shared) -> Path:
 
 @pytest.fixture(scope="session")
 def kernel(ipython) -> Iterator[AsyncKernelManager]:
-    """The kernel in which this process runs solutions, one after the other."""
+    """The kernel in which this process runs notebooks, one after the other."""
     manager = AsyncKernelManager(kernel_name="python3")
     yield manager
     if manager.has_kernel:
@@ -86,8 +86,7 @@ def run_of(shared, ipython, kernel) -> Callable[[Path], Run]:
         kept = folder / "run.pickle"
         with FileLock(folder / "run.lock"):
             if not kept.is_file():
-                solution = path.parent.name == "solutions"
-                run = run_in(kernel, path, folder) if solution else run_headless(path, folder, ipython)
+                run = run_headless(path, folder, ipython) if path.stem in BY_COMMAND else run_in(kernel, path, folder, ipython)
                 kept.write_bytes(pickle.dumps(run))
         return pickle.loads(kept.read_bytes())
 

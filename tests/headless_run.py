@@ -1,7 +1,6 @@
-"""A notebook run by the command that a user gives; a notebook with solutions run in a kernel that has run others.
+"""A notebook run by the command that a user gives, or in a kernel that has run others and knows none of their names.
 
-What the command does is tested on every notebook that a reader begins with. Of solutions only the answers are of interest, and
-most of the time that they would take by themselves is a kernel's start.
+A third of the time that a notebook takes by itself is the start of the command and its kernel, so that only some are run so.
 """
 
 from __future__ import annotations
@@ -19,6 +18,9 @@ from nbclient import NotebookClient
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from co3course.runner import to_html
+
+BY_COMMAND = ("00_quickstart", "14_reproduce_a_table_row")  # notebooks that are run as a user runs one
 SECONDS = 300  # far above the minute that a run may take: this machine may be busy
 
 
@@ -44,12 +46,16 @@ def run_headless(path: Path, folder: Path, ipython: Path) -> Run:
     return Run(output, time.perf_counter() - started, done)
 
 
-def run_in(kernel: AsyncKernelManager, path: Path, folder: Path) -> Run:
-    """Run a notebook's cells in a kernel, which goes on with what it has in memory; it is started with the first one. An error
-    in a cell is raised."""
+def run_in(kernel: AsyncKernelManager, path: Path, folder: Path, ipython: Path) -> Run:
+    """Run a notebook's cells in a kernel, which is started with the first one, without the names that others have left, and
+    make its page. An error in a cell is raised."""
     output = folder / "out"
     started = time.perf_counter()
     book = parameterize_notebook(load_notebook_node(str(path)), {"profile": "smoke", "output": str(output)})
-    NotebookClient(book, km=kernel, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}).execute()
+    book.cells.insert(0, nbformat.v4.new_code_cell(f"%reset -f\nimport os\nos.chdir({str(folder)!r})\ndel os"))
+    client = NotebookClient(book, km=kernel, timeout=SECONDS, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=os.environ | {"IPYTHONDIR": str(ipython)})
+    del book.cells[0]
     nbformat.write(book, output / path.name)
+    (output / path.name).with_suffix(".html").write_text(to_html(output / path.name), encoding="utf-8")
     return Run(output, time.perf_counter() - started)
