@@ -46,8 +46,9 @@ demo: $(STAMP)
 	@$(BIN)/python -m co3course.runner notebooks/00_quickstart.ipynb -p profile smoke \
 	$(if $(value PHOTOS),--output results/photos -p photos "$$CO3_PHOTOS",--output results/quickstart)
 
-# Tests run two at a time, so each process keeps to one thread.
+# Tests run two at a time, so each process keeps to one thread. They start many, so what is compiled is kept.
 test: export OMP_NUM_THREADS = 1
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=20
 

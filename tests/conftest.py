@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
-from headless_run import BY_COMMAND, Run, run_headless, run_in
 from jupyter_client import AsyncKernelManager
 
 from co3course.headless import spare_grammar
 
-spare_grammar()  # seconds for each process; before nbformat is imported
+spare_grammar()  # seconds for each process; before nbformat is imported, as by headless_run
+
+if TYPE_CHECKING:
+    from headless_run import Run
+
 SHARED = "shared"  # in pytest's own folder: what all its processes use
 STARTUP = """
 import sys
@@ -79,6 +83,7 @@ def kernel(ipython) -> Iterator[AsyncKernelManager]:
 @pytest.fixture(scope="session")
 def run_of(shared, ipython, kernel) -> Callable[[Path], Run]:
     """The run of a notebook, made when a test of any process first asks for it."""
+    from headless_run import BY_COMMAND, run_headless, run_in
 
     def run_once(path: Path) -> Run:
         folder = shared / "runs" / path.stem

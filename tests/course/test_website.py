@@ -132,3 +132,12 @@ def test_dead_links_and_what_comes_from_elsewhere_are_found(tmp_path):
         "a.html: would fetch //x.org/c.png",
         "b/s.css: would fetch https://x.org/s.css",
     ]
+
+
+def test_the_pages_link_to_no_folder_that_the_site_has_no_page_of():
+    pages = [path for pattern in website._PAGES for path in ROOT.glob(pattern)]
+    assert len(pages) > 10
+    for page in pages:
+        for _, name in website._LINK.findall(page.read_text(encoding="utf-8")):
+            folder = page.parent / name
+            assert not folder.is_dir() or list(folder.glob("*.ipynb")), f"{page.name} links to {name}"
