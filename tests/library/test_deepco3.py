@@ -44,14 +44,14 @@ def same(images, priors, proposals, epochs: int) -> None:
 
 
 def test_from_photos_alone():
-    same(photos(2), None, None, epochs=1)
+    same(photos(2), None, None, epochs=2)
 
 
 def test_with_priors_and_proposals_that_are_given():
     draw = torch.Generator().manual_seed(0)
     images = photos(3)  # an odd batch
     priors = [torch.rand(image.shape[:2], generator=draw) for image in images]
-    same(images, priors, [blocks(image.shape[:2], draw) for image in images], epochs=2)
+    same(images, priors, [blocks(image.shape[:2], draw) for image in images], epochs=1)
 
 
 def test_priors_of_large_photos_are_the_librarys(monkeypatch):
