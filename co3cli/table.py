@@ -84,8 +84,10 @@ class Table(_Strict):
         for name, row in values["rows"].items():
             row = {} if row is None else row
             if isinstance(row, dict) and isinstance(common, dict):
-                both = {**(common.get("config") or {}), **(row.get("config") or {})}
-                row = {**common, **row} | ({"config": both} if both else {})
+                parts = [part for part in (common.get("config"), row.get("config")) if part is not None]
+                row = {**common, **row}
+                if parts and all(isinstance(part, dict) for part in parts):  # anything else is refused as it is
+                    row["config"] = {key: value for part in parts for key, value in part.items()}
             rows[str(name)] = row
         return {**values, "rows": rows}
 

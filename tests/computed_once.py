@@ -80,7 +80,7 @@ def _add(sha, value) -> None:
     elif isinstance(value, np.ndarray):
         sha.update(f"{value.dtype} {value.shape}".encode())
         sha.update(np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, (str, bytes, int, float, bool, type(None), os.PathLike)):
+    elif isinstance(value, (str, bytes, int, float, bool, type(None), os.PathLike, torch.device)):
         sha.update(repr(value).encode())
     elif isinstance(value, Mapping):
         _add(sha, list(value.items()))

@@ -28,6 +28,8 @@ from pydantic import ValidationError
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
+from co3cli.sweep import read_records
+from co3cli.table import read_table
 from co3course.runner import NotebookError, check_parameters, read_result
 from co3course.session import PhotoParameters
 from co3lib.backbones import WeightsError
@@ -37,6 +39,10 @@ from co3lib.datasets import DatasetError, Sample, read_set
 from co3lib.datasets.checkpoints import load_training, save_training
 from co3lib.datasets.export import ExportError, PhotoResult, read_coco, write_coco
 from co3lib.datasets.images import ImageError, read_image
+from co3lib.datasets.originals.coco import CocoFile
+from co3lib.datasets.originals.photos import LeftOut
+from co3lib.datasets.originals.rules import Rules
+from co3lib.datasets.originals.via import read_via
 from co3lib.experiment import Experiment, read_outcomes
 from co3lib.instance import Instance
 from co3lib.segmentation import CoSegmenter
@@ -445,6 +451,102 @@ def test_descriptions_of_experiments(content):
     """A configuration from a file says itself, field by field, what is wrong with it."""
     with used_or_refused(Path(__file__).parent, "validation error", own=()), suppress(ValidationError):
         assert Experiment.model_validate_json(content).config.prior_sizes
+
+
+# ------------------------------------------------------------------------------------------------------------ public sets
+
+
+def _photo_folder(folder: Path) -> Path:
+    photos = folder / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (SIZE[1], SIZE[0])).save(photos / name)
+    return photos
+
+
+def test_instances_in_the_form_of_coco(tmp_path):
+    path, photos = tmp_path / "instances.json", _photo_folder(tmp_path)
+    corners, runs = [[1, 1, 9, 1, 9, 7, 1, 7]], {"size": list(SIZE), "counts": [20, 5, 167]}
+    images = [{"id": k, "file_name": f"{name}.png", "height": SIZE[0], "width": SIZE[1]} for k, name in enumerate("ab")]
+    annotations = [
+        {"id": k, "image_id": k % 2, "category_id": 1, "iscrowd": 0, "segmentation": runs if k > 2 else corners}
+        for k in range(5)
+    ]
+    whole = {"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": annotations}
+
+    @cases()
+    @given(damaged_json(whole))
+    def check(content):
+        path.write_bytes(content)
+        with used_or_refused(tmp_path, str(path)):
+            file = CocoFile(path)
+            for photo in file.read(photos, Rules(), LeftOut()):
+                assert photo.masks.dtype == bool and photo.masks.ndim == 3
+
+    check()
+
+
+def test_outlines_of_via(tmp_path):
+    path, photos = tmp_path / "via.json", _photo_folder(tmp_path)
+    shapes = [
+        {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 7]},
+        {"name": "rect", "x": 1, "y": 2, "width": 5, "height": 4},
+        {"name": "ellipse", "cx": 8, "cy": 6, "rx": 4, "ry": 2, "theta": 0.3},
+    ]
+    regions = [{"shape_attributes": shape, "region_attributes": {"kind": "cat"}} for shape in shapes]
+    whole = {name: {"filename": f"{name}.png", "regions": regions} for name in "ab"}
+
+    @cases()
+    @given(damaged_json({"_via_img_metadata": whole}))
+    def check(content):
+        path.write_bytes(content)
+        with used_or_refused(tmp_path, str(path)):
+            for photo in read_via(path, photos, Rules(), LeftOut()):
+                assert photo.masks.dtype == bool and photo.masks.shape[1:] == SIZE
+
+    check()
+
+
+# ---------------------------------------------------------------------------------------------------- tables and their sweeps
+
+_TABLE = {
+    "title": "t",
+    "sets": ["collage"],
+    "seeds": [0, 1],
+    "defaults": {"config": {"epochs": 1}},
+    "rows": {"a": {"method": "ddt"}},
+}
+
+
+def test_tables_of_rows(tmp_path):
+    path = tmp_path / "table.yaml"  # JSON is YAML
+
+    @cases()
+    @given(damaged_json(_TABLE))
+    def check(content):
+        path.write_bytes(content)
+        with used_or_refused(tmp_path, str(path)):
+            assert read_table(path)[1].rows
+
+    check()
+
+
+def test_records_of_sweeps(tmp_path):
+    task = {
+        "row": "a", "set": "collage", "category": "cat", "seed": 0, "photos": 2, "instances": 3, "key": "k",
+        "experiment": json.loads(Experiment(set="collage").model_dump_json()),
+    }  # fmt: skip
+    record = {"name": "n", "table": _TABLE, "root": None, "absent": [], "tasks": [task], "failed": {}}
+    path = tmp_path / "n.sweep.json"
+
+    @cases()
+    @given(damaged_json(record))
+    def check(content):
+        path.write_bytes(content)
+        with used_or_refused(tmp_path, str(path)):
+            assert all(one.table.rows for one in read_records(tmp_path))
+
+    check()
 
 
 # ----------------------------------------------------------------------------------------------------- notebooks' parameters

@@ -26,6 +26,7 @@ from .photos import LeftOut, Photo, PhotoFiles
 from .rules import Rules
 
 SPLIT = "val2017"
+_MOST = 10**9  # pixels of a photo; pycocotools writes beyond its memory where there are very many more
 # The classes of VOC by COCO's names.
 VOC_CLASSES = (
     "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog", "horse",
@@ -97,15 +98,18 @@ class CocoFile:
         shape = annotation["segmentation"]
         try:
             size = int(image["height"]), int(image["width"])
+            if min(size) < 1 or size[0] * size[1] > _MOST:
+                raise ValueError(f"its photo is of {size[0]} x {size[1]} pixels")
             if isinstance(shape, list):
                 # Two points are no area, and pycocotools would take four numbers for a box.
-                shape = [polygon for polygon in shape if len(polygon) >= 6]
+                shape = [np.asarray(polygon, float) for polygon in shape if len(polygon) >= 6]
                 if not shape:
                     return np.zeros(size, bool)
-                # pycocotools takes memory for each step along an outline, and what is not finite for a number.
-                if not all((np.abs(np.asarray(polygon, float)) <= 2 * max(size)).all() for polygon in shape):
-                    raise ValueError("a polygon leaves its photo by far")
-                encoded = runs.merge(runs.frPyObjects(shape, *size))
+                # pycocotools takes memory for each step along an outline, what is not finite for a number, and what is no list
+                # of numbers for whatever lies in memory.
+                if not all(polygon.ndim == 1 and (np.abs(polygon) <= 2 * max(size)).all() for polygon in shape):
+                    raise ValueError("a polygon is no list of numbers, or leaves its photo by far")
+                encoded = runs.merge(runs.frPyObjects([polygon.tolist() for polygon in shape], *size))
                 return runs.decode(encoded).astype(bool)
             return decode_runs(shape, size)
         except Exception as error:  # pycocotools has bare ones

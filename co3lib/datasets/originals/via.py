@@ -54,7 +54,7 @@ def read_via(path: Path, folder: Path, rules: Rules, left_out: LeftOut, attribut
     for name, regions in tqdm(entries, desc=path.name, unit="photo", disable=None):
         by_class: dict[str, list[dict]] = {}
         for region in regions:
-            category, shape = _class_of(region, attribute), region.get("shape_attributes") or {}
+            category, shape = _class_of(region, attribute), region.get("shape_attributes", {})
             if category is None:
                 left_out.add("regions without a class", name)
             elif shape.get("name") not in _AREAS:
@@ -85,8 +85,9 @@ def _entries(path: Path) -> list[tuple[str, list[dict]]]:
         for entry in entries:
             regions = entry["regions"]
             found.append((str(entry["filename"]), list(regions.values() if isinstance(regions, dict) else regions)))
-        if not all(isinstance(region, dict) for _, regions in found for region in regions):
-            raise TypeError("a region is no object")
+        every = [region for _, regions in found for region in regions]
+        if not all(isinstance(region, dict) and isinstance(region.get("shape_attributes", {}), dict) for region in every):
+            raise TypeError("a region or its shape is no object")
         return found
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is not there") from error
