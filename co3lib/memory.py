@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep up to a gigabyte of what is freed, for the whole process; returns whether it does.
 
     A network's maps are dozens of megabytes each. glibc asks Linux for such a piece every time and hands it back, and Linux
-    fills each new page with zeros: a quarter of the time of ``CoSegmenter.predict`` on a CPU. The command ``co3`` and the
+    fills each new page with zeros: a fifth of the time of ``CoSegmenter.predict`` on a CPU. The command ``co3`` and the
     notebooks call this. The library itself does not: the process is its caller's. Where there is no glibc nothing happens.
     """
     if not sys.platform.startswith("linux"):
