@@ -16,7 +16,9 @@ import pandas as pd
 import torch
 
 from co3cli.markdown import markdown
+from co3lib.memory import keep_freed_memory
 
+keep_freed_memory()  # as the command and the notebooks do
 _COLUMNS = ["what", "median, ms", "spread, ms", "rival or limit", "its median, ms", "ratio", "reach"]
 
 

@@ -19,6 +19,7 @@ import typer
 from co3lib.command_line import application, one_sentence
 from co3lib.datasets.command import app as build
 from co3lib.files import print_anything
+from co3lib.memory import keep_freed_memory
 
 app = application("Instance co-segmentation: a mask for each thing that photos share.")
 app.add_typer(build, name="build")
@@ -96,6 +97,7 @@ def _extra() -> Iterator[None]:
 def main() -> None:
     """Run the command; characters that the terminal cannot show are printed as escapes."""
     print_anything()
+    keep_freed_memory()
     app()
 
 

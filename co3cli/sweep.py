@@ -27,6 +27,7 @@ import co3lib
 from co3lib.datasets import Sample
 from co3lib.experiment import Experiment, ExperimentResult, read_outcomes, run_experiment
 from co3lib.files import make_folder, remove, write_text
+from co3lib.memory import keep_freed_memory
 
 from .table import Table, experiment_of, find_sets
 
@@ -205,6 +206,7 @@ def run_task(experiment: str, folder: str) -> None:
     folder : where its results belong.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     wanted, place = Experiment.model_validate_json(experiment), Path(folder)
     description = place / "experiment.json"
     try:

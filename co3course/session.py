@@ -30,6 +30,7 @@ from pydantic import (
 
 from co3lib.config import CoSegConfig
 from co3lib.files import make_folder, path_of, remove_parts, write_text
+from co3lib.memory import keep_freed_memory
 
 from .metrics import RESULT, ClassResult, Result, inside, mean_precisions
 
@@ -107,6 +108,7 @@ def set_up(parameters: Parameters) -> Run:
     import numpy as np
     import torch
 
+    keep_freed_memory()
     random.seed(parameters.seed)
     np.random.seed(parameters.seed % 2**32)  # noqa: NPY002  (libraries still draw from the global state)
     torch.manual_seed(parameters.seed)

@@ -31,9 +31,9 @@ def saliency_weight(prior: torch.Tensor) -> torch.Tensor:
     (B, 1, H, W), in [0, 1].
     """
     prior = checks.tensor(prior, "prior", ("B", 1, "H", "W"), floating=True)
-    positive = prior > prior.mean((1, 2, 3), keepdim=True)
-    share = positive.to(prior.dtype).mean((1, 2, 3), keepdim=True)
-    return torch.where(positive, 1 - share, share)
+    positive = (prior > prior.mean((1, 2, 3), keepdim=True)).to(prior.dtype)
+    # One less the share of positive pixels where a pixel is positive, that share where it is not.
+    return (positive - positive.mean((1, 2, 3), keepdim=True)).abs()
 
 
 def saliency_loss(saliency: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:

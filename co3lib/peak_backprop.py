@@ -116,7 +116,8 @@ class PeakRule(TorchFunctionMode):
             return _rule_conv2d(*args, **kwargs)
         if func in self._ADDITIONS and not kwargs and _two_activations(*args):
             return _SharedAddition.apply(*args)
-        return func(*args, **kwargs)
+        # An activation in place would overwrite what the rule needs.
+        return func(*args, **(kwargs | {"inplace": False} if kwargs.get("inplace") else kwargs))
 
 
 def _rule_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):

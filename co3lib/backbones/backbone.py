@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,15 +61,22 @@ class Backbone(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own types leave it out
         self._find_out()
 
+    @torch.inference_mode(False)  # in which nothing would tell that a tensor was overwritten
     @torch.no_grad()
     def _find_out(self) -> None:
-        """Set ``channels``, ``stride`` and ``middle_stage``."""
+        """Set ``channels``, ``stride`` and ``middle_stage``, and let no stage overwrite what it is given."""
+        part: Any
         x = torch.zeros(1, 3, 128, 192)
         self.middle_stage = None
         for name_before, stage in zip([None, *self.stage_names], self.stages.values(), strict=False):
             if x.shape[2] >= 128 // 16:
                 self.middle_stage = name_before
-            x = stage(x)
+            given, version = x, x._version
+            x = stage(given)
+            if given._version != version:  # the stage begins with an activation in place
+                for part in stage.modules():
+                    if hasattr(part, "inplace"):
+                        part.inplace = False
         _, self.channels, height, width = x.shape
         self.stride = 128 // height
         if (height * self.stride, width * self.stride) != (128, 192):

@@ -191,7 +191,3 @@ def _fold_batch_norms(chain: nn.Sequential, sample: torch.Tensor, name: str) -> 
         for key, child in list(parent.named_children()):
             if id(child) in replaced:
                 setattr(parent, key, replaced[id(child)])
-    part: Any
-    for part in chain.modules():
-        if hasattr(part, "inplace"):
-            part.inplace = False  # an in-place activation would overwrite what the peak rule needs

@@ -65,8 +65,6 @@ def vgg16_stages(network: torchvision.models.VGG, with_fc6: bool) -> dict[str, n
         if isinstance(layer, nn.MaxPool2d):
             # The authors pad each pooling at the bottom and right by one; ceil_mode is the same without the padding.
             layer = nn.MaxPool2d(2, 2, ceil_mode=True)
-        elif isinstance(layer, nn.ReLU):
-            layer = nn.ReLU()
         part.append(layer)
         if isinstance(layer, nn.MaxPool2d):
             stages[f"pool{len(stages) + 1}"] = nn.Sequential(*part)

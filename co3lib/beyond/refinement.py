@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from scipy.spatial.distance import cdist
 from skimage.color import rgb2lab
 
 from .. import checks
@@ -147,7 +148,7 @@ class RegionRefiner:
         """For every superpixel of the window the log of how much denser its colour is in the mask than around it."""
         density = []
         for part in (inside, around):
-            distance = ((self.colour[window][:, None] - self.colour[part][None]) ** 2).sum(2)
+            distance = cdist(self.colour[window], self.colour[part], "sqeuclidean")
             weight = self.area[part] / self.area[part].sum()
             density.append(np.exp(-distance / (2 * _ALIKE**2)) @ weight + _UNSEEN)
         return np.log(density[0] / density[1]).clip(-_MOST_COLOUR, _MOST_COLOUR)
