@@ -114,7 +114,7 @@ def main() -> None:
             bar.set_postfix_str(f"round {len(rounds)}, {rounds[-1].megabytes:.0f} MB, {rounds[-1].files} files")
             bar.update(rounds[-1].minutes - bar.n)
     wrong = grown(rounds, arguments.limit)
-    said = "Nothing grew." if not wrong else f"Grown: {'; '.join(wrong)}."
+    said = "Nothing grew beyond its limit." if not wrong else f"Grown: {'; '.join(wrong)}."
     text = f"{table(rounds)}\n\n{len(rounds)} rounds; {slope(rounds):+.2f} MB a round without the first. {said}\n"
     put_between(arguments.output, text)
     print(text)
