@@ -82,12 +82,23 @@ def export(paths: list[Path], folder: Path) -> None:
     write_coco(folder, photos)
 
 
+def highest() -> float:
+    """The peak resident memory of this process until now, in MB."""
+    # In kilobytes, on macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
 def peak(what, *arguments) -> float:
     """The peak resident memory of this process, in MB, after that was done in it."""
     torch.set_num_threads(1)
     what(*arguments)
-    # In kilobytes, on macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return highest()
+
+
+def fresh_processes() -> ProcessPoolExecutor:
+    """One process at a time, a new one for each thing, so that none has the memory of another; they begin with the memory that
+    this process has, which therefore does nothing large itself."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1)
 
 
 def measure(counts: list[int], megapixels: float, folder: Path) -> pd.DataFrame:
@@ -104,7 +115,7 @@ def measure(counts: list[int], megapixels: float, folder: Path) -> pd.DataFrame:
         ("overlays and COCO files", 1, large, export, ()),
     ]
     rows = {}
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+    with fresh_processes() as pool:
         pool.submit(make_photos, large, max(counts), megapixels).result()
         pool.submit(make_photos, small, max(max(counts) // 10, 2), megapixels / _SMALLER).result()
         for name, fewer, photos, what, arguments in tqdm(stages, desc="measuring", unit="row"):

@@ -13,11 +13,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import against
+import first_demo
+import growth
 import past_the_paper as page
+import soak
 import vit
 from measure import BEGIN, END, SIZES, average_precision_of_size, put_between
 
 from co3cli.markdown import markdown
+from co3lib.config import CoSegConfig
 
 OURS = list(page.LADDER)[-1]
 
@@ -231,3 +235,75 @@ def test_both_are_warm_before_they_are_measured_in_turn():
     measured = against.in_turn(lambda: calls.append("own"), lambda: calls.append("rival"), rounds=2)
     assert calls == ["own", "rival", "rival", "own", "rival", "own"]
     assert len(measured.own) == len(measured.rival) == 2
+
+
+def test_an_exponent_is_the_power_of_the_sizes():
+    sizes = (10, 100, 1000)
+    assert growth.exponent(sizes, [0.5 * size**2 for size in sizes]) == pytest.approx(2)
+    assert growth.exponent(sizes, [7.0] * 3) == pytest.approx(0, abs=1e-9)
+
+
+def test_growth_is_of_the_call_and_above_what_the_libraries_take(monkeypatch):
+    made, peaks = [], iter([500.0, 501.0, 900.0])
+    monkeypatch.setattr(growth, "highest", lambda: next(peaks))
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+
+    def setup(size):
+        made.append(size)
+        np.ones(3_000_000 // size).sum()  # what is not timed costs more where the size is small
+        return lambda: np.ones(size).sum()
+
+    found = growth.grow(setup, (1, 1_000_000))
+    assert made == [1, 1, 1_000_000]  # the first is warm before it is measured
+    assert found.seconds[0] < found.seconds[1]
+    assert found.megabytes == [1, 400]
+
+
+def test_a_table_of_growth_has_both_exponents_and_says_what_was_not_measured():
+    found = growth.Grown([1.0, 10.0], [0.0, 0.0])
+    rows = [*growth.rows_of("some", (1, 10), found), *growth.rows_of("all", (1, 10, 20), growth.Grown([1.0, 10.0, 40.0], []))]
+    lines = growth.table((1, 10, 20), rows, "photos").splitlines()
+    assert lines[0] == "| photos | 1 | 10 | 20 | exponent | last |"
+    assert lines[2:4] == ["| some, s | 1 | 10 | - | 1.00 | 1.00 |", "| some, MB | 1 | 1 | - | 0.00 | 0.00 |"]
+    assert lines[4].startswith("| all, s | 1 | 10 | 40 |") and lines[4].endswith(" 2.00 |")
+
+
+def test_pairs_of_a_set_are_counted_with_every_partner_that_is_kept():
+    scales = CoSegConfig().peak_sizes
+    found = growth.counted([0.001] * len(scales))
+    assert found.loc[("448 alone", 1000)].tolist() == ["999,000", "1", "1", "0.28", "151"]
+    # Six scales, and a fiftieth of the partners.
+    of_all = found.loc[(f"the default's, {', '.join(map(str, sorted(scales)))}", 20)]
+    assert of_all.tolist() == ["19,980", "6", "0.12", "0.033", "3"]
+
+
+def test_soaking_counts_from_the_second_round():
+    def rounds(*states):
+        return [soak.Round(float(k), megabytes, files, 4, children) for k, (megabytes, files, children) in enumerate(states)]
+
+    level = rounds((100, 5, 0), (700, 7, 1), (710, 9, 1), (705, 7, 1))
+    assert soak.grown(level, 30) == []
+    assert soak.slope(level) == pytest.approx(2.5)
+    assert [line.split("|")[1].strip() for line in soak.table(level).splitlines()[2:]] == ["1", "2", "3", "4"]
+    (memory,) = soak.grown(rounds((100, 5, 0), (700, 7, 1), (731, 7, 1)), 30)
+    assert memory == "memory must grow by at most 30 MB, got 700 MB and then 731"
+    files, children = soak.grown(rounds((100, 5, 0), (700, 7, 1), (700, 8, 2)), 30)
+    assert "open files must not grow, got 7 and then 8" in files and "children" in children
+
+
+def test_the_parts_of_a_demo_add_up_to_all_of_it():
+    def cell(source, start, duration):
+        times = {"start_time": f"2030-01-01T00:00:{start:02}+00:00", "duration": duration}
+        return {"source": [source], "metadata": {"papermill": times if duration else {"duration": None}}}
+
+    cells = [cell("# words", 0, None)]
+    cells += [cell(f"# why\ncell{k} = {k}", 10 + k, 0.5 + k / 100) for k in range(7)]
+    whole = {"start_time": "2030-01-01T00:00:04+00:00", "end_time": "2030-01-01T00:00:20+00:00"}
+    began = first_demo._moment("2030-01-01T00:00:00+00:00")
+    spans = first_demo.parts({"cells": cells, "metadata": {"papermill": whole}}, began, began + 23)
+    everything = spans.pop("all")
+    assert everything == 23 and sum(spans.values()) == pytest.approx(23)
+    assert list(spans.values())[:2] == [4, 6] and list(spans.values())[-1] == 3
+    assert "cell `cell6 = 6`" in spans and "cell `cell1 = 1`" not in spans
+    found = first_demo.table({"first": [{"all": 3.0, "after": 1.0}], "again": [{"all": 2.0, "cell": 2.0, "after": 0.0}]})
+    assert found.index.tolist() == ["all", "cell", "after"] and found.loc["cell"].tolist() == ["-", "2.0"]
