@@ -1,6 +1,6 @@
 """The way back of peaks through a network, each in the window of the maps that it reaches.
 
-``channel_sums`` follows the graph that torch keeps of a forward pass within ``peak_backprop.PeakRule``. What every peak is
+``channel_sums`` follows the graph that torch keeps of a forward pass within ``peak_rule.PeakRule``. What every peak is
 multiplied by between two convolutions is multiplied together once. The peaks then go back one after another, for the windows
 of one stay in the processor's cache.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from co3lib.peak_backprop import PeakRule, peak_conv2d
+from co3lib.peak_rule import PeakRule, peak_conv2d
 
 from . import Exercise
 from .answers import numbers

@@ -16,7 +16,8 @@ from torch import nn
 from co3lib.datasets.images import resize_nearest
 from co3lib.inference import NetworkView, PreparedImage, ScalePeaks
 from co3lib.model import CoPeakNet
-from co3lib.peak_backprop import PeakRule, enlarge
+from co3lib.peak_backprop import enlarge
+from co3lib.peak_rule import PeakRule
 
 from ..style import BLUE, VERMILION, mark, plain
 

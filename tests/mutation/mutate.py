@@ -46,6 +46,7 @@ MODULES = {
     "overlap": ["test_overlap.py"],
     "datasets/export": ["test_export.py"],
     "peak_backprop": ["test_peak_backprop.py"],
+    "peak_rule": ["test_peak_backprop.py"],
     "relevance": ["test_peak_backprop.py"],
     "ranking": ["test_ranking.py"],
     "beyond/region_ranking": ["test_ranking.py"],
