@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import dask
 import torch
 from distributed import Client, LocalCluster, as_completed
 from pydantic import ValidationError
@@ -266,6 +267,8 @@ def _client(workers: int | None, scheduler: str | None, tasks: int) -> Iterator[
     # Memory is left to the system: a worker that is killed at a share of it would lose a class that just fits.
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
     with (
+        # A machine that slept has lost no worker: each is watched by a process of this one, which starts it again if it ends.
+        dask.config.set({"distributed.scheduler.worker-ttl": None}),
         LocalCluster(n_workers=min(count, tasks), silence_logs=logging.CRITICAL, **options) as cluster,
         Client(cluster) as client,
     ):

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 
+import dask
 import pandas as pd
 import pytest
 from distributed import LocalCluster
@@ -14,7 +15,7 @@ from PIL import Image
 from co3cli import sweep as module
 from co3cli.markdown import markdown
 from co3cli.report import numbers, summary, write_reports
-from co3cli.sweep import read_records, run_task, sweep, tasks_of
+from co3cli.sweep import _client, read_records, run_task, sweep, tasks_of
 from co3cli.table import TABLES, Table, find_sets, published_table, read_table
 from co3lib.config import CoSegConfig
 from co3lib.datasets import demo_set
@@ -243,6 +244,16 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(sets, tmp_path, monkey
     table = changed(sets=["MINE"], classes=None, rows={"a": None})
     with pytest.raises(ValueError, match="--scheduler must be the address of a dask scheduler, got tcp"):
         sweep("x", table, tmp_path, sets, scheduler="tcp://127.0.0.1:1", progress=False, say=lambda _: None)
+
+
+def test_workers_of_a_machine_that_slept_are_not_given_up(monkeypatch):
+    def start(**_):
+        assert dask.config.get("distributed.scheduler.worker-ttl") is None
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("co3cli.sweep.LocalCluster", start)
+    with pytest.raises(KeyboardInterrupt), _client(1, None, 1):
+        pass
 
 
 def test_a_folder_without_a_sweep_is_one_sentence(tmp_path):
