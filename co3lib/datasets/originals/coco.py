@@ -108,7 +108,7 @@ class CocoFile:
                 # pycocotools takes memory for each step along an outline, what is not finite for a number, and what is no list
                 # of numbers for whatever lies in memory.
                 if not all(polygon.ndim == 1 and (np.abs(polygon) <= 2 * max(size)).all() for polygon in shape):
-                    raise ValueError("a polygon is no list of numbers, or leaves its photo by far")
+                    raise ValueError("a polygon leaves its photo by far, or is no list of numbers")
                 encoded = runs.merge(runs.frPyObjects([polygon.tolist() for polygon in shape], *size))
                 return runs.decode(encoded).astype(bool)
             return decode_runs(shape, size)
