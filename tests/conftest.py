@@ -36,12 +36,12 @@ del sys, computed_once
 
 # What takes long, in the order in which it is begun: what a notebook's run has computed is used when JupyterLab runs it.
 LONG = (
+    "test_kill.py",
     "test_notebooks.py",
     "test_every_topic.py",
     "test_true_prose.py",
     "test_widgets_in_jupyterlab.py",
     "test_collage.py",
-    "test_kill.py",
 )
 
 

@@ -51,9 +51,9 @@ small = SMALL.model_copy(update={"epochs": 2})
 run_experiment(Experiment(set="collage", classes=("cat", "cup"), photos=2, config=small), sys.argv[1])
 """
 _TABLE = """
-title: Two classes
+title: One class
 sets: [collage]
-classes: [cat, cup]
+classes: [cup]
 photos: 2
 defaults:
   config:
