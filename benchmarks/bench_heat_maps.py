@@ -3,6 +3,8 @@
 python benchmarks/bench_heat_maps.py
 """
 
+from functools import partial
+
 import torch
 from against import in_turn, row, show
 from skimage import data
@@ -15,24 +17,27 @@ from co3lib.peak_backprop import response_maps_from
 _SIDE = 448
 
 
-def main() -> None:
+def network_and_cells(stage: str | None) -> tuple[CoPeakNet, torch.Tensor, torch.Tensor]:
+    """A network with a drawn score, what its stage makes of a photo, and all cells of the score in an order that is drawn."""
     model = CoPeakNet(build_backbone()).requires_grad_(False)
     torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(0))
-    image = to_tensor(resize_image(data.coffee(), (_SIDE, _SIDE)), _SIDE)
+    start = model.activations(to_tensor(resize_image(data.coffee(), (_SIDE, _SIDE)), _SIDE), stage)
+    cells = torch.nonzero(torch.ones_like(model.forward_from(start, stage).score[0, 0]))
+    return model, start, cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))]
+
+
+def main() -> None:
     rows = []
     for stage, reach, rounds in (("middle", 0.2, 7), (None, 0.35, 3)):
-        with torch.no_grad():
-            start = model.activations(image, stage)
-        cells = torch.nonzero(torch.ones_like(model(image).score[0, 0]))
-        cells = cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))]
+        model, start, cells = network_and_cells(stage)
 
-        def ordinary(start=start, stage=stage):
+        def ordinary(model=model, start=start, stage=stage):
             leaf = start.clone().requires_grad_()
             torch.autograd.grad(model.forward_from(leaf, stage).score.sum(), leaf)
 
         for count in (8, 32):
             peaks = cells[:count]
-            measured = in_turn(lambda s=start, t=stage, p=peaks: response_maps_from(model, s, t, p), ordinary, rounds)
+            measured = in_turn(partial(response_maps_from, model, start, stage, peaks), ordinary, rounds)
             what = f"{count} peaks, {'stopped at the middle stage' if stage else 'down to the image'}"
             rows.append(row(what, measured, "one pass; the ratio is a peak's", reach, 1 / count))
     show("Heat maps", rows)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from bench_heat_maps import network_and_cells
 from bench_suppression import ellipses
 from measure import put_between
 from memory import fit, fresh_processes, highest, make_photos, predict
@@ -31,12 +32,10 @@ from skimage import data
 from tqdm import tqdm
 
 from co3cli.markdown import markdown
-from co3lib.backbones import build_backbone
 from co3lib.beyond.region_ranking import RegionRanker
 from co3lib.config import CoSegConfig
-from co3lib.datasets.images import resize_image, resize_nearest, to_tensor
+from co3lib.datasets.images import resize_image, resize_nearest
 from co3lib.inference import find_peaks, heat_maps, prepare
-from co3lib.model import CoPeakNet
 from co3lib.peaks import copeak_votes
 from co3lib.proposals import propose_regions
 from co3lib.ranking import mask_nms, rank_proposals
@@ -130,14 +129,8 @@ def predict_photo(folder: Path, fitted: str, changes: dict, megapixels: float) -
 
 
 def heat(stage: str | None, count: int) -> Callable[[], object]:
-    config = CoSegConfig(heat_map_stage=stage)
-    model = CoPeakNet(build_backbone()).requires_grad_(False)
-    torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(0))
-    side = config.input_size
-    activations = model.activations(to_tensor(resize_image(data.coffee(), (side, side)), side), stage)
-    cells = torch.nonzero(torch.ones_like(model.forward_from(activations, stage).score[0, 0]))
-    chosen = cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))[:count]]
-    return partial(heat_maps, model, activations, chosen, config, (336, 448))
+    model, activations, cells = network_and_cells(stage)
+    return partial(heat_maps, model, activations, cells[:count], CoSegConfig(heat_map_stage=stage), (336, 448))
 
 
 def made(count: int) -> Callable[[], object]:

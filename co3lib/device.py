@@ -22,9 +22,10 @@ def device_of(name: str | torch.device | None) -> torch.device:
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        known = device.type in ("cpu", "cuda")
     except (RuntimeError, TypeError):
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
+        known = False
+    if not known:
         raise ValueError(f'device must be "cpu", "cuda" or "cuda:N", got {name!r}')
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:

@@ -116,9 +116,8 @@ def load_training(
     for name, parameter in trained.items():
         keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}:{name}" in tensors]
         if keys:
-            # Adam's number of steps stays on the CPU.
             state = {key: tensors[f"{key}:{name}"] for key in keys}
-            optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
-            }
+            # Adam's number of steps stays on the CPU.
+            moved = {key: value.to(parameter.device) for key, value in state.items() if key != "step"}
+            optimizer.state[parameter] = state | moved
     return history

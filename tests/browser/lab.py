@@ -107,7 +107,8 @@ def close_all(page: Page) -> None:
     page.evaluate("() => { for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose(); }")
 
 
-# Most of what a notebook takes is the start of its kernel, so there is one for all; that each runs alone is tested headless.
+# Most of what a notebook takes is the start of its kernel, so there is one for all; each runs without the names of others
+# in tests/notebooks.
 OPEN = """async path => {
   await jupyterapp.serviceManager.kernels.refreshRunning();
   const [running] = jupyterapp.serviceManager.kernels.running();

@@ -1,7 +1,7 @@
 """The whole method at real size on the bundled collages: does it find what the photos share?
 
 The floors are well below what `make measure` finds for three seeds (results/README.md); they catch a broken stage, not a
-small change. Three of each class's ten photos are enough for that, in a third of the time.
+small change. Two of each class's ten photos are enough for that, in a fifth of the time.
 """
 
 import numpy as np

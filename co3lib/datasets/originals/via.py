@@ -54,7 +54,7 @@ def read_via(path: Path, folder: Path, rules: Rules, left_out: LeftOut, attribut
     for name, regions in tqdm(entries, desc=path.name, unit="photo", disable=None):
         by_class: dict[str, list[dict]] = {}
         for region in regions:
-            category, shape = _class_of(region, attribute), region.get("shape_attributes", {})
+            category, shape = _class_of(region, attribute), region.get("shape_attributes") or {}
             if category is None:
                 left_out.add("regions without a class", name)
             elif shape.get("name") not in _AREAS:
@@ -86,7 +86,7 @@ def _entries(path: Path) -> list[tuple[str, list[dict]]]:
             regions = entry["regions"]
             found.append((str(entry["filename"]), list(regions.values() if isinstance(regions, dict) else regions)))
         every = [region for _, regions in found for region in regions]
-        if not all(isinstance(region, dict) and isinstance(region.get("shape_attributes", {}), dict) for region in every):
+        if not all(isinstance(region, dict) and isinstance(region.get("shape_attributes") or {}, dict) for region in every):
             raise TypeError("a region or its shape is no object")
         return found
     except FileNotFoundError as error:
