@@ -18,7 +18,6 @@ import torch
 from co3cli.markdown import markdown
 from co3lib.memory import keep_freed_memory
 
-keep_freed_memory()  # as the command and the notebooks do
 _COLUMNS = ["what", "median, ms", "spread, ms", "rival or limit", "its median, ms", "ratio", "reach"]
 
 
@@ -42,6 +41,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def in_turn(own: Callable[[], object], rival: Callable[[], object], rounds: int = 7) -> Measured:
     """Both are called once before they are measured."""
+    keep_freed_memory()  # as the command and the notebooks do
     own(), rival()
     spans = [(seconds(rival), seconds(own)) for _ in range(rounds)]
     return Measured([own for _, own in spans], [rival for rival, _ in spans])
