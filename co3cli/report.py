@@ -20,10 +20,11 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from co3lib.counts import counts
 from co3lib.datasets import Sample, demo_set
 from co3lib.datasets.bundled import DEMO_SETS
 from co3lib.datasets.export import COLORS, PhotoResult, overlay, read_coco
-from co3lib.evaluation import MEASURES, counts, match, overlaps, precision_recall
+from co3lib.evaluation import MEASURES, match, overlaps, precision_recall
 from co3lib.files import aside, make_folder, write_text
 from co3lib.instance import Instance, shown
 from co3lib.overlap import tight_box

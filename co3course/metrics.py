@@ -20,9 +20,9 @@ from co3lib.config import CoSegConfig
 if TYPE_CHECKING:  # torch takes seconds to import, which running a notebook need not wait for
     import pandas as pd
 
+    from co3lib.counts import Counts
     from co3lib.datasets import Sample
     from co3lib.datasets.export import PhotoResult
-    from co3lib.evaluation import Counts
     from co3lib.instance import Instance
 
 RESULT = "metrics.json"
@@ -126,7 +126,7 @@ def mean_precisions(classes: Mapping[str, ClassResult]) -> dict[str, float | Non
 
 def shown_counts(photos: Sequence[PhotoResult]) -> Counts | None:
     """How many of the instances are right at an IoU above 0.5; None where the truth of any photo is not known."""
-    from co3lib.evaluation import counts
+    from co3lib.counts import counts
 
     if any(photo.truth is None for photo in photos):
         return None

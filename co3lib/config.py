@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
-PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, os.PathLike) else value)]
-
+from .settings import Count, PathText, Scales, Settings, Share, Weight, described
 
 PRESETS = ("default", "released", "published")
 """The names that ``CoSegConfig.preset`` knows."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class NetworkSettings(_Settings):
+class NetworkSettings(Settings):
     """The network and its input. A stage is a name of the backbone's, "middle" for its last of stride 16 or less before the
     end, of a vision transformer the last (``Backbone.middle_stage``), or None for the image."""
 
@@ -50,7 +37,7 @@ class NetworkSettings(_Settings):
         return self.backbone, self.weights, self.feature_stage, self.stride
 
 
-class PriorSettings(_Settings):
+class PriorSettings(Settings):
     """The saliency prior, which the saliency loss learns from."""
 
     prior: Literal["single", "ddt", "classifier"] = "classifier"
@@ -62,7 +49,7 @@ class PriorSettings(_Settings):
     """Multiples of ``input_size`` at which a "classifier" prior is made, the first being 1."""
 
 
-class TrainingSettings(_Settings):
+class TrainingSettings(Settings):
     """Training on the photos of one category."""
 
     epochs: Annotated[int, Field(ge=0)] = 10
@@ -93,7 +80,7 @@ class TrainingSettings(_Settings):
     """Of the order of the photos."""
 
 
-class InferenceSettings(_Settings):
+class InferenceSettings(Settings):
     """From a photo to its instances. These may be changed after training (``CoSegmenter.with_settings``)."""
 
     peak_scales: Scales = (1.0, 0.5, 0.7, 1.5, 2.0, 3.0)
@@ -197,19 +184,4 @@ class CoSegConfig(InferenceSettings, TrainingSettings, PriorSettings, NetworkSet
         return cls.released(**{"peak_source": "copeak", "max_partners": None, "loss_form": "published"} | changes)
 
 
-def _describe(groups: tuple[type[_Settings], ...]) -> str:
-    """The fields of each group, as ``CoSegConfig?`` shows them."""
-    lines = []
-    for group in groups:
-        lines += ["", " ".join((group.__doc__ or "").split()), ""]
-        for name, field in group.model_fields.items():
-            lines.append(f"{name} = {field.default!r}")
-            lines += [f"    {' '.join(field.description.split())}"] if field.description else []
-    return "\n".join(lines)
-
-
-CoSegConfig.__doc__ = (
-    inspect.cleandoc(CoSegConfig.__doc__ or "")
-    + "\n"
-    + _describe((NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings))
-)
+CoSegConfig.__doc__ = described(CoSegConfig, (NetworkSettings, PriorSettings, TrainingSettings, InferenceSettings))

@@ -184,10 +184,8 @@ def noise_filter(scores: Sequence[torch.Tensor], percentile: float = 20.0) -> li
     ValueError : for scores that are not finite, or a percentile outside [0, 100].
     """
     checks.between(percentile, "percentile", 0, 100)
-    names = [f"scores[{k}]" for k in range(len(scores))]
-    scores = [
-        checks.finite(checks.tensor(value, name, ("M",)).double(), name) for name, value in zip(names, scores, strict=True)
-    ]
+    named = {f"scores[{k}]": value for k, value in enumerate(scores)}
+    scores = [checks.finite(checks.tensor(value, name, ("M",)).double(), name) for name, value in named.items()]
     pooled = torch.cat([torch.zeros(0, dtype=torch.float64), *scores])
     if not len(pooled):
         return [torch.zeros(0, dtype=torch.bool) for _ in scores]

@@ -8,7 +8,6 @@ Shape letters: H W size of a photo, K proposals, M photos that are kept, C chann
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from . import checks
 from .backbones import build_backbone, build_both
 from .beyond.category_priors import at_input_size, category_priors, classify, classifying
 from .config import CoSegConfig, InferenceSettings
-from .datasets.checkpoints import load_tensors, save_tensors
+from .datasets.segmenter_files import load_segmenter, save_segmenter
 from .device import device_of
 from .inference import PreparedImage, ScalePeaks, partners_of, peaks_at_scale, prepare
 from .instance import Instance
@@ -83,14 +82,11 @@ class CoSegmenter:
         """``fit`` for photos that ``prepare`` has made ready, or makes ready as they are asked for."""
         config = self.config
         # What cannot be built is refused here, before any photo is read.
-        networks = None
         if priors is None and config.prior == "classifier":
             backbone, classifier = build_both(*config.network)
-            networks = classifying(backbone, classifier)
-            for network in networks:
-                network.to(self.device)
+            networks = classifying(backbone, classifier, self.device)
         else:
-            backbone = build_backbone(*config.network)
+            backbone, networks = build_backbone(*config.network), None
         model = CoPeakNet(backbone).to(self.device)
         for name in ("frozen_until", "heat_map_stage"):
             model.backbone.stage(getattr(config, name), name)
@@ -160,18 +156,17 @@ class CoSegmenter:
     @torch_defaults()
     def peaks_at_scales(self, image: PreparedImage) -> list[ScalePeaks]:
         """A photo's peaks and their heat maps at each of ``config.peak_sizes``."""
-        first = self.peaks_at(image)
+        model, first = self._check_fitted(), self.peaks_at(image)
         # The photo itself may be among the partners, and is recognised at the first scale only.
         partners = partners_of(first.view.output.weighted, self.partners)
         others = zip(self.config.peak_sizes[1:], self.scale_weights[1:], strict=True)
-        model = self._check_fitted()
         return [first, *(peaks_at_scale(model, image, self.config, partners, side, weight) for side, weight in others)]
 
     @torch_defaults()
     def peaks_at(self, image: PreparedImage) -> ScalePeaks:
         """A photo's peaks and their heat maps at the size of training, the first of ``config.peak_sizes``."""
-        size, weight = self.config.input_size, self.scale_weights[0]
-        return peaks_at_scale(self._check_fitted(), image, self.config, self.partners, size, weight)
+        side, weight = self.config.input_size, self.scale_weights[0]
+        return peaks_at_scale(self._check_fitted(), image, self.config, self.partners, side, weight)
 
     @torch_defaults()
     def with_settings(self, **changes) -> CoSegmenter:
@@ -188,35 +183,15 @@ class CoSegmenter:
 
     def save(self, path: str | Path) -> None:
         """Write the fitted segmenter into one safetensors file."""
-        model = self._check_fitted()
-        tensors = {f"model.{key}": value for key, value in model.state_dict().items()} | {"partners": self.partners}
-        history, certainty = json.dumps(self.history), json.dumps(self.certainty)
-        metadata = {"config": self.config.model_dump_json(), "history": history, "certainty": certainty}
-        save_tensors(tensors, path, metadata | {"backbone_sha256": model.backbone.weights_sha256})
+        save_segmenter(path, self.config, self._check_fitted(), self.partners, self.history, self.certainty)
 
     @classmethod
     @with_gradients()
     def load(cls, path: str | Path, device: str | torch.device | None = "cpu") -> CoSegmenter:
         """A segmenter as ``save`` wrote it; ``ValueError`` naming the file if it is not one."""
-        device = device_of(device)
-        tensors, metadata = load_tensors(path)
-        if "config" not in metadata or "partners" not in tensors:
-            raise ValueError(f"{path} is not a file written by CoSegmenter.save: it holds no configuration")
-        try:
-            segmenter = cls(CoSegConfig.model_validate_json(metadata["config"]), device)
-            config = segmenter.config
-            # Every weight is in the file, so the network's own need not be had.
-            model = CoPeakNet(build_backbone(config.backbone, "random", config.feature_stage, config.stride))
-            model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
-            model.backbone.weights_sha256 = metadata["backbone_sha256"]
-            channels = model.backbone.channels
-            segmenter.partners = checks.tensor(tensors["partners"], "partners", ("M", channels, "h", "w"), floating=True)
-            segmenter.history = json.loads(metadata["history"])
-            segmenter.certainty = {int(side): float(level) for side, level in json.loads(metadata["certainty"]).items()}
-        except Exception as error:  # a damaged file may lack anything
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{path} is not a file that this version of CoSegmenter can load: {said}") from error
-        segmenter.model = model.requires_grad_(False).to(device)
+        segmenter = cls(device=device)
+        segmenter.config, model, segmenter.partners, segmenter.history, segmenter.certainty = load_segmenter(path)
+        segmenter.model = model.to(segmenter.device)
         return segmenter
 
     def _check_fitted(self) -> CoPeakNet:

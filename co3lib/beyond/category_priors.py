@@ -44,12 +44,20 @@ class Classified:
         return dict(zip(self.logits, levels.tolist(), strict=True))
 
 
-def classifying(backbone: Backbone, classifier: DenseClassifier | None) -> tuple[Backbone, DenseClassifier]:
-    """The networks that a "classifier" prior is made by: those of ``build_both`` or, without a classifier, the default ones."""
+def classifying(
+    backbone: Backbone, classifier: DenseClassifier | None, device: torch.device | None = None
+) -> tuple[Backbone, DenseClassifier]:
+    """The networks that a "classifier" prior is made by: those of ``build_both`` or, without a classifier, the default ones.
+
+    Parameters
+    ----------
+    backbone, classifier : of ``build_both``.
+    device : where they are moved; None: they stay.
+    """
     if classifier is None:
         backbone, classifier = build_both()
         assert classifier is not None  # the default network has one
-    return backbone, classifier
+    return backbone.to(device), classifier.to(device)
 
 
 @torch_defaults()

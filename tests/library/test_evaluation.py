@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from reference import close, load
 from strategies import examples, masks
 
+from co3lib.counts import Counts, counts
 from co3lib.evaluation import (
     MEASURES,
     THRESHOLDS,
-    Counts,
     average_precision,
     best_box,
     corloc,
-    counts,
     evaluate,
     mask_boxes,
     match,

@@ -43,6 +43,7 @@ MODULES = {
     "losses": ["test_losses.py"],
     "model": ["test_model.py"],
     "evaluation": ["test_evaluation.py", "test_localization.py"],
+    "counts": ["test_evaluation.py"],
     "overlap": ["test_overlap.py"],
     "datasets/export": ["test_export.py"],
     "peak_backprop": ["test_peak_backprop.py"],
