@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from co3course.lessons import saliency, training
 from co3lib import inference, selection
 from co3lib.backbones import build_backbone
 from co3lib.files import aside
@@ -32,6 +33,8 @@ def install(folder: str) -> None:
     keep = functools.partial(_kept, Path(folder))
     selection.propose_regions = keep(selection.propose_regions)
     inference.response_maps_from = keep(inference.response_maps_from)
+    saliency.learn, saliency.read_priors = keep(saliency.learn), keep(saliency.read_priors)
+    training.run_trial = keep(training.run_trial)
     fit, candidates = CoSegmenter.fit_prepared, CoSegmenter.candidates
 
     @keep

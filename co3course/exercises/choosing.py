@@ -11,6 +11,8 @@ from math import exp
 
 import torch
 
+from co3lib.beyond.grouping import group_peaks
+
 from . import Exercise
 from .answers import numbers, tensor
 
@@ -196,6 +198,26 @@ def _judge_outline(answer) -> str | None:
     return None if right else "The mask is right. Its E: less the evidence in it, plus the cost of each border that it cuts."
 
 
+def _judge_groups(answer) -> str | None:
+    saliency = numbers(answer, 7)
+    if isinstance(saliency, str):
+        return saliency
+    if not all(0 <= value <= 1 for value in saliency):
+        return f"A co-saliency is from 0 to 1, got {answer!r}."
+    for cell in (0, 2, 4):
+        if any(saliency[k] >= saliency[cell] for k in (cell - 1, cell + 1) if k >= 0):
+            return f"Cell {cell} is no peak: a cell beside it is as high or higher."
+    row, places = torch.tensor([saliency], dtype=torch.float64), torch.tensor([[0, 0], [0, 2], [0, 4]])
+    groups = list(zip(*group_peaks(row, places), strict=True))
+    joined = [float(depth) for members, depth in groups if members[:2].all()]
+    if joined:
+        return f"Cells 0 and 2, one cat, are still in a group, whose depth is {joined[0]:.2f}; under 0.3 it would be none."
+    if not any(members[1:].all() for members, _ in groups):
+        depth = saliency[3] / min(saliency[2], saliency[4])
+        return f"Cells 2 and 4, two cats, are in no group: its depth would be {depth:.2f}, and 0.3 or more is wanted."
+    return None
+
+
 EXERCISES = {
     "12.1": Exercise(
         _judge_toy,
@@ -230,6 +252,13 @@ EXERCISES = {
         (
             "Borders now cost 20 exp(-2) = 2.7, then 16.4 and 16.4. Compare the first alone, the first two and all four.",
             "The first alone: -20 + 2.7; the first two: -25 + 16.4.",
+        ),
+    ),
+    "12.6": Exercise(
+        _judge_groups,
+        (
+            "Peaks merge at the lowest cell between them. What does a stripe across a cat do, and what two cats that touch?",
+            "Cell 1 must be lower than 0.3 times the lower peak beside it; cell 3 must be nearly as high as its neighbours.",
         ),
     ),
 }

@@ -83,7 +83,7 @@ from co3lib.datasets.export import PhotoResult, write_coco, write_overlays
 from co3lib.files import aside
 from co3lib.instance import Instance
 folder, paths, photos = Path(sys.argv[1]), [], []
-for k in range(60):
+for k in range(30):
     image = np.random.default_rng(k).integers(0, 256, (300, 400, 3), np.uint8)
     paths.append(folder.with_name(f"{k}.png"))
     with aside(paths[-1]) as part:

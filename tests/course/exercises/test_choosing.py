@@ -101,6 +101,14 @@ OUTLINES = [
     ("12.5", ((1, 0, 0), -17.3), "4 numbers"),
     ("12.5", (1, 0, 0, 0), "Two things"),
 ]
+GROUPS = [
+    ("12.6", (0.9, 0.5, 0.8, 0.7, 0.9, 0.2, 0.1), "still in a group"),
+    ("12.6", (0.9, 0.1, 0.8, 0.2, 0.9, 0.2, 0.1), "two cats, are in no group"),
+    ("12.6", (0.9, 0.1, 0.8, 0.8, 0.9, 0.2, 0.1), "Cell 2 is no peak"),
+    ("12.6", (0.9, 0.1, 0.8, 0.7, 1.2, 0.2, 0.1), "from 0 to 1"),
+    ("12.6", (0.9, NAN, 0.8, 0.7, 0.9, 0.2, 0.1), "NaN"),
+    ("12.6", (0.9, 0.1, 0.8), "7 numbers"),
+]
 RIGHT_ANSWERS = [
     ("12.1", (0.488, -0.5)),
     ("12.2", (0.333, 1)),
@@ -111,5 +119,7 @@ RIGHT_ANSWERS = [
     ("12.4", lambda *data: _contrasts(*data).float()),
     ("12.5", ((1, 0, 0, 0), -17.3)),
     ("12.5", (torch.tensor([1, 0, 0, 0]), torch.tensor(-17.29))),
+    ("12.6", (0.9, 0.1, 0.8, 0.7, 0.9, 0.2, 0.1)),
+    ("12.6", torch.tensor([0.9, 0.2, 0.8, 0.3, 0.9, 0, 0])),
 ]
-WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_FITS + WRONG_CONTRASTS + OUTLINES
+WRONG_ANSWERS = WRONG_PREDICTIONS + WRONG_FITS + WRONG_CONTRASTS + OUTLINES + GROUPS
