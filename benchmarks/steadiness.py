@@ -46,7 +46,7 @@ def steadiness(samples, subsets: int) -> dict[str, float]:
 
     def of(photos: list[int]) -> float:
         prior = classifier_prior(
-            *([maps[side][photos] for side in config.prior_sizes] for maps in (seen.features, seen.logits))
+            *([maps[side][photos] for side in config.prior_sizes] for maps in (seen.features, seen.likely))
         )
         return pixel_ap(prior, truth[photos])
 

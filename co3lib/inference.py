@@ -6,7 +6,7 @@ Shape letters: C channels, H W size of the masks, ``h w`` feature grid, Q peaks,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,11 @@ class PreparedImage:
     def tensor(self) -> torch.Tensor:
         """The network's input at the size of training: (1, 3, side, side)."""
         return self.at(next(iter(self.squares)))
+
+    def for_training(self) -> PreparedImage:
+        """The photo with its input at the size of training alone."""
+        side = next(iter(self.squares))
+        return replace(self, squares={side: self.squares[side]})
 
     def at(self, side: int) -> torch.Tensor:
         """The network's input at one of the sizes: (1, 3, side, side)."""

@@ -69,7 +69,7 @@ class CoSegmenter:
         """
         images = checks.photos(images, empty=False)
         checks.same_length(images=images, priors=priors)
-        # All of them are kept at once: no larger, and at no more sizes, than the priors need them.
+        # No larger, and at no more sizes, than the priors need them.
         config = self.config.model_copy(update={"mask_size": self.config.mask_size or self.config.input_size})
         sides = config.classifier_sizes if priors is None and config.prior == "classifier" else [config.input_size]
         bar = enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
@@ -90,12 +90,12 @@ class CoSegmenter:
         model = CoPeakNet(backbone).to(self.device)
         for name in ("frozen_until", "heat_map_stage"):
             model.backbone.stage(getattr(config, name), name)
-        work = list(work)
-        inputs = (image.tensor for image in work)
+        classified = classify(work, config, False, networks) if networks else None
+        photos = classified.photos if classified else [image.for_training() for image in work]
+        inputs = (image.tensor for image in photos)
         activations, features = start_features(model, inputs, config.frozen_until, config.center_features)
-        classified = classify(work, config, progress, networks) if networks else None
         made = priors is None
-        targets = category_priors(work, config, features, progress, classified) if made else at_input_size(priors, config)
+        targets = category_priors(photos, config, features, progress, classified) if made else at_input_size(priors, config)
         self.certainty = classified.certainty() if classified else {}
         if config.init_head:
             fit_head_to_prior(model, features - model.center.cpu(), targets)

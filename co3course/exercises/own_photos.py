@@ -189,7 +189,7 @@ def _prior_of(photos, masks) -> tuple[torch.Tensor, torch.Tensor]:
     backbone, classifier = build_both(config.backbone)
     with torch.no_grad():
         features = torch.cat([backbone(prepare(photo, config, sides=[config.input_size]).tensor) for photo in photos])
-        prior = classifier_prior([features], [classifier(features)])
+        prior = classifier_prior([features], [classifier(features).softmax(1)])
     shares = torch.nn.functional.interpolate(torch.from_numpy(np.stack(masks))[None].float(), prior.shape[1:], mode="area")
     return prior, shares[0]
 

@@ -30,18 +30,20 @@ class Classified:
     Attributes
     ----------
     network : the network's name.
+    photos : with their inputs at the size of training alone, as a category's photos are all kept at once.
     features : side of the squares in pixels -> (N, C, h, w).
-    logits : side -> (N, classes, h, w).
+    likely : side -> the probabilities (N, classes, h, w).
     """
 
     network: str
+    photos: list[PreparedImage]
     features: dict[int, torch.Tensor]
-    logits: dict[int, torch.Tensor]
+    likely: dict[int, torch.Tensor]
 
     def certainty(self) -> dict[int, float]:
         """Side -> how well the category is recognised there, as ``priors.certainty_by_scale`` says."""
-        levels = certainty_by_scale([logits.softmax(1) for logits in self.logits.values()])
-        return dict(zip(self.logits, levels.tolist(), strict=True))
+        levels = certainty_by_scale(list(self.likely.values()))
+        return dict(zip(self.likely, levels.tolist(), strict=True))
 
 
 def classifying(
@@ -62,7 +64,7 @@ def classifying(
 
 @torch_defaults()
 def classify(
-    work: Sequence[PreparedImage],
+    work: Iterable[PreparedImage],
     config: CoSegConfig,
     progress: bool = True,
     networks: tuple[Backbone, DenseClassifier] | None = None,
@@ -71,23 +73,25 @@ def classify(
 
     Parameters
     ----------
-    work : the photos.
+    work : the photos, at those sizes; one at a time is in memory if it makes them so.
     config : gives the network and the sizes.
     progress : whether a bar shows the progress.
     networks : as ``classifying`` gives them, not trained yet; None: built here.
     """
     backbone, classifier = networks or classifying(*build_both(*config.network))
     features: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
-    logits: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
+    likely: dict[int, list[torch.Tensor]] = {side: [] for side in config.classifier_sizes}
+    photos = []
     for image in tqdm(work, disable=not progress, desc="recognizing", unit="photo"):
         for side in config.classifier_sizes:
             with torch.no_grad():
                 seen = backbone(image.at(side))
                 features[side].append(seen.cpu())
-                logits[side].append(classifier(seen).cpu())
+                likely[side].append(classifier(seen).softmax(1).cpu())
+        photos.append(image.for_training())
     # One side at a time, each photo's own maps being freed: these maps are the most that is kept of a photo.
-    joined = [{side: torch.cat(maps.pop(side)) for side in config.classifier_sizes} for maps in (features, logits)]
-    return Classified(backbone.name, *joined)
+    joined = [{side: torch.cat(maps.pop(side)) for side in config.classifier_sizes} for maps in (features, likely)]
+    return Classified(backbone.name, photos, *joined)
 
 
 @torch_defaults()
@@ -116,7 +120,7 @@ def category_priors(
     if config.prior == "classifier":
         classified = classified or classify(work, config, progress)
         sides = config.prior_sizes
-        maps = classifier_prior([classified.features[side] for side in sides], [classified.logits[side] for side in sides])
+        maps = classifier_prior([classified.features[side] for side in sides], [classified.likely[side] for side in sides])
         if classified.network != config.backbone:
             maps = carried_over(maps, _features(work, config) if features is None else features)
         return at_input_size(maps, config)

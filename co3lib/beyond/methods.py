@@ -154,7 +154,7 @@ def prm(photos: Sequence, config: CoSegConfig, progress: bool = True, device: st
     classified = classify(work, one_size, progress, (backbone, classifier))
     for network in (backbone, classifier):
         network.cpu()  # where a network is put together
-    weights = shared_classes([classified.logits[config.input_size].softmax(1)])
+    weights = shared_classes([classified.likely[config.input_size]])
     *hidden, last = classifier.classifier.children()
     assert isinstance(last, nn.Conv2d)  # as `build_both` makes it
     rest = {f"rest.{k}": stage for k, stage in enumerate([*classifier.rest, *hidden])}

@@ -49,7 +49,7 @@ def ddt_prior(features: torch.Tensor, images: Sequence[np.ndarray] | None = None
 
 
 @torch_defaults()
-def classifier_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Tensor]) -> torch.Tensor:
+def classifier_prior(features: Sequence[torch.Tensor], likely: Sequence[torch.Tensor]) -> torch.Tensor:
     """Co-saliency of a whole category at several scales: what its descriptors share *and* its photos are recognised by.
 
     The first principal component alone finds what varies most, which in street scenes is the street. The network's own
@@ -64,25 +64,24 @@ def classifier_prior(features: Sequence[torch.Tensor], logits: Sequence[torch.Te
     Parameters
     ----------
     features : for every scale, (N, C, h, w).
-    logits : for every scale, (N, classes, h, w), before the softmax.
+    likely : for every scale, the probabilities (N, classes, h, w).
 
     Returns
     -------
     (N, h, w) on the finest grid, in [0, 1].
     """
-    checks.same_length(features=features, logits=logits)
+    checks.same_length(features=features, likely=likely)
     finest = max((grid.shape[2:] for grid in features), key=lambda size: size[0])
-    cells = torch.cat([cells_of(grid) for grid in features])
-    mean = cells.mean(0)
-    centred = cells - mean
-    covariance = centred.T @ centred / len(cells)
-    likely = [grid.softmax(1) for grid in logits]
+    centred = torch.cat([cells_of(grid) for grid in features])
+    mean = centred.mean(0)
+    centred -= mean  # in place, as it is the largest of all
+    covariance = centred.T @ centred / len(centred)
     evidence = _unit_range(_mean_of(class_evidence(likely, shared_classes(likely).sqrt()), finest))
     component = _agreeing_components(features, mean, covariance, evidence)
     both = (component.clamp_min(_AGREE) * evidence.clamp_min(_AGREE)).sqrt()
     target = torch.cat([interpolate(both[:, None], grid.shape[2:], mode="area").flatten() for grid in features])
     # The covariance is at hand, so the products are not made again.
-    weight = solve_ridge(covariance, centred.T @ (target - target.mean()) / len(cells), _RIDGE)
+    weight = solve_ridge(covariance, centred.T @ (target - target.mean()) / len(centred), _RIDGE)
     # Half the mean is added back: in between "all that is above the mean" and "all that is above zero".
     offset = target.mean() / 2
     return _mean_over_scales([(grid.movedim(1, -1) - mean) @ weight + offset for grid in features], finest)

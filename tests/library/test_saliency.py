@@ -139,11 +139,15 @@ def street(count=5, classes=20):
     return [features, finer[0]], [logits, finer[1]], block
 
 
+def probabilities(logits):
+    return [one.softmax(1) for one in logits]
+
+
 def test_classifier_prior_finds_what_the_photos_are_recognized_by():
     features, logits, block = street()
     component = ddt_prior(features[0])
     assert component[:, block].mean() < 1.1 * component[:, 2:7, 1:7].mean()  # the component alone shows the road
-    prior = classifier_prior(features, logits)
+    prior = classifier_prior(features, probabilities(logits))
     assert prior.shape == (5, 16, 16) and prior.min() >= 0 and prior.max() <= 1
     large = block.repeat_interleave(2, 0).repeat_interleave(2, 1)
     # 2.9: the block's own component, the second, counts most, by the square of its correlation with the classifier. Counted
@@ -159,28 +163,28 @@ def test_recognized_prior_takes_the_end_of_a_component_that_the_classifier_names
     logits = torch.zeros(4, 9, 8, 8)
     logits[:, 5] = 12
     logits[:, 5, 2:6, 2:6] = 0
-    prior = classifier_prior([features], [logits])
+    prior = classifier_prior([features], probabilities([logits]))
     assert prior[:, 0].min() > 0.9 and prior[:, 2:6, 2:6].max() < 0.1
 
 
 def test_recognized_prior_without_evidence_is_the_first_component():
     features = 0.01 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     features[:, 0, 2:6, 2:6] += 3
-    prior = classifier_prior([features], [torch.zeros(4, 9, 8, 8)])
+    prior = classifier_prior([features], probabilities([torch.zeros(4, 9, 8, 8)]))
     assert prior[:, 2:6, 2:6].min() > 0.9 and prior[:, 0].max() < 0.1
 
 
 def test_recognized_prior_at_one_scale():
     features, logits, block = street()
-    prior = classifier_prior(features[:1], logits[:1])
+    prior = classifier_prior(features[:1], probabilities(logits[:1]))
     assert prior.shape == (5, 8, 8)
     assert prior[:, block].min() > prior[:, ~block].max()
 
 
 def test_recognized_prior_wants_as_many_scales_of_both():
     features, logits, _ = street(2)
-    with pytest.raises(ValueError, match="features has 2, logits has 1"):
-        classifier_prior(features, logits[:1])
+    with pytest.raises(ValueError, match="features has 2, likely has 1"):
+        classifier_prior(features, probabilities(logits[:1]))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -195,7 +199,7 @@ def test_classifier_prior_is_the_loops(seed, count):
         one[:, 3, *middle] += 2.5
         one[:, 5, side // 2 :] += 4
         named[:, 6, *middle] += 5
-    actual = classifier_prior(features, logits).numpy()
+    actual = classifier_prior(features, probabilities(logits)).numpy()
     expected = naive.classifier_prior([one.numpy() for one in features], [one.numpy() for one in logits])
     assert expected.std() > 0.1
     np.testing.assert_allclose(actual, expected, atol=1e-6)
@@ -213,7 +217,7 @@ def test_even_evidence_leaves_the_first_component():
                 one[:, 0, side // 4 : -(side // 4), side // 4 : -(side // 4)] += 3
                 features.append(one)
                 logits.append(said[None, :, None, None].repeat(count, 1, side, side))
-            prior = classifier_prior(features, logits)
+            prior = classifier_prior(features, probabilities(logits))
             assert prior[:, 8:-8, 8:-8].min() > 0.9 and prior[:, 0].max() < 0.1
 
 
@@ -221,7 +225,7 @@ def test_even_evidence_leaves_the_first_component():
 def test_recognized_prior_of_a_few_cells(count, sides):
     features = [random(count, 4, side, side, seed=side).float() for side in sides]
     logits = [random(count, 9, side, side, seed=9 + side).float() for side in sides]
-    prior = classifier_prior(features, logits)
+    prior = classifier_prior(features, probabilities(logits))
     assert prior.shape == (count, sides[-1], sides[-1])
     assert prior.isfinite().all() and prior.min() >= 0 and prior.max() <= 1
 
@@ -239,12 +243,12 @@ def test_no_photo_decides_alone_what_the_photos_share():
         named[0, 9, 6 * scale :] += 16
         named[3, 7] = 0  # one photo in which the thing has no name
         one += 0.3 * torch.randn(one.shape, generator=generator)
-    every = classifier_prior(features, logits)
+    every = classifier_prior(features, probabilities(logits))
     large = block.repeat_interleave(2, 0).repeat_interleave(2, 1)
     assert every[:, large].mean() > 2 * every[:, :4].mean()
     for away in range(count):
         rest = [k for k in range(count) if k != away]
-        prior = classifier_prior([one[rest] for one in features], [one[rest] for one in logits])
+        prior = classifier_prior([one[rest] for one in features], probabilities([one[rest] for one in logits]))
         assert torch.corrcoef(torch.stack([prior.flatten(), every[rest].flatten()]))[0, 1] > 0.97
 
 
@@ -258,7 +262,7 @@ def test_two_components_that_agree_alike_both_count():
     for levels in ((7.0, 6.5), (6.5, 7.0)):
         logits = torch.zeros(4, 300, 8, 8)
         logits[:, 5, *one], logits[:, 5, *other] = levels
-        prior = classifier_prior([features], [logits])
+        prior = classifier_prior([features], probabilities([logits]))
         assert prior[:, *one].mean() > 0.8 and prior[:, *other].mean() > 0.8
         assert prior.mean() < 0.25
 
