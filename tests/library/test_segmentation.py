@@ -579,6 +579,25 @@ def test_fit_keeps_photos_no_larger_than_its_prior_needs(photos, monkeypatch):
         assert [set(image.squares) for image in kept] == [{128}] * len(photos)
 
 
+@pytest.mark.parametrize("prior", ["classifier", "single"])
+def test_fit_keeps_of_a_photo_its_input_of_training_alone(photos, monkeypatch, prior):
+    made, kept, alive = [], [], []
+
+    def noted(*arguments, **named):
+        gc.collect()
+        alive.append(sum(one() is not None for one in made))
+        image = prepare(*arguments, **named)
+        made.append(weakref.ref(image))
+        return image
+
+    category_priors = segmentation.category_priors
+    monkeypatch.setattr(segmentation, "prepare", noted)
+    monkeypatch.setattr(segmentation, "category_priors", lambda work, *rest: kept.extend(work) or category_priors(work, *rest))
+    fit(photos, input_size=128, prior=prior, prior_scales=(1.0, 2.0))
+    assert [set(image.squares) for image in kept] == [{128}] * len(photos)
+    assert max(alive) <= 1 and len(made) == len(photos)  # the one before is let go when the next is there
+
+
 def test_predict_keeps_nothing_of_a_photo_but_its_instances(fitted, photos, monkeypatch):
     made, left = [], []
 
