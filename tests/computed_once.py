@@ -20,8 +20,9 @@ import torch
 from filelock import FileLock
 
 from co3course.lessons import saliency, training
-from co3lib import inference, selection
+from co3lib import inference, segmentation, selection
 from co3lib.backbones import build_backbone
+from co3lib.config import CoSegConfig
 from co3lib.files import aside
 from co3lib.model import CoPeakNet
 from co3lib.segmentation import CoSegmenter
@@ -35,7 +36,16 @@ def install(folder: str) -> None:
     inference.response_maps_from = keep(inference.response_maps_from)
     saliency.learn, saliency.read_priors = keep(saliency.learn), keep(saliency.read_priors)
     training.run_trial = keep(training.run_trial)
-    fit, candidates = CoSegmenter.fit_prepared, CoSegmenter.candidates
+    fit, candidates, classify = CoSegmenter.fit_prepared, CoSegmenter.candidates, segmentation.classify
+
+    @keep
+    def recognised(sizes, work, networks):
+        return classify(work, CoSegConfig(**sizes), False, networks)
+
+    @functools.wraps(classify)
+    def classified(work, config, progress, networks):
+        sizes = {name: getattr(config, name) for name in ("input_size", "prior_scales", "peak_scales")}
+        return recognised(sizes, list(work), networks)  # nothing else of the settings decides it
 
     @keep
     def fitted(config, work, priors) -> tuple:
@@ -55,6 +65,7 @@ def install(folder: str) -> None:
     def chosen(segmenter, image, proposals):
         return candidates(segmenter, image, proposals)
 
+    segmentation.classify = classified
     CoSegmenter.fit_prepared = fit_prepared
     CoSegmenter.candidates = functools.wraps(candidates)(keep(chosen))
 
