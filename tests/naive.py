@@ -33,13 +33,10 @@ def correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def regional_maxima(values: np.ndarray) -> np.ndarray:
     """Any number of axes: plateaus (all 3^d - 1 neighbours connect) that no cell around them exceeds."""
-    steps = [step for step in itertools.product((-1, 0, 1), repeat=values.ndim) if any(step)]
 
     def neighbours(cell):
-        for step in steps:
-            other = tuple(c + d for c, d in zip(cell, step, strict=True))
-            if all(0 <= o < size for o, size in zip(other, values.shape, strict=True)):
-                yield other
+        around = (range(max(c - 1, 0), min(c + 2, size)) for c, size in zip(cell, values.shape, strict=True))
+        return (other for other in itertools.product(*around) if other != cell)
 
     out = np.zeros(values.shape, dtype=bool)
     seen = np.zeros(values.shape, dtype=bool)

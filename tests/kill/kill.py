@@ -69,11 +69,11 @@ from co3lib.files import aside
 from PIL import Image
 from pathlib import Path
 folder = Path(sys.argv[1]).with_name("photos")
-for k, sample in enumerate(demo_set("coins")["coin"][:6]):
+for k, sample in enumerate(demo_set("coins")["coin"][:4]):
     if not (folder / f"{k}.png").exists():
         with aside(folder / f"{k}.png") as part:
             Image.fromarray(fit_within(sample.image, 120)).save(part, "png")
-segment_folder(folder, sys.argv[1], SMALL, progress=False)
+segment_folder(folder, sys.argv[1], SMALL.model_copy(update={"epochs": 2}), progress=False)
 """
 _EXPORT = """
 from pathlib import Path
@@ -107,7 +107,7 @@ from co3lib.datasets.export import write_coco, write_overlay, PhotoResult
 from co3course.session import write_result
 from co3lib.instance import Instance
 files = []
-for k in range(40):
+for k in range(20):
     image = np.random.default_rng(k).integers(0, 256, (300, 400, 3), np.uint8)
     mask = image[..., 0] > 9
     files.append(run.file(f"overlays/{k}.png"))
