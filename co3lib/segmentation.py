@@ -71,10 +71,10 @@ class CoSegmenter:
         checks.same_length(images=images, priors=priors)
         # No larger, and at no more sizes, than the priors need them.
         config = self.config.model_copy(update={"mask_size": self.config.mask_size or self.config.input_size})
-        sides = config.classifier_sizes if priors is None and config.prior == "classifier" else [config.input_size]
-        bar = enumerate(tqdm(images, disable=not progress, desc="reading", unit="photo"))
-        work = (prepare(photo, config, k, sides) for k, photo in bar)
-        self.fit_prepared(work, priors, checkpoint, progress, on_epoch)
+        recognized = priors is None and config.prior == "classifier"  # as they are read
+        sides = config.classifier_sizes if recognized else [config.input_size]
+        bar = enumerate(tqdm(images, disable=not progress, desc="reading" + " and recognizing" * recognized, unit="photo"))
+        self.fit_prepared((prepare(photo, config, k, sides) for k, photo in bar), priors, checkpoint, progress, on_epoch)
         return self
 
     @with_gradients()

@@ -195,6 +195,6 @@ def _trained_parameters(model: CoPeakNet, freeze: str | None) -> dict[str, nn.Pa
 def _fingerprint(model: CoPeakNet, activations: torch.Tensor, priors: torch.Tensor, config: CoSegConfig) -> str:
     sha = hashlib.sha256(config.model_dump_json(exclude={"epochs"}).encode())
     sha.update(model.backbone.weights_sha256.encode())  # a file under the same path may have been changed
-    for value in activations, priors:
+    for value in (activations, priors):
         sha.update(value.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()

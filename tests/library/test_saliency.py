@@ -284,7 +284,7 @@ def likely_of(photos, scales: int = 2, classes: int = 6) -> list[torch.Tensor]:
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 5), st.integers(0, 1000))
 def test_shared_classes_evidence_and_certainty_are_the_loops(photos, scales, classes, seed):
     logits = [4 * random(photos, classes, 2 + k, 3, seed=seed + k) for k in range(scales)]
-    likely = [one.softmax(1) for one in logits]
+    likely = probabilities(logits)
     arrays = [one.numpy() for one in likely]
     shared = shared_classes(likely)
     np.testing.assert_allclose(shared.numpy(), naive.shared_classes(arrays), rtol=1e-9)
